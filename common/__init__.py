@@ -1,0 +1,1 @@
+"""What both stages share: readers, boxes, backbones, configuration, the mask cache."""

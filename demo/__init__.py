@@ -1,0 +1,1 @@
+"""The embedded default: a procedural data set and a small backbone trained for it."""

@@ -1,0 +1,1 @@
+"""Scores localization methods, ours and other people's; knows neither stage."""

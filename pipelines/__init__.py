@@ -1,0 +1,1 @@
+"""The commands: each parses, loads, calls, saves."""

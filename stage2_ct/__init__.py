@@ -1,0 +1,1 @@
+"""Stage 2: a classification model trained under labels and masks."""
