@@ -1,0 +1,65 @@
+# One target a command. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+DATASET ?= cub
+DATA ?=
+SPLIT ?= train
+BACKGROUND ?=
+BACKBONE ?= vgg16
+WEIGHTS ?= imagenet
+RECIPE ?= default
+DELTA ?= 0.80
+VARIANT ?= bc-ct
+SEED ?= 0
+CACHE ?= cache
+# Anything else a command takes, such as ARGS="--set epochs=20".
+ARGS ?=
+
+BCCT := $(BIN)/python -m pipelines
+INPUTS = --dataset $(DATASET) --data "$(DATA)" --background "$(BACKGROUND)" \
+	--backbone $(BACKBONE) --weights "$(WEIGHTS)" --seed $(SEED) --cache "$(CACHE)"
+FIRST_DELTA = --delta $(firstword $(DELTA))
+
+.PHONY: help install test lint demo real train-bc masks train-ct evaluate compare
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: DATASET DATA SPLIT BACKGROUND BACKBONE WEIGHTS RECIPE DELTA VARIANT SEED"
+	@echo "CACHE, and ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
+
+$(BIN)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+install: $(BIN)/.installed ## Make .venv and install into it.
+
+test: install ## Run the tests.
+	$(BIN)/python -m pytest
+
+lint: install ## Check the style.
+	$(BIN)/python -m flake8
+
+demo: install ## Run everything on the embedded data set (about 5 minutes).
+	$(BCCT) demo --cache "$(CACHE)" $(ARGS)
+
+real: install ## Run everything on CUB birds in ../shared and print the main table.
+	$(BCCT) real --cache "$(CACHE)" $(ARGS)
+
+train-bc: install ## Stage 1: train the background classifier.
+	$(BCCT) train-bc $(INPUTS) $(ARGS)
+
+masks: install ## Stage 1: make masks for SPLIT at each DELTA.
+	$(BCCT) masks $(INPUTS) --split $(SPLIT) --recipe $(RECIPE) \
+		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
+
+train-ct: install ## Stage 2: train VARIANT under the cached masks.
+	$(BCCT) train-ct $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
+
+evaluate: install ## Localize with a trained VARIANT and write its report.
+	$(BCCT) evaluate $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
+
+compare: install ## Train VARIANT on cached, online and joint masks, side by side.
+	$(BCCT) compare $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)

@@ -1,0 +1,272 @@
+"""The convolutional part of torchvision's networks, behind one builder."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from common.config import lookup
+from common.files import load_checkpoint
+from common.tiny import tiny_features
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Where a torchvision network's convolutional layers are and what they give."""
+
+    network: Callable[[], nn.Module]
+    """Builds the whole network without weights."""
+    stages: tuple[str, ...]
+    """Its children that make the feature map, in order; one Sequential is taken apart."""
+    channels: int
+    """Channels of the feature map."""
+    stride: int
+    """Input pixels a feature map's pixel."""
+    taps: tuple[int, ...]
+    """Layers whose output a layer-wise gradient map reads, first to last."""
+    drop_last: int = 0
+    """Layers left out at the end: a final pooling that only the classifier wants."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each RGB channel that the weights expect to be taken off, in [0, 1]."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each RGB channel that the weights expect, in [0, 1]."""
+
+
+def _torchvision(name, **arguments):
+    return lambda: torchvision.models.get_model(name, weights=None, **arguments)
+
+
+def _tiny():
+    return nn.ModuleDict({"features": tiny_features()})
+
+
+ARCHITECTURES = {
+    "vgg16": Architecture(
+        _torchvision("vgg16"), ("features",), 512, 16, (15, 22, 25, 27, 29), drop_last=1),
+    "alexnet": Architecture(
+        _torchvision("alexnet"), ("features",), 256, 16, (4, 7, 9, 11), drop_last=1),
+    "googlenet": Architecture(
+        _torchvision("googlenet", aux_logits=False, init_weights=False),
+        ("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b",
+         "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e",
+         "maxpool4", "inception5a", "inception5b"),
+        1024, 32, (6, 10, 12, 14, 15), mean=(0.5,) * 3, std=(0.5,) * 3),
+    "squeezenet1_1": Architecture(
+        _torchvision("squeezenet1_1"), ("features",), 512, 16, (4, 7, 9, 10, 12)),
+    "mobilenet_v2": Architecture(
+        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (6, 10, 13, 16, 18)),
+    "resnet50": Architecture(
+        _torchvision("resnet50"),
+        ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
+        2048, 32, (4, 5, 6, 7)),
+    "tiny": Architecture(_tiny, ("features",), 128, 8, (5, 8, 10, 12)),
+}
+
+
+class Backbone(nn.Module):
+    """A convolutional feature extractor that takes plain RGB.
+
+    Batch-norm layers always run on their stored statistics: batches here are small, stage 1 is
+    frozen, and a step then gives the same result however a batch is split over processes.
+
+    Attributes:
+        name: str, its key in ``ARCHITECTURES``.
+        layers: nn.Sequential, the layers in order; their indices are what ``taps`` name.
+        channels: int, channels of the feature map.
+        stride: int, input pixels a feature map's pixel.
+        taps: tuple of int, the layers that a layer-wise gradient map reads.
+        fully_connected: nn.Sequential from the feature map to fc7's output, or None.
+    """
+
+    def __init__(self, name, layers, stride, fully_connected=None):
+        super().__init__()
+        architecture = ARCHITECTURES[name]
+        self.name = name
+        self.layers = layers
+        self.channels = architecture.channels
+        self.stride = stride
+        self.taps = architecture.taps
+        self.fully_connected = fully_connected
+        for buffer in ("mean", "std"):
+            values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)
+            self.register_buffer(buffer, values, persistent=False)
+
+    def forward(self, images):
+        """Features of RGB images.
+
+        Args:
+            images: (N, 3, H, W) float in [0, 1].
+
+        Returns:
+            (N, channels, about H / stride, about W / stride) float.
+        """
+        return self.layers((images - self.mean) / self.std)
+
+    def forward_with_taps(self, images, taps):
+        """Features, and the outputs of the layers with the indices ``taps``.
+
+        Where gradients are recorded, they reach every tapped output; below the first one nothing
+        is recorded unless the images or the weights themselves want a gradient.
+
+        Returns:
+            ((N, channels, h, w) float, list of (N, c, h, w) float in the order of ``taps``).
+        """
+        outputs = {}
+        hidden = (images - self.mean) / self.std
+        for index, layer in enumerate(self.layers):
+            hidden = layer(hidden)
+            if index in taps:
+                if torch.is_grad_enabled() and not hidden.requires_grad:
+                    hidden.requires_grad_()
+                outputs[index] = hidden
+        return hidden, [outputs[index] for index in taps]
+
+    def train(self, mode=True):
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
+    """Build a backbone and load its weights.
+
+    Args:
+        name: key of ``ARCHITECTURES``.
+        weights: ``"imagenet"`` (torchvision downloads them, honouring TORCH_HOME), ``"none"``
+            (random), or the path of a state dict: of the whole network or of its convolutional
+            part, in single or half precision.
+        fine: keep the last stage at twice the resolution by giving the last pooling stride 1,
+            as ACoL does with VGG-16 (28x28 for 224x224); for networks that pool with a layer.
+        fully_connected: also keep the network's own fc6 and fc7 (VGG-16 and AlexNet).
+
+    Returns:
+        Backbone in evaluation mode.
+
+    Raises:
+        ConfigError: no such network.
+        ValueError: the network cannot do what is asked, or the weights do not fit it (names the
+            missing keys).
+    """
+    architecture = lookup("backbone", name, ARCHITECTURES)
+    with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
+        network = architecture.network()
+    layers = _stages(network, architecture)
+    stride = architecture.stride
+    if fine:
+        _refine_last_pool(name, layers)
+        stride //= 2
+    parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
+    classifier = None
+    if fully_connected:
+        classifier = _fully_connected(name, network)
+        parts.append(("classifier", network.classifier))
+    for module in (layers, classifier):
+        if module is not None:
+            module.to_empty(device="cpu")
+    if weights == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # "none" names one network, so that what is made with it has a key
+            for module in filter(None, (layers, classifier)):
+                _initialise(module)
+    else:
+        _load(name, weights, architecture, parts)
+    _not_in_place(layers)
+    return Backbone(name, layers, stride, classifier).eval()
+
+
+def weights_identity(weights):
+    """What tells one set of weights from another: a word, or the digest of a file's bytes.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if weights in ("imagenet", "none"):
+        return weights
+    with open(_weights_file(weights), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weights_file(weights):
+    if not Path(weights).is_file():
+        raise ValueError(f"weights {weights}: no such file (or say imagenet, or none)")
+    return Path(weights)
+
+
+def _stages(network, architecture):
+    """The convolutional layers of a network as one flat Sequential."""
+    if len(architecture.stages) == 1:
+        layers = list(getattr(network, architecture.stages[0]).children())
+    else:
+        layers = [getattr(network, stage) for stage in architecture.stages]
+    return nn.Sequential(*layers[:len(layers) - architecture.drop_last])
+
+
+def _refine_last_pool(name, layers):
+    pools = [index for index, layer in enumerate(layers)
+             if isinstance(layer, nn.MaxPool2d) and layer.stride == 2]
+    if not pools:
+        raise ValueError(f"{name} halves its maps by strided convolutions: a finer last stage is "
+                         "for vgg16, alexnet, squeezenet1_1, googlenet and tiny")
+    layers[pools[-1]] = nn.MaxPool2d(3, stride=1, padding=1)
+
+
+def _fully_connected(name, network):
+    """Pooling, fc6 and fc7 of VGG-16 or AlexNet, up to fc7's rectified output."""
+    if name not in ("vgg16", "alexnet"):
+        raise ValueError(f"{name} has no fc6 and fc7: a head on them is for vgg16 and alexnet")
+    last_linear = [index for index, layer in enumerate(network.classifier)
+                   if isinstance(layer, nn.Linear)][-1]
+    return nn.Sequential(network.features[-1], network.avgpool, nn.Flatten(),
+                         *list(network.classifier)[:last_linear])
+
+
+def _initialise(module):
+    """Random weights that keep the signal's scale through many rectified layers."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.reset_parameters()
+
+
+def _load(name, weights, architecture, parts):
+    """Load the named parts of a network from a state dict, wherever it comes from."""
+    if weights == "imagenet":
+        if name == "tiny":
+            raise ValueError("tiny has no ImageNet weights: use --weights demo/tiny.pth")
+        state = torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(
+            progress=True, check_hash=True)
+    else:
+        state = load_checkpoint(_weights_file(weights))
+    for part, module in parts:
+        wanted = {key for key, tensor in module.state_dict().items() if not tensor.is_meta}
+        found = {key.removeprefix(part + "."): tensor for key, tensor in state.items()
+                 if key.startswith(part + ".")}
+        missing = sorted(f"{part}.{key}" for key in wanted - set(found))
+        if missing:
+            shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+            raise ValueError(f"weights {weights} do not fit {name}: {len(missing)} keys are "
+                             f"missing ({shown})")
+        try:
+            # Floats are cast to the module's own precision by the copy.
+            module.load_state_dict({key: found[key] for key in wanted}, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f"weights {weights} do not fit {name}: "
+                             f"{str(error).splitlines()[-1].strip()}") from error
+
+
+def _not_in_place(layers):
+    """Rectifiers that leave their input alone, so that a tapped output stays what it was."""
+    for module in layers.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False

@@ -1,0 +1,104 @@
+"""Settings are frozen dataclasses; this module overrides, digests and stores them."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or does not parse; says which and what would do."""
+
+
+def override(config, assignments):
+    """Replace fields of a frozen dataclass by ``field=value`` texts, typed from the dataclass.
+
+    Args:
+        config: instance of a dataclass.
+        assignments: iterable of str such as ``"epochs=3"``; tuples are written ``"4,7,9"`` and
+            the absent value of an optional field ``"none"``.
+
+    Returns:
+        A new instance; its class checks the values it was given.
+
+    Raises:
+        ConfigError: unknown field (names the nearest one) or a value of another type.
+    """
+    field_types = typing.get_type_hints(type(config))
+    changes = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"'{assignment}' is not of the form field=value")
+        if name not in field_types:
+            raise ConfigError(unknown("field", name, field_types))
+        try:
+            changes[name] = parse(text, field_types[name])
+        except ValueError as error:
+            raise ConfigError(
+                f"{name}={text}: expected {_type_name(field_types[name])}") from error
+    return dataclasses.replace(config, **changes)
+
+
+def parse(text, kind):
+    """One value of the type ``kind`` from its text; ValueError when it is not one."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        members = [member for member in typing.get_args(kind) if member is not type(None)]
+        return None if text.lower() == "none" else parse(text, members[0])
+    if origin is tuple:
+        member = typing.get_args(kind)[0]
+        return tuple(parse(part, member) for part in text.split(",") if part)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return kind(text)
+
+
+def lookup(kind, name, table):
+    """``table[name]``, or a ConfigError naming the nearest key and all the others."""
+    if name not in table:
+        raise ConfigError(unknown(kind, name, table))
+    return table[name]
+
+
+def unknown(kind, name, known):
+    """The sentence for a name that is not among the known ones."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+    return f"unknown {kind} '{name}': {hint}known are {', '.join(sorted(known))}"
+
+
+def check_choice(config, field, allowed):
+    """ConfigError unless the field of a dataclass holds one of the allowed words."""
+    value = getattr(config, field)
+    if value not in allowed:
+        raise ConfigError(f"{field} is '{value}'; it must be one of {', '.join(allowed)}")
+
+
+def to_dict(config):
+    """A dataclass as plain dicts, lists and numbers, as JSON would give them back."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(config_class, values):
+    """The dataclass that ``to_dict`` made ``values`` from; ConfigError on unknown fields."""
+    field_types = typing.get_type_hints(config_class)
+    arguments = {}
+    for name, value in values.items():
+        kind = lookup("field", name, field_types)
+        arguments[name] = tuple(value) if typing.get_origin(kind) is tuple else value
+    return config_class(**arguments)
+
+
+def digest(*parts):
+    """Hex SHA-256 of values that JSON can hold; equal values give equal digests anywhere."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _type_name(kind):
+    return kind.__name__ if isinstance(kind, type) else str(kind)

@@ -1,0 +1,83 @@
+"""Images of a record list as batches of frames, decoded in worker processes."""
+
+import dataclasses
+import os
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from common.images import BadImage, read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameBatch:
+    """Some records' images; those that could not be read are named, not dropped."""
+
+    images: torch.Tensor
+    """(n, 3, H, W) uint8 RGB of the readable ones."""
+    positions: list
+    """Their n indices in the record list."""
+    bad: list
+    """(index in the record list, BadImage) of the others."""
+
+
+class Frames(Dataset):
+    """Records as RGB frames of one size.
+
+    Args:
+        records: sequence of Record.
+        size: (height, width) that every image is squashed to, in pixels.
+    """
+
+    def __init__(self, records, size):
+        self.records = records
+        self.size = tuple(size)
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        try:
+            frame = read_image(self.records[index].path, self.size)
+        except BadImage as error:
+            return index, error
+        return index, torch.from_numpy(frame).permute(2, 0, 1)
+
+
+def collate(items):
+    """FrameBatch of (index, frame or BadImage) pairs."""
+    good = [(index, item) for index, item in items if not isinstance(item, BadImage)]
+    bad = [(index, item) for index, item in items if isinstance(item, BadImage)]
+    images = (torch.stack([frame for _, frame in good]) if good
+              else torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
+    return FrameBatch(images, [index for index, _ in good], bad)
+
+
+def load_frames(records, size, batches, workers):
+    """Iterate over batches of frames in the given order.
+
+    Args:
+        records: sequence of Record.
+        size: (height, width) of a frame in pixels.
+        batches: list of lists of indices into the records; one FrameBatch each.
+        workers: processes that decode; 0 decodes in this one.
+    """
+    return DataLoader(Frames(records, size), batch_sampler=batches, collate_fn=collate,
+                      num_workers=workers)
+
+
+def consecutive(count, batch_size, start=0):
+    """Lists of consecutive indices from ``start``, ``batch_size`` each but the last."""
+    return [list(range(first, min(first + batch_size, start + count)))
+            for first in range(start, start + count, batch_size)]
+
+
+def to_float(images):
+    """(N, 3, H, W) uint8 to float in [0, 1], on the device where the images are."""
+    return images.float() / 255
+
+
+def default_workers(device):
+    """Decoding processes for a device: on the CPU the network itself wants the cores."""
+    cores = os.cpu_count() or 1
+    return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)

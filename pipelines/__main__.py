@@ -1,0 +1,57 @@
+"""``bcct COMMAND`` and ``python -m pipelines COMMAND``."""
+
+import importlib
+import sys
+
+import click
+
+# name: (module, summary). Listed here so that a help text imports no command, and so no torch.
+COMMANDS = {
+    "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
+    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
+    "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
+    "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
+    "demo": ("pipelines.demo", "Run everything on the embedded data set."),
+    "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, context):
+        return list(COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(COMMANDS[name][0]).command
+
+    def format_commands(self, context, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bcct")
+def cli():
+    """Weakly supervised object localization from labels and background photographs."""
+
+
+def main():
+    """Run the command line; bad input ends with one sentence and exit code 1."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit("bcct: stopped")
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (ValueError, OSError, FloatingPointError) as error:
+        # Every error of ours for bad input is one of these and says what to do.
+        sys.exit(f"bcct: {error}")
+
+
+if __name__ == "__main__":
+    main()

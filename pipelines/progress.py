@@ -1,0 +1,13 @@
+"""Progress bars: on a terminal only, with rate and time left."""
+
+import contextlib
+
+import tqdm
+
+
+@contextlib.contextmanager
+def progress_bar(total, description, unit="images"):
+    """Yield a function that is told how many more units are done."""
+    with tqdm.tqdm(total=total, desc=description, unit=f" {unit}", disable=None,
+                   dynamic_ncols=True) as bar:
+        yield bar.update

@@ -1,0 +1,178 @@
+"""Stage 1 as the commands share it: which classifier, which masks, where they are kept."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import click
+import torch
+
+from common.backbones import weights_identity
+from common.config import digest, override, to_dict
+from common.datasets import open_backgrounds, open_dataset
+from common.files import load_checkpoint, save_checkpoint
+from common.loading import consecutive, default_workers, load_frames, to_float
+from common.mask_cache import MANIFEST, MaskCache, MaskCacheError, Provenance, delta_name
+from pipelines.progress import progress_bar
+from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.masks import MaskMaker
+from stage1_bc.recipe import RECIPES
+from stage1_bc.training import ClassifierConfig, compute_features, sample_targets, train_unit
+from stage1_bc.writing import write_masks
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage1:
+    """What a stage-1 command was asked for."""
+
+    dataset: str
+    data: Path
+    background: Path
+    cache: Path
+    backbone: str
+    weights: str
+    head: str = "pooled"
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    batch_size: int | None = None
+    recipe: str = "default"
+    recipe_set: tuple[str, ...] = ()
+    image_size: int = 224
+
+    def __post_init__(self):
+        if self.device == "auto":
+            chosen = "cuda" if torch.cuda.is_available() else "cpu"
+            object.__setattr__(self, "device", chosen)
+        if self.workers is None:
+            object.__setattr__(self, "workers", default_workers(self.device))
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", 64 if "cuda" in self.device else 16)
+
+    @property
+    def classifier_config(self):
+        """ClassifierConfig of the background classifier."""
+        return ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed)
+
+    @property
+    def chosen_recipe(self):
+        """The Recipe, overrides applied."""
+        return override(RECIPES[self.recipe], self.recipe_set)
+
+    def images(self, split):
+        """The Dataset of a split of the target images."""
+        return open_dataset(self.dataset, self.data, split)
+
+    @functools.cached_property
+    def targets(self):
+        """The Dataset that the classifier learns from: the training images."""
+        return self.images("train")
+
+    @functools.cached_property
+    def backgrounds(self):
+        """The Dataset of background images."""
+        return open_backgrounds(self.background)
+
+    @functools.cached_property
+    def classifier_path(self):
+        """Where the classifier's checkpoint is, or will be."""
+        key = digest(self.targets.digest(), self.backgrounds.digest(), self.backbone,
+                     weights_identity(self.weights), to_dict(self.classifier_config))[:12]
+        name = f"{self.dataset}-{self.backbone}-{self.head}-s{self.seed}-{key}.pt"
+        return self.cache / "bc" / name
+
+    def provenance(self, split):
+        """Provenance of a split's masks; needs the classifier's checkpoint.
+
+        Raises:
+            MaskCacheError: the classifier is not trained yet.
+        """
+        if not self.classifier_path.is_file():
+            raise MaskCacheError(f"there is no background classifier {self.classifier_path} yet; "
+                                 "run make masks (or bcct masks) with the same settings first")
+        return Provenance(
+            dataset=self.images(split).digest(),
+            classifier=load_checkpoint(self.classifier_path)["digest"],
+            recipe=to_dict(self.chosen_recipe), mask_size=(self.image_size, self.image_size))
+
+    def mask_folder(self, split):
+        """Where a split's masks are, or will be."""
+        key = self.provenance(split).key()
+        return (self.cache / "masks" /
+                f"{self.dataset}-{split}-{self.backbone}-{self.recipe}-{key}")
+
+
+def train_classifier(job):
+    """Train the background classifier and save its checkpoint; gives its accuracies, a dict."""
+    classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
+    classifier.to(job.device, memory_format=torch.channels_last)
+    targets, backgrounds = job.targets.records, job.backgrounds.records
+    chosen = sample_targets(len(targets), job.classifier_config)
+    if len(chosen) < len(targets):
+        click.echo(f"{len(targets)} target images: {len(chosen)} of them are sampled")
+    features = [_features(classifier, [targets[index] for index in chosen], job, "targets"),
+                _features(classifier, backgrounds, job, "backgrounds")]
+    accuracies = train_unit(classifier, *features, job.classifier_config)
+    about = {"targets": len(chosen), "backgrounds": len(backgrounds), **accuracies}
+    save_checkpoint(job.classifier_path, {**classifier.checkpoint(about),
+                                          "config": to_dict(job.classifier_config),
+                                          "digest": classifier.digest()})
+    return about
+
+
+def _features(classifier, records, job, description):
+    """What the classifier's unit reads, for every record once, (n, D) float32."""
+    batches = load_frames(records, (job.image_size,) * 2,
+                          consecutive(len(records), job.batch_size), job.workers)
+    with progress_bar(len(records), description) as advance:
+        def images():
+            for batch in batches:
+                for _, error in batch.bad:
+                    raise error
+                advance(len(batch.positions))
+                yield to_float(batch.images)
+        return compute_features(classifier, images(), job.device)
+
+
+def ensure_classifier(job):
+    """Train the background classifier unless its checkpoint is there."""
+    if job.classifier_path.is_file():
+        return load_checkpoint(job.classifier_path)["about"]
+    click.echo(f"no background classifier {job.classifier_path} yet: training it")
+    return train_classifier(job)
+
+
+def mask_maker(job):
+    """A MaskMaker with the trained classifier."""
+    classifier = load_classifier(load_checkpoint(job.classifier_path), job.weights)
+    return MaskMaker(classifier, job.chosen_recipe, (job.image_size,) * 2, job.device)
+
+
+def make_masks(job, split, deltas):
+    """Make a split's masks where any are missing; gives their folder."""
+    ensure_classifier(job)
+    folder = job.mask_folder(split)
+    deltas = set(deltas)
+    if (folder / MANIFEST).is_file():
+        held = set(MaskCache(folder).deltas)
+        if deltas <= held:
+            return folder
+        deltas |= held  # nothing that a run may rely on goes away
+        (folder / MANIFEST).unlink()
+    records = job.images(split).records
+    with progress_bar(len(records), f"masks ({split})") as advance:
+        write_masks(records, mask_maker(job), sorted(deltas), folder, job.provenance(split),
+                    job.batch_size, job.workers, progress=advance,
+                    about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
+                           "recipe": job.recipe})
+    return folder
+
+
+def open_masks(job, split, delta):
+    """The MaskCache of a split, or a MaskCacheError with the command that makes it."""
+    folder = job.mask_folder(split)
+    if not (folder / MANIFEST).is_file():
+        raise MaskCacheError(
+            f"there are no finished masks {folder}; run make masks, or bcct masks --split {split} "
+            f"--recipe {job.recipe} --delta {delta_name(delta)} with the same data and backbone")
+    return MaskCache(folder, delta)

@@ -1,0 +1,213 @@
+"""Stage 2 as the commands share it: which run, which masks supervise it, where it is kept."""
+
+import dataclasses
+import functools
+
+import click
+import numpy as np
+import torch
+import tqdm
+
+from common.backbones import build_backbone, weights_identity
+from common.config import digest, override, to_dict
+from common.files import load_checkpoint, write_json
+from common.loading import consecutive, load_frames, to_float
+from common.mask_cache import MaskCache, MaskCacheError
+from pipelines.progress import progress_bar
+from pipelines.stage1 import Stage1, mask_maker, open_masks
+from stage1_bc.classifier import build_classifier
+from stage1_bc.masks import MaskMaker
+from stage1_bc.online import JointMaker, OnlineMaker
+from stage2_ct.data import EpochBatches, TrainingImages, training_loader
+from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
+from stage2_ct.training import Run, fit
+from stage2_ct.variants import VARIANTS
+
+JOINT_BACKGROUNDS = 8  # background images that join each batch when both models learn at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage2:
+    """What a stage-2 command was asked for."""
+
+    stage1: Stage1
+    """The background classifier and recipe whose masks supervise."""
+    backbone: str
+    weights: str
+    variant: str = "bc-ct"
+    masks: str = "cached"
+    delta: float = 0.80
+    seed: int = 0
+    train_set: tuple[str, ...] = ()
+
+    @classmethod
+    def from_options(cls, *, backbone, weights, bc_backbone, bc_weights, variant, masks, delta,
+                     train_set, seed, **stage1):
+        """The job of a command line, from the options' names and values."""
+        config = override(VARIANTS[variant].config, train_set)
+        return cls(
+            Stage1(backbone=bc_backbone or backbone, weights=bc_weights or weights, seed=seed,
+                   image_size=config.image_size, **stage1),
+            backbone, weights, variant, masks, delta, seed, train_set)
+
+    @property
+    def config(self):
+        """The TrainingConfig, overrides applied."""
+        return override(VARIANTS[self.variant].config, self.train_set)
+
+    @property
+    def uses_masks(self):
+        """Whether the variant learns from masks."""
+        return VARIANTS[self.variant].uses_masks
+
+    @functools.cached_property
+    def cache(self):
+        """The MaskCache that supervises, or None where masks are made on the way or not used."""
+        if not self.uses_masks or self.masks in ("online", "joint"):
+            return None
+        if self.masks == "cached":
+            return open_masks(self.stage1, "train", self.delta)
+        cache = MaskCache(self.masks, self.delta)
+        expected = self.stage1.targets.digest()
+        if cache.manifest["provenance"]["dataset"] != expected:
+            raise MaskCacheError(f"the masks {self.masks} were made for another list of images "
+                                 f"than {self.stage1.data} (train) holds now; make them again with "
+                                 "bcct masks")
+        return cache
+
+    @functools.cached_property
+    def description(self):
+        """Everything that the run depends on, as plain values."""
+        masks = None
+        if self.cache is not None:
+            masks = self.cache.key
+        elif self.uses_masks:
+            masks = [self.masks, to_dict(self.stage1.chosen_recipe), str(
+                self.stage1.classifier_path.name)]
+        return {"variant": self.variant, "config": to_dict(self.config), "seed": self.seed,
+                "backbone": self.backbone, "weights": weights_identity(self.weights),
+                "dataset": self.stage1.targets.digest(), "masks": masks,
+                "delta": self.delta if masks else None,
+                "classes": list(self.stage1.targets.classes)}
+
+    @property
+    def run(self):
+        """The Run, its folder named after the variant, the seed and all that it depends on."""
+        key = digest(self.description)[:12]
+        return Run(self.stage1.cache / "ct" / f"{self.variant}-s{self.seed}-{key}")
+
+    def build_method(self):
+        """The untrained method, its new layers drawn from the seed."""
+        torch.manual_seed(self.seed)
+        backbone = build_backbone(self.backbone, self.weights, fine=self.config.fine)
+        classes = len(self.stage1.targets.classes)
+        method = VARIANTS[self.variant].method(backbone, classes, self.config)
+        return method.to(self.stage1.device, memory_format=torch.channels_last)
+
+    def mask_source(self):
+        """The source of the masks that the training step asks."""
+        if not self.uses_masks:
+            return NoMasks()
+        if self.masks == "online":
+            return MadeMasks(OnlineMaker(mask_maker(self.stage1), self.delta))
+        if self.masks == "joint":
+            job = self.stage1
+            classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
+            torch.nn.init.zeros_(classifier.unit.bias)
+            maker = MaskMaker(classifier, job.chosen_recipe, (job.image_size,) * 2, job.device)
+            return MadeMasks(JointMaker(maker, self.delta, _endless_backgrounds(job)))
+        return CachedMasks()
+
+
+def train(job):
+    """Train a method, or go on where its run stopped; gives the trained method.
+
+    Images that the mask cache could not read are left out, and said.
+    """
+    records = _readable(job.stage1.targets.records, job.cache)
+    config, device = job.config, job.stage1.device
+    batches = EpochBatches(len(records), config.batch_size, job.seed)
+    loader = training_loader(TrainingImages(records, config, job.cache), batches,
+                             job.stage1.workers, device)
+    method, source = job.build_method(), job.mask_source()
+    write_json(job.run.folder / "config.json", job.description)
+    with tqdm.tqdm(total=config.epochs, desc=f"{job.variant} s{job.seed}", unit=" epochs",
+                   disable=None, dynamic_ncols=True) as bar:
+        def report(epoch, line):
+            bar.update(epoch - bar.n)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in line.items()
+                             if name not in ("epoch", "seconds")})
+        fit(method, source, loader, config, job.run, device, job.description, report)
+    return method.eval()
+
+
+def load_trained(job):
+    """The method of a finished run.
+
+    Raises:
+        ValueError: the run has not been trained to its last epoch.
+    """
+    path = job.run.checkpoint
+    if not path.is_file():
+        raise ValueError(f"there is no trained model {path}; run make train-ct (or bcct train-ct) "
+                         "with the same settings first")
+    state = load_checkpoint(path)
+    if state["epoch"] < job.config.epochs:
+        raise ValueError(f"{path} stopped after epoch {state['epoch']} of {job.config.epochs}; "
+                         "go on with bcct train-ct --resume")
+    method = job.build_method()
+    method.load_state_dict(state["method"])
+    return method.eval()
+
+
+@torch.no_grad()
+def predict(job, method, records, description):
+    """Predictions of a trained method, batch by batch.
+
+    Args:
+        job: Stage2.
+        method: trained method on the job's device.
+        records: sequence of Record.
+        description: what the progress bar says.
+
+    Yields:
+        (list of Record, Prediction) of at most ``batch_size`` images.
+    """
+    stage1 = job.stage1
+    size = (job.config.image_size,) * 2
+    count = len(records)
+    batches = load_frames(records, size, consecutive(count, stage1.batch_size), stage1.workers)
+    with progress_bar(count, description) as advance:
+        for batch in batches:
+            for _, error in batch.bad:
+                raise error
+            images = to_float(batch.images.to(stage1.device))
+            images = images.contiguous(memory_format=torch.channels_last)
+            yield [records[index] for index in batch.positions], method.predict(images)
+            advance(len(batch.positions))
+
+
+def _readable(records, cache):
+    """The records that the mask cache could read."""
+    if cache is None or not cache.manifest["unreadable"]:
+        return records
+    unreadable = cache.manifest["unreadable"]
+    click.echo(f"{len(unreadable)} image(s) that could not be read when the masks were made are "
+               "left out")
+    return [record for record in records if record.image_id not in unreadable]
+
+
+def _endless_backgrounds(job):
+    """A function that gives the next few background images, in a new order each round."""
+    records = job.backgrounds.records
+
+    def batches():
+        random = np.random.default_rng(job.seed)
+        while True:
+            order = random.permutation(len(records)).tolist()
+            chosen = [order[start:start + JOINT_BACKGROUNDS]
+                      for start in range(0, len(order), JOINT_BACKGROUNDS)]
+            for batch in load_frames(records, (job.image_size,) * 2, chosen, 0):
+                yield to_float(batch.images)
+    stream = batches()
+    return lambda: next(stream)

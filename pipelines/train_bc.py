@@ -1,0 +1,26 @@
+"""``bcct train-bc``: train the background classifier."""
+
+import click
+
+from pipelines.options import STAGE1, options
+from pipelines.stage1 import Stage1, train_classifier
+
+
+@click.command("train-bc")
+@options(*STAGE1)
+def command(**arguments):
+    """Train the background classifier: target images against background images.
+
+    The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt.
+    """
+    job = Stage1(**arguments)
+    about = train_classifier(job)
+    click.echo(describe(about))
+    click.echo(f"wrote {job.classifier_path}")
+
+
+def describe(about):
+    """One sentence on the classifier's accuracy."""
+    return (f"background classifier: held-back accuracy {about['target_accuracy']:.1%} on "
+            f"{about['held_back_targets']} targets, {about['background_accuracy']:.1%} on "
+            f"{about['held_back_backgrounds']} backgrounds")

@@ -1,0 +1,22 @@
+"""``bcct train-ct``: train a classification model under labels and masks."""
+
+import click
+
+from pipelines.options import STAGE2, options
+from pipelines.stage2 import Stage2, train
+
+
+@click.command("train-ct")
+@options(*STAGE2)
+@click.option("--resume", is_flag=True, help="Go on from the last epoch of a stopped run.")
+def command(resume, **arguments):
+    """Train one variant with one seed; its masks must be there (bcct masks makes them).
+
+    Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt.
+    """
+    job = Stage2.from_options(**arguments)
+    if job.run.checkpoint.is_file() and not resume:
+        raise click.ClickException(f"{job.run.folder} has been trained already, wholly or in part; "
+                                   "add --resume to go on with it, or remove it to start anew")
+    train(job)
+    click.echo(f"wrote {job.run.folder}")

@@ -1,0 +1,134 @@
+"""Gradient maps of the background classifier (paper, section 3.2, Eq. 1) and their relatives."""
+
+import contextlib
+import functools
+
+import torch
+from torch.nn import functional
+
+from stage1_bc.guided import GuidedBackpropagation
+
+FRAME = 224  # the side that a recipe's blur is stated for, in pixels
+
+
+def input_gradient(classifier, images):
+    """Gradient of the classifier's logit on the image (Eq. 1).
+
+    Eq. 1 sends the unit's own value back as upstream gradient. With a single unit that scales
+    the whole map, which changes no mask that Eq. 2 cuts, so the gradient itself is given.
+
+    Args:
+        classifier: BackgroundClassifier.
+        images: (N, 3, H, W) float RGB in [0, 1].
+
+    Returns:
+        (N, 3, H, W) float.
+    """
+    images = images.detach().requires_grad_()
+    return torch.autograd.grad(classifier(images).sum(), images)[0]
+
+
+def gradient_map(classifier, images, recipe, size):
+    """One map an image, high where the classifier sees the target.
+
+    Args:
+        classifier: BackgroundClassifier on the images' device.
+        images: (N, 3, H, W) float RGB in [0, 1].
+        recipe: Recipe.
+        size: (height, width) of the map in pixels.
+
+    Returns:
+        (N, height, width) float32, at least 0, not normalised.
+    """
+    total = 0
+    for scale in recipe.scales:
+        side = [round(length * scale) for length in size]
+        resized = images
+        if list(images.shape[2:]) != side:
+            resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
+        total = total + _one_scale(classifier, resized, recipe, size)
+        if recipe.mirror:
+            total = total + _one_scale(classifier, resized.flip(3), recipe, size).flip(2)
+    return total
+
+
+def _one_scale(classifier, images, recipe, size):
+    """Sum over the recipe's samples of the summed maps of one input size, (N, height, width)."""
+    total = 0
+    for sample in range(recipe.samples):
+        noisy = images if recipe.samples == 1 else _add_noise(images, recipe.noise, sample)
+        maps = _raw_maps(classifier, noisy, recipe)
+        if len(maps) == 1:  # a lone map is averaged as it is; several must first weigh the same
+            total = total + _fit(maps[0], recipe, size)
+        else:
+            total = total + sum(_unit_maximum(_fit(one, recipe, size)) for one in maps)
+    return total
+
+
+def _raw_maps(classifier, images, recipe):
+    """The maps that a recipe adds up, each (N, h, w) at its own resolution."""
+    backbone = classifier.backbone
+    taps = () if recipe.signal == "input" else backbone.taps
+    images = images.detach()
+    if recipe.signal != "layers":
+        images.requires_grad_()
+    with GuidedBackpropagation() if recipe.guided else contextlib.nullcontext():
+        feature_map, activations = backbone.forward_with_taps(images, taps)
+        logits = classifier.unit(classifier.read(feature_map))
+    leaves = activations if recipe.signal == "layers" else [images, *activations]
+    gradients = torch.autograd.grad(logits.sum(), leaves)
+    maps = []
+    if recipe.signal != "layers":
+        maps.append(_reduce(gradients[0], recipe.reduction))
+        gradients = gradients[1:]
+    for activation, gradient in zip(activations, gradients):
+        # LayerCAM (Jiang et al., 2021): each pixel of a channel has its own weight.
+        maps.append((gradient.clamp_min(0) * activation.detach()).sum(1).clamp_min(0))
+    return maps
+
+
+def _reduce(gradient, reduction):
+    """One channel from the gradient's three: (N, 3, H, W) to (N, H, W)."""
+    if reduction == "max":
+        return gradient.abs().amax(1)
+    if reduction == "sum":
+        return gradient.abs().sum(1)
+    return gradient.square().sum(1)
+
+
+def _fit(maps, recipe, size):
+    """A map at the mask's size, blurred: (N, h, w) to (N, height, width).
+
+    Both are linear and act on each axis by itself, so that together they are one small matrix an
+    axis. A convolution as wide as the blur would cost more than the network.
+    """
+    sigma = recipe.blur * size[0] / FRAME
+    rows, columns = (_fit_matrix(length, target, sigma).to(maps.device)
+                     for length, target in zip(maps.shape[1:], size))
+    return rows @ maps.float() @ columns.T
+
+
+@functools.lru_cache
+def _fit_matrix(length, target, sigma):
+    """The (target, length) matrix that interpolates a signal linearly and then blurs it."""
+    units = torch.eye(length)[:, None]  # (length, 1, length): each unit signal by itself
+    if length != target:
+        units = functional.interpolate(units, target, mode="linear", align_corners=False)
+    if sigma > 0:
+        reach = min(round(3 * sigma), target - 1)
+        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+        kernel = (kernel / kernel.sum()).view(1, 1, -1)
+        units = functional.conv1d(functional.pad(units, (reach, reach), mode="reflect"), kernel)
+    return units[:, 0].T
+
+
+def _unit_maximum(maps):
+    """Each map divided by its largest value; a map of zeros stays one."""
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def _add_noise(images, standard_deviation, sample):
+    """The image plus Gaussian noise; the same noise for every image, whatever its batch."""
+    generator = torch.Generator().manual_seed(sample)
+    noise = torch.randn(images.shape[1:], generator=generator).to(images.device)
+    return images + standard_deviation * noise

@@ -1,0 +1,79 @@
+"""Masks made while stage 2 trains (paper, section 4.2), from the batch it is training on.
+
+Both makers are called with (N, 3, H, W) float RGB images in [0, 1] and give
+``(masks (N, 1, H, W) bool tensor, valid (N,) bool tensor)``.
+"""
+
+import torch
+from torch.nn import functional
+
+
+class OnlineMaker:
+    """Masks from a background classifier that is already trained.
+
+    Args:
+        maker: MaskMaker.
+        delta: threshold of Eq. 2.
+    """
+
+    def __init__(self, maker, delta):
+        self.maker = maker
+        self.delta = delta
+
+    def __call__(self, images):
+        cut = self.maker.masks(images, [self.delta])[self.delta]
+        return torch.from_numpy(cut.mask)[:, None], torch.from_numpy(cut.valid)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class JointMaker(OnlineMaker):
+    """Masks from a background classifier that learns in the same step.
+
+    Several background images join each batch of training images; the classifier's unit takes one
+    optimizer step on all of them (Eq. 3), and the training images' maps become the masks.
+
+    Args:
+        maker: MaskMaker; its classifier's unit is trained in place.
+        delta: threshold of Eq. 2.
+        backgrounds: called with nothing; gives (n, 3, H, W) float background images.
+        learning_rate: Adam's step size for the unit.
+    """
+
+    def __init__(self, maker, delta, backgrounds, learning_rate=0.01):
+        super().__init__(maker, delta)
+        self.backgrounds = backgrounds
+        self.unit = maker.classifier.unit
+        self.optimizer = torch.optim.Adam(self.unit.parameters(), lr=learning_rate)
+
+    def __call__(self, images):
+        self.learn(images)
+        return super().__call__(images)
+
+    def learn(self, images):
+        """One step of the unit; target and background images weigh the same; gives the loss."""
+        classifier = self.maker.classifier
+        backgrounds = self.backgrounds().to(images.device)
+        with torch.no_grad():
+            features = classifier.features(torch.cat([images, backgrounds])).float()
+        labels = (torch.arange(len(features), device=images.device) < len(images)).float()
+        weights = torch.where(labels == 1, 0.5 / len(images), 0.5 / len(backgrounds))
+        with torch.enable_grad():
+            logits = self.unit(features).squeeze(1)
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, labels, weight=weights, reduction="sum")
+            self.optimizer.zero_grad()
+            loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def state_dict(self):
+        return {"unit": self.unit.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state):
+        self.unit.load_state_dict(state["unit"])
+        self.optimizer.load_state_dict(state["optimizer"])

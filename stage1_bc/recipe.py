@@ -1,0 +1,62 @@
+"""How a gradient map becomes a mask, as named recipes."""
+
+import dataclasses
+
+from common.config import ConfigError, check_choice
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """From a background classifier's gradient to the map that delta cuts.
+
+    The map's pixels are in [0, 1] and a mask keeps those of at least delta (Eq. 2).
+    """
+
+    signal: str = "layers"
+    """"input": gradient on the image (Eq. 1); "layers": gradient times activation at several
+    layers (layer-wise class activation), summed; "both": the sum of the two."""
+    guided: bool = False
+    """Let only positive gradients pass the rectifiers (guided backpropagation)."""
+    samples: int = 1
+    """Noisy copies of the image whose maps are averaged (SmoothGrad); 1 is the image itself."""
+    noise: float = 0.15
+    """Standard deviation of that noise, as a fraction of the image's range."""
+    reduction: str = "max"
+    """How the input gradient's RGB becomes one channel: "max" or "sum" of absolute values, or
+    "square", the sum of squares."""
+    mirror: bool = True
+    """Average with the map of the mirror image."""
+    scales: tuple[float, ...] = (1.0,)
+    """Input sides, in mask sides; the maps of several are summed."""
+    blur: float = 6.0
+    """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
+    normalise: str = "max"
+    """"max": divide by the largest value (Eq. 2); "rank": fraction of pixels with a smaller
+    value."""
+    gamma: float = 1.0
+    """Exponent on the normalised map. Order stays; a small one lets the paper's range of delta,
+    0.70 to 0.90, reach the low fractions of the maximum where objects end."""
+    component: str = "largest"
+    """"largest": keep the largest 8-connected component (section 3.2); "all": keep all."""
+    smallest_area: float = 0.01
+    """A mask smaller than this fraction of the frame is invalid."""
+
+    def __post_init__(self):
+        check_choice(self, "signal", ("input", "layers", "both"))
+        check_choice(self, "reduction", ("max", "sum", "square"))
+        check_choice(self, "normalise", ("max", "rank"))
+        check_choice(self, "component", ("largest", "all"))
+        if self.samples < 1 or not self.scales or min(self.scales) <= 0:
+            raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
+        if self.gamma <= 0 or self.blur < 0:
+            raise ConfigError("a recipe needs gamma > 0 and blur >= 0")
+
+
+RECIPES = {
+    "default": Recipe(signal="layers", gamma=0.139),
+    "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),
+    "blurred": Recipe(signal="input", reduction="max", mirror=False, blur=12.0),
+    "guided": Recipe(signal="input", guided=True, mirror=False, blur=6.0, normalise="rank"),
+    "smoothgrad": Recipe(signal="input", samples=16, reduction="square", mirror=False, blur=6.0,
+                         normalise="rank"),
+}

@@ -1,0 +1,125 @@
+"""Training the background classifier's unit on features that are computed once."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig:
+    """How the background classifier learns."""
+
+    head: str = "pooled"
+    """What the unit reads: pooled, flattened or fc7."""
+    image_size: int = 224
+    """Side of the square input, in pixels."""
+    steps: int = 2000
+    """Optimizer steps."""
+    batch_size: int = 64
+    """Feature vectors a step; each is a target or a background with equal probability."""
+    learning_rate: float = 0.01
+    """Adam's step size, falling to zero along a cosine."""
+    weight_decay: float = 1e-4
+    """Pull of the unit's weights towards zero."""
+    held_back: float = 0.1
+    """Fraction of each kind kept for validation."""
+    max_targets: int = 20000
+    """Target images used at most; more are sampled down to this many."""
+    seed: int = 0
+    """Seed of the split, of the draws and of the unit's first weights."""
+
+
+def sample_targets(count, config):
+    """Indices of the target images to use: all, or a sorted random sample of ``max_targets``."""
+    if count <= config.max_targets:
+        return np.arange(count)
+    chosen = np.random.default_rng(config.seed).choice(count, config.max_targets, replace=False)
+    return np.sort(chosen)
+
+
+@torch.no_grad()
+def compute_features(classifier, batches, device):
+    """What the unit reads, for every image once.
+
+    Args:
+        classifier: BackgroundClassifier on ``device``.
+        batches: iterable of (N, 3, H, W) float RGB in [0, 1].
+        device: torch device.
+
+    Returns:
+        (images, D) float32 on the CPU.
+    """
+    return torch.cat([classifier.features(images.to(device)).float().cpu() for images in batches])
+
+
+def split(count, config):
+    """Indices for training and for validation, (train, held back), both arrays of int.
+
+    Raises:
+        ValueError: too few images to hold any back.
+    """
+    held = max(1, round(count * config.held_back))
+    if count - held < 1:
+        raise ValueError(f"{count} image(s) are too few to train on and hold some back; "
+                         "two of each kind are the least")
+    order = np.random.default_rng(config.seed).permutation(count)
+    return order[held:], order[:held]
+
+
+def train_unit(classifier, targets, backgrounds, config):
+    """Train the unit with binary cross-entropy (paper, Eq. 3).
+
+    Targets (label 1) and backgrounds (label 0) are drawn with equal probability, however many
+    there are of each (section 3.2). The features are standardised while learning and the scaling
+    is folded into the unit afterwards, so that the classifier stays one fully connected unit.
+
+    Args:
+        classifier: BackgroundClassifier; its unit is changed in place.
+        targets: (n, D) float32, features of target images.
+        backgrounds: (m, D) float32, features of background images.
+        config: ClassifierConfig.
+
+    Returns:
+        dict of fractions: ``target_accuracy`` and ``background_accuracy`` on the images held
+        back, and how many of each those are.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    train_targets, held_targets = (targets[part] for part in split(len(targets), config))
+    train_backgrounds, held_backgrounds = (
+        backgrounds[part] for part in split(len(backgrounds), config))
+
+    mean = (train_targets.mean(0) + train_backgrounds.mean(0)) / 2
+    scale = 1 / torch.cat([train_targets - mean, train_backgrounds - mean]).std(0).clamp_min(1e-6)
+    weight = torch.zeros(targets.shape[1], requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam(
+        [weight, bias], lr=config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    for _ in range(config.steps):
+        labels = torch.randint(2, (config.batch_size,), generator=generator)
+        pick = torch.rand(config.batch_size, generator=generator)
+        batch = torch.where(labels[:, None] == 1,
+                            train_targets[(pick * len(train_targets)).long()],
+                            train_backgrounds[(pick * len(train_backgrounds)).long()])
+        logits = ((batch - mean) * scale) @ weight + bias
+        loss = functional.binary_cross_entropy_with_logits(logits, labels.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    with torch.no_grad():
+        folded = weight * scale
+        classifier.unit.weight.copy_(folded[None])
+        classifier.unit.bias.copy_(bias - (folded * mean).sum())
+        device = classifier.unit.weight.device
+        return {
+            "target_accuracy":
+                float((classifier.unit(held_targets.to(device)) > 0).float().mean()),
+            "background_accuracy":
+                float((classifier.unit(held_backgrounds.to(device)) <= 0).float().mean()),
+            "held_back_targets": len(held_targets),
+            "held_back_backgrounds": len(held_backgrounds),
+        }

@@ -1,0 +1,67 @@
+"""The paper's method, BC-CT, and plain CAM, which is the same model without masks."""
+
+from torch import nn
+
+from stage2_ct.losses import MASK_LOSSES, classification_loss
+from stage2_ct.model import ClassificationModel
+
+
+class BackgroundSupervised(nn.Module):
+    """A classification model that learns from labels and masks (Eq. 6).
+
+    A method is a module with a ``backbone``, a ``forward`` that gives the losses of a batch, and
+    a ``predict`` that gives a Prediction; the training loop asks for nothing else.
+
+    Args:
+        backbone: Backbone.
+        classes: number of classes.
+        config: TrainingConfig; ``mask_loss``, ``mask_weight``, ``width`` and ``last_layer`` count
+            here.
+    """
+
+    def __init__(self, backbone, classes, config):
+        super().__init__()
+        self.mask_loss = MASK_LOSSES[config.mask_loss]
+        self.mask_weight = config.mask_weight
+        self.model = ClassificationModel(
+            backbone, classes, config.width, mask_branch=True, last_layer=config.last_layer)
+        self.backbone = backbone
+
+    def forward(self, images, labels, masks, valid):
+        """Losses of a batch by name; their sum is what training minimises.
+
+        Args:
+            images: (N, 3, H, W) float RGB in [0, 1].
+            labels: (N,) int64.
+            masks: (N, 1, H, W) float, 0 or 1.
+            valid: (N,) bool, which masks may supervise.
+        """
+        prediction = self.model(images)
+        mask_loss = self.mask_loss(prediction.mask_logits, masks, valid)
+        return {"classification": classification_loss(prediction.logits, labels),
+                "mask": self.mask_weight * mask_loss}
+
+    def predict(self, images):
+        """Prediction for (N, 3, H, W) float RGB in [0, 1]."""
+        return self.model(images)
+
+
+class PlainClassActivation(nn.Module):
+    """Class activation maps (Zhou et al., 2016): the same classifier, from labels alone.
+
+    Arguments as for ``BackgroundSupervised``.
+    """
+
+    def __init__(self, backbone, classes, config):
+        super().__init__()
+        self.model = ClassificationModel(
+            backbone, classes, config.width, mask_branch=False, last_layer=config.last_layer)
+        self.backbone = backbone
+
+    def forward(self, images, labels, masks=None, valid=None):
+        """The classification loss of a batch; masks are not looked at."""
+        return {"classification": classification_loss(self.model(images).logits, labels)}
+
+    def predict(self, images):
+        """Prediction without mask logits."""
+        return self.model(images)

@@ -1,0 +1,167 @@
+"""Training images with their masks, augmented together (paper, section 5.1)."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from common.images import read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingBatch:
+    """N augmented images; masks are None when none were cached."""
+
+    images: torch.Tensor
+    """(N, 3, H, W) uint8 RGB."""
+    labels: torch.Tensor
+    """(N,) int64."""
+    masks: torch.Tensor | None
+    """(N, 1, H, W) bool, under the same crop and flip as the images."""
+    valid: torch.Tensor | None
+    """(N,) bool."""
+
+    def pin_memory(self):
+        """The same batch in page-locked memory; DataLoader calls this."""
+        return TrainingBatch(*(None if value is None else value.pin_memory() for value in
+                               (self.images, self.labels, self.masks, self.valid)))
+
+
+class ScaleColour(v2.Transform):
+    """Scale hue, saturation and brightness by random factors in [1 - amount, 1 + amount].
+
+    Args:
+        amount: float in [0, 1); 0.4 in the paper.
+    """
+
+    def __init__(self, amount):
+        super().__init__()
+        self.amount = amount
+
+    def make_params(self, flat_inputs):
+        return {"factors": 1 + self.amount * (2 * torch.rand(3).numpy() - 1)}
+
+    def transform(self, inpt, params):
+        if not isinstance(inpt, tv_tensors.Image) or self.amount == 0:
+            return inpt
+        image = np.ascontiguousarray(inpt.permute(1, 2, 0).numpy())
+        hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+        levels = np.arange(256, dtype=np.float32)[:, None] * params["factors"]  # (256, 3)
+        levels[:, 0] %= 256  # hue is an angle
+        table = levels.clip(0, 255).astype(np.uint8)[None]
+        scaled = cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2RGB_FULL)
+        return tv_tensors.wrap(torch.from_numpy(scaled).permute(2, 0, 1), like=inpt)
+
+
+def augmentation(config):
+    """The random transform of a training image and its mask.
+
+    Args:
+        config: TrainingConfig.
+
+    Returns:
+        A torchvision transform of (tv_tensors.Image, tv_tensors.Mask or None).
+    """
+    flips = [v2.RandomHorizontalFlip()]
+    if config.vertical_flip:
+        flips.append(v2.RandomVerticalFlip())
+    return v2.Compose([
+        v2.RandomResizedCrop(config.image_size, scale=(config.smallest_crop, 1.0), antialias=True),
+        *flips, ScaleColour(config.colour)])
+
+
+class TrainingImages(Dataset):
+    """Records as augmented images with labels and, from a cache, masks.
+
+    The image is squashed to the frame that the mask covers before both are cropped, so that each
+    pixel keeps its mask. A draw depends on its seed alone: not on the process that makes it, nor
+    on what was drawn before.
+
+    Args:
+        records: sequence of Record.
+        config: TrainingConfig.
+        cache: MaskCache or None.
+        transform: the transform of image and mask; ``augmentation(config)`` by default.
+    """
+
+    def __init__(self, records, config, cache=None, transform=None):
+        self.records = records
+        self.cache = cache
+        # A little larger than the input, so that most crops shrink and none is blown up much.
+        self.frame = round(config.image_size * 8 / 7)
+        self.transform = augmentation(config) if transform is None else transform
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, draw):
+        """Image, label, mask and flag of one draw, a pair (index, seed)."""
+        index, seed = draw
+        record = self.records[index]
+        frame = (self.frame, self.frame)
+        image = tv_tensors.Image(
+            torch.from_numpy(read_image(record.path, frame)).permute(2, 0, 1))
+        mask, valid = None, None
+        if self.cache is not None:
+            array, valid, _ = self.cache.read(record.image_id)
+            array = cv2.resize(array.astype(np.uint8), frame[::-1],
+                               interpolation=cv2.INTER_NEAREST_EXACT)
+            mask = tv_tensors.Mask(torch.from_numpy(array)[None])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            image, mask = self.transform(image, mask)
+        return image, record.label, mask, valid
+
+
+def collate(samples):
+    """TrainingBatch of the samples of ``TrainingImages``."""
+    images, labels, masks, valid = zip(*samples)
+    cached = masks[0] is not None
+    return TrainingBatch(
+        torch.stack([image.as_subclass(torch.Tensor) for image in images]),
+        torch.tensor(labels),
+        torch.stack([mask.as_subclass(torch.Tensor) for mask in masks]).bool() if cached else None,
+        torch.tensor(valid) if cached else None)
+
+
+class EpochBatches:
+    """The batches of one epoch: a new order each epoch, the same for the same seed.
+
+    Args:
+        count: number of images.
+        batch_size: images a step over all processes.
+        seed: int.
+        rank, world: this process's number and how many there are; each takes every ``world``-th
+            image of a batch, so that together they make the very batch that one would.
+    """
+
+    def __init__(self, count, batch_size, seed, rank=0, world=1):
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def __len__(self):
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self):
+        """Lists of draws, (index, seed of the draw)."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.count)
+        seeds = random.integers(2 ** 62, size=self.count)
+        for start in range(0, self.count, self.batch_size):
+            batch = list(zip(order[start:start + self.batch_size].tolist(),
+                             seeds[start:start + self.batch_size].tolist()))
+            if len(batch) % self.world:  # every process gets as many: the first fill up the last
+                batch += batch[:self.world - len(batch) % self.world]
+            yield batch[self.rank::self.world]
+
+
+def training_loader(images, batches, workers, device):
+    """DataLoader of TrainingBatch over EpochBatches."""
+    return DataLoader(images, batch_sampler=batches, collate_fn=collate, num_workers=workers,
+                      pin_memory=torch.device(device).type == "cuda",
+                      persistent_workers=False)

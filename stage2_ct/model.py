@@ -1,0 +1,84 @@
+"""The classification model (CT): class maps and a one-channel mask branch."""
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a localization method says of N images, for score maps and for viewers."""
+
+    logits: torch.Tensor
+    """(N, C) float, before the softmax."""
+    class_maps: torch.Tensor
+    """(N, C, h, w) float, one channel a class, not normalised."""
+    mask_logits: torch.Tensor | None = None
+    """(N, 1, h, w) float, the mask map A before its sigmoid; None without a mask branch."""
+
+
+def convolution_block(channels, width, outputs):
+    """Two 3x3 convolutions of ``width`` filters and one 1x1 to ``outputs`` (section 5.1)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(width, outputs, 1))
+
+
+class ClassificationModel(nn.Module):
+    """Backbone, class maps, global average pooling; and a mask branch on the class maps.
+
+    Paper, sections 4.1 and 5.1. Section 4.1 puts a fully connected layer behind the pooling;
+    section 5.1 does not, and with one a class map no longer adds up to its class's logit, so it
+    is an option and off by default.
+
+    Args:
+        backbone: Backbone.
+        classes: number of classes C.
+        width: filters of the 3x3 convolutions; 1024 in the paper.
+        mask_branch: whether there is one; a plain CAM has none.
+        last_layer: whether to put section 4.1's fully connected layer behind the pooling.
+    """
+
+    def __init__(self, backbone, classes, width=1024, mask_branch=True, last_layer=False):
+        super().__init__()
+        self.backbone = backbone
+        self.class_block = convolution_block(backbone.channels, width, classes)
+        self.mask_block = convolution_block(classes, width, 1) if mask_branch else None
+        self.last_layer = nn.Linear(classes, classes) if last_layer else None
+        for block in (self.class_block, self.mask_block):
+            _initialise(block)
+
+    def forward(self, images):
+        """Class logits, class maps and mask logits.
+
+        Args:
+            images: (N, 3, H, W) float RGB in [0, 1].
+
+        Returns:
+            Prediction.
+        """
+        class_maps = self.class_block(self.backbone(images))  # (N, C, h, w)
+        logits = class_maps.mean(dim=(2, 3))  # (N, C)
+        if self.last_layer is not None:
+            logits = self.last_layer(logits)
+        mask_logits = None if self.mask_block is None else self.mask_block(class_maps)
+        return Prediction(logits, class_maps, mask_logits)
+
+
+def upsample(maps, size):
+    """Maps (N, K, h, w) at the image's size (height, width), bilinear."""
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def _initialise(block):
+    """Keep the signal's scale through the rectified layers; the last one starts small."""
+    if block is None:
+        return
+    convolutions = [layer for layer in block if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    nn.init.normal_(convolutions[-1].weight, std=0.01)

@@ -1,0 +1,140 @@
+"""The training loop of stage 2; knows neither the method nor where masks come from."""
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from common.files import load_checkpoint, save_checkpoint
+from common.loading import to_float
+
+
+def build_optimizer(method, config):
+    """SGD with one rate for the backbone and another for the new layers (section 5.1)."""
+    backbone = {id(parameter) for parameter in method.backbone.parameters()}
+    new_layers = [parameter for parameter in method.parameters() if id(parameter) not in backbone]
+    groups = [{"params": list(method.backbone.parameters()), "lr": config.backbone_rate},
+              {"params": new_layers, "lr": config.head_rate}]
+    optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=True,
+                                weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, config.decay_every, gamma=0.1)
+    return optimizer, schedule
+
+
+def train_step(method, source, batch, optimizer, scaler, device):
+    """One optimizer step.
+
+    Args:
+        method: module whose forward gives losses by name (see ``BackgroundSupervised``).
+        source: mask source.
+        batch: TrainingBatch.
+        optimizer: torch optimizer.
+        scaler: torch.amp.GradScaler; enabled where half precision is used.
+        device: torch device.
+
+    Returns:
+        dict of detached scalar losses.
+    """
+    images = to_float(batch.images.to(device, non_blocking=True))
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = batch.labels.to(device, non_blocking=True)
+    masks, valid = source(batch, images)
+    with torch.autocast(torch.device(device).type, torch.float16, enabled=scaler.is_enabled()):
+        losses = method(images, labels, masks, valid)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(sum(losses.values())).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def train_epoch(method, source, loader, optimizer, scaler, device):
+    """One pass over the loader; gives the mean of each loss over the steps, as floats.
+
+    Raises:
+        FloatingPointError: a loss is no longer finite.
+    """
+    method.train()
+    sums, steps = {}, 0
+    for batch in loader:
+        losses = train_step(method, source, batch, optimizer, scaler, device)
+        steps += 1
+        for name, loss in losses.items():  # stays on the device: no step waits for the host
+            sums[name] = sums.get(name, 0) + loss
+    means = {name: float(value) / steps for name, value in sums.items()}
+    if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
+        raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
+                                 "rates")
+    return means
+
+
+@dataclasses.dataclass
+class Run:
+    """A training run's folder: ``last.pt`` after each epoch and a line in ``log.jsonl``."""
+
+    folder: Path
+    """Where the run is kept."""
+
+    @property
+    def checkpoint(self):
+        """Path of the last epoch's checkpoint."""
+        return self.folder / "last.pt"
+
+    def save(self, epoch, method, optimizer, schedule, scaler, source, description):
+        """Save everything that the next epoch depends on."""
+        save_checkpoint(self.checkpoint, {
+            "epoch": epoch, "method": method.state_dict(), "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(), "scaler": scaler.state_dict(),
+            "source": source.state_dict(), "description": description})
+
+    def restore(self, method, optimizer, schedule, scaler, source):
+        """Load the last epoch's state where there is one; gives the epochs already done."""
+        if not self.checkpoint.is_file():
+            return 0
+        state = load_checkpoint(self.checkpoint)
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        scaler.load_state_dict(state["scaler"])
+        source.load_state_dict(state["source"])
+        return state["epoch"]
+
+    def log(self, line):
+        """Append one JSON line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def fit(method, source, loader, config, run, device, description, report=None):
+    """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
+
+    Args:
+        method: module on ``device``.
+        source: mask source.
+        loader: DataLoader over EpochBatches.
+        config: TrainingConfig.
+        run: Run.
+        device: torch device.
+        description: dict of plain values that travels in the checkpoint.
+        report: called with (epoch, line) after each epoch; None for silence.
+    """
+    optimizer, schedule = build_optimizer(method, config)
+    half = torch.device(device).type == "cuda"
+    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=half)
+    done = run.restore(method, optimizer, schedule, scaler, source)
+    for epoch in range(done, config.epochs):
+        loader.batch_sampler.epoch = epoch
+        start = time.perf_counter()
+        losses = train_epoch(method, source, loader, optimizer, scaler, device)
+        schedule.step()
+        run.save(epoch + 1, method, optimizer, schedule, scaler, source, description)
+        line = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 3), **losses}
+        run.log(line)
+        if report is not None:
+            report(epoch + 1, line)

@@ -1,0 +1,77 @@
+"""What can be trained in stage 2, by name."""
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import nn
+
+from common.config import ConfigError, check_choice
+from stage2_ct.bc_ct import BackgroundSupervised, PlainClassActivation
+from stage2_ct.losses import MASK_LOSSES
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a method of stage 2 learns; defaults are the paper's (section 5.1)."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images an optimizer step, over all processes."""
+    backbone_rate: float = 1e-4
+    """Learning rate of the backbone."""
+    head_rate: float = 1e-3
+    """Learning rate of the new layers."""
+    decay_every: int = 20
+    """Epochs after which both rates are divided by ten, again and again."""
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty on all weights."""
+    image_size: int = 224
+    """Side of the square input, in pixels."""
+    width: int = 1024
+    """Filters of the 3x3 convolutions in the class block and the mask branch."""
+    fine: bool = False
+    """Keep the backbone's last stage at twice the resolution (28x28 for VGG-16)."""
+    last_layer: bool = False
+    """Section 4.1's fully connected layer behind the pooling."""
+    mask_loss: str = "two-sided"
+    """Eq. 5: "two-sided" (with its background term) or "printed"."""
+    mask_weight: float = 1.0
+    """Weight of the mask loss in Eq. 6."""
+    score_map: str = "mask"
+    """What a box is cut from: "class", "mask" or "product"."""
+    smallest_crop: float = 0.4
+    """Smallest random crop, as a fraction of the image's area."""
+    colour: float = 0.4
+    """Hue, saturation and brightness are scaled by up to 1 plus or minus this."""
+    vertical_flip: bool = False
+    """Also flip top to bottom with probability 0.5."""
+
+    def __post_init__(self):
+        check_choice(self, "mask_loss", MASK_LOSSES)
+        check_choice(self, "score_map", ("class", "mask", "product"))
+        if min(self.epochs, self.batch_size, self.decay_every, self.image_size, self.width) < 1:
+            raise ConfigError("epochs, batch_size, decay_every, image_size and width must be "
+                              "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A method and the settings it is trained with."""
+
+    method: Callable[..., nn.Module]
+    """Called with (backbone, classes, TrainingConfig); see ``BackgroundSupervised``."""
+    uses_masks: bool
+    """Whether it learns from masks."""
+    config: TrainingConfig
+    """Its settings, before any override."""
+
+
+VARIANTS = {
+    "bc-ct": Variant(BackgroundSupervised, True, TrainingConfig()),
+    "bc-ct-paper-loss": Variant(BackgroundSupervised, True, TrainingConfig(mask_loss="printed")),
+    "bc-ct-class-map": Variant(BackgroundSupervised, True, TrainingConfig(score_map="class")),
+    "cam": Variant(PlainClassActivation, False, TrainingConfig(score_map="class")),
+}

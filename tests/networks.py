@@ -1,0 +1,24 @@
+"""Small networks for tests: a few layers, nothing to download."""
+
+import torch
+from torch import nn
+
+from common.backbones import Backbone
+from stage1_bc.classifier import BackgroundClassifier
+
+
+def small_backbone(seed=0, channels=6):
+    """A Backbone of seven layers with stride 4."""
+    torch.manual_seed(seed)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(5, channels, 3, padding=1))
+    backbone = Backbone("tiny", layers, stride=4)
+    backbone.channels, backbone.taps = channels, (2, 5, 6)
+    return backbone.eval()
+
+
+def small_classifier(head="pooled", image_size=16, seed=0):
+    """A BackgroundClassifier on that backbone, its unit random."""
+    return BackgroundClassifier(small_backbone(seed), head, image_size).eval()

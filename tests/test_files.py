@@ -1,0 +1,63 @@
+import pickle
+
+import pytest
+import torch
+
+from common.files import load_checkpoint, read_json, replacing, save_checkpoint, write_json
+
+
+def test_replacing_leaves_the_old_file_when_the_body_fails(tmp_path):
+    path = tmp_path / "value.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_value_gives_the_same_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    write_json(tmp_path / "b.json", {"a": [2], "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert read_json(tmp_path / "a.json") == {"a": [2], "b": 1}
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match="a.json is not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_checkpoints_come_back(tmp_path):
+    save_checkpoint(tmp_path / "c.pt", {"tensor": torch.arange(3), "about": {"x": 1.5}})
+    loaded = load_checkpoint(tmp_path / "c.pt")
+    assert loaded["tensor"].tolist() == [0, 1, 2] and loaded["about"] == {"x": 1.5}
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_hostile_pickle_runs_nothing(tmp_path):
+    victim = tmp_path / "victim"
+    torch.save({"x": Hostile(victim)}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="c.pt is not a checkpoint that can be trusted"):
+        load_checkpoint(tmp_path / "c.pt")
+    (tmp_path / "d.pt").write_bytes(pickle.dumps(Hostile(victim)))
+    with pytest.raises(ValueError, match="d.pt is not a checkpoint"):
+        load_checkpoint(tmp_path / "d.pt")
+    assert not victim.exists()
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    save_checkpoint(tmp_path / "c.pt", {"tensor": torch.arange(1000)})
+    content = (tmp_path / "c.pt").read_bytes()
+    (tmp_path / "c.pt").write_bytes(content[:len(content) // 2])
+    with pytest.raises(ValueError, match="c.pt is not a checkpoint"):
+        load_checkpoint(tmp_path / "c.pt")
