@@ -65,7 +65,7 @@ ARCHITECTURES = {
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
         2048, 32, (4, 5, 6, 7)),
-    "tiny": Architecture(_tiny, ("features",), 128, 8, (5, 8, 10, 12)),
+    "tiny": Architecture(_tiny, ("features",), 160, 8, (9, 12, 14, 16)),
 }
 
 
