@@ -1,0 +1,267 @@
+"""From a score map and thresholds to boxes.
+
+A box rule says how a score map is cut at tau, which contour becomes the box, how the ground truth
+enters the frame and how two boxes are compared. Two rules stand behind one interface:
+
+* ``largest``, ours: pixels with score >= tau, the 8-connected component with the most pixels,
+  half-open boxes, exact IoU.
+* ``wsol``: the rule of the evaluation code that Choe et al. published with "Evaluating Weakly
+  Supervised Object Localization Methods Right" (CVPR 2020), to the last digit.
+
+Both trace the contours of all thresholds first and measure them in one go afterwards, which costs
+little beside tracing them.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from common import boxes as box_geometry
+
+from evaluation.truth import EvaluationError
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The boxes that a rule finds in one score map, for every threshold.
+
+    Thresholds that cut the map alike share a group of boxes; each group has at least one box, the
+    zero box where nothing reaches tau.
+
+    Attributes:
+        boxes: (K, 4) int64 in frame pixels, in the rule's own convention, group after group.
+        starts: (G,) int64 index of each group's first box.
+        chosen: (G,) int64 index of the box that the rule takes when it may take one only.
+        group: (T,) int64 group of each threshold.
+    """
+
+    boxes: np.ndarray
+    starts: np.ndarray
+    chosen: np.ndarray
+    group: np.ndarray
+
+    @property
+    def single(self):
+        """(T, 4) int64: the rule's one box at each threshold."""
+        return self.boxes[self.chosen[self.group]]
+
+
+class LargestComponent:
+    """Box of the 8-connected component of ``score >= tau`` with the most pixels.
+
+    tau is compared in the score map's own precision, so that a stored 0.7 reaches tau 0.7. Of
+    components equal in size, the one whose first pixel in row order comes first (as in
+    ``common.boxes.largest_component``). Boxes are half-open; the ground truth is scaled to the
+    frame without rounding.
+    """
+
+    name = "largest"
+
+    def candidates(self, score_map, taus):
+        """Boxes of all components at every tau; see ``Candidates``.
+
+        Args:
+            score_map: (H, W) floating point in [0, 1].
+            taus: (T,) float64.
+        """
+        thresholds = np.asarray(taus).astype(score_map.dtype)
+        traced = _trace(score_map, thresholds, np.greater_equal, cv2.RETR_CCOMP)
+        outlines = _measure(traced)
+        # Pick's theorem on the lattice of pixel centres: an outline with area A and B steps holds
+        # A + B/2 + 1 pixels, borders included; a hole's outline has A - B/2 + 1 within it.
+        is_hole = traced.parents >= 0
+        pixels = (outlines.twice_area + np.where(is_hole, -1, 1) * outlines.steps) // 2 + 1
+        np.subtract.at(pixels, traced.parents[is_hole], pixels[is_hole])
+        first_pixel = outlines.first[:, 1] * score_map.shape[1] + outlines.first[:, 0]
+        components = np.flatnonzero(~is_hole)
+        # The last key sorts first: by threshold, then the most pixels, then the first pixel.
+        order = components[np.lexsort(
+            (first_pixel[components], -pixels[components], traced.group[components]))]
+        half_open = outlines.boxes[order] + [0, 0, 1, 1]
+        starts, boxes = _with_empty_groups(half_open, traced.group[order], len(thresholds))
+        return Candidates(boxes, starts, starts, np.arange(len(thresholds)))
+
+    def truth(self, boxes, size, frame):
+        """Ground truth in the frame.
+
+        Args:
+            boxes: (B, 4) in pixels of the original image.
+            size, frame: (height, width) of the original image and of the frame.
+
+        Returns:
+            (B, 4) float64.
+        """
+        # Multiplied before divided, so that a box as large as its image is as large as the frame.
+        scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
+        return np.asarray(boxes, np.float64).reshape(-1, 4) * scale_to / scale_from
+
+    def iou(self, first, second):
+        """Exact IoU of half-open boxes, broadcasting over leading axes."""
+        return box_geometry.iou(first, second)
+
+    def half_open(self, boxes, frame):
+        """The rule's boxes, (..., 4), as half-open boxes of the frame."""
+        return np.asarray(boxes)
+
+
+class Wsol:
+    """The rule of Choe et al.'s published evaluation code.
+
+    The map is multiplied by 255 in double precision and truncated to uint8; foreground lies
+    strictly above ``int(tau * max)``; contours come with their full hierarchy, so that outlines of
+    holes count among them; a contour gives the box ``(x, y, min(x + w, W - 1), min(y + h, H - 1))``
+    and the contour with the largest polygon area (the first one among equals) is the single box;
+    widths and heights are inclusive (+1) in the IoU; the ground truth is scaled to the frame and
+    truncated. The rule does not normalise: the published code does that where it makes the maps,
+    see ``evaluation.scoremaps.min_max``.
+    """
+
+    name = "wsol"
+
+    def candidates(self, score_map, taus):
+        """Boxes of all contours at every tau; see ``Candidates``.
+
+        Args:
+            score_map: (H, W) floating point in [0, 1].
+            taus: (T,) float64.
+        """
+        levels = (score_map.astype(np.float64) * 255).astype(np.uint8)
+        thresholds, group = np.unique(
+            (np.asarray(taus) * levels.max()).astype(np.int64), return_inverse=True)
+        traced = _trace(levels, thresholds.astype(np.uint8), np.greater, cv2.RETR_TREE)
+        outlines = _measure(traced)
+        height, width = score_map.shape
+        clipped = np.minimum(outlines.boxes + [0, 0, 1, 1], [width, height, width - 1, height - 1])
+        starts, boxes = _with_empty_groups(clipped, traced.group, len(thresholds))
+        area = _with_empty_groups(outlines.twice_area, traced.group, len(thresholds))[1]
+        chosen = [start + int(np.argmax(part))
+                  for start, part in zip(starts, np.split(area, starts[1:]))]
+        return Candidates(boxes, starts, np.array(chosen), group)
+
+    def truth(self, boxes, size, frame):
+        """Ground truth in the frame, truncated to whole pixels.
+
+        Args:
+            boxes: (B, 4) in pixels of the original image.
+            size, frame: (height, width) of the original image and of the frame.
+
+        Returns:
+            (B, 4) int64.
+        """
+        # Multiplied before divided, as published: the other order can truncate differently.
+        scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
+        return (np.asarray(boxes, np.float64).reshape(-1, 4)
+                * scale_to / scale_from).astype(np.int64)
+
+    def iou(self, first, second):
+        """IoU of inclusive integer boxes, broadcasting over leading axes."""
+        grow = np.array([0, 0, 1, 1])
+        return box_geometry.iou(np.asarray(first) + grow, np.asarray(second) + grow)
+
+    def half_open(self, boxes, frame):
+        """The rule's inclusive boxes, (..., 4), as half-open boxes of the frame."""
+        height, width = frame
+        return np.minimum(np.asarray(boxes) + [0, 0, 1, 1], [width, height, width, height])
+
+
+BOX_RULES = {rule.name: rule for rule in (LargestComponent(), Wsol())}
+
+
+def box_rule(name):
+    """The rule of that name: ``largest`` or ``wsol``.
+
+    Raises:
+        EvaluationError: there is no such rule.
+    """
+    if name not in BOX_RULES:
+        raise EvaluationError(f"no box rule is called {name!r}; choose one of "
+                              f"{', '.join(BOX_RULES)}.")
+    return BOX_RULES[name]
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """Contours of all thresholds in OpenCV's order.
+
+    points: (P, 2) int64 x, y; starts: (K,) index of each contour's first point; group: (K,) index
+    of its threshold; parents: (K,) index of the outline around it, -1 for none.
+    """
+
+    points: np.ndarray
+    starts: np.ndarray
+    group: np.ndarray
+    parents: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Outlines:
+    """Measures of K contours.
+
+    boxes: (K, 4) int64 with inclusive x1, y1; twice_area: (K,) int64, twice the area of the polygon
+    through the pixel centres; steps: (K,) int64 steps from pixel to pixel around it; first: (K, 2)
+    int64, the first point, which is the outline's first pixel in row order.
+    """
+
+    boxes: np.ndarray
+    twice_area: np.ndarray
+    steps: np.ndarray
+    first: np.ndarray
+
+
+def _trace(values, thresholds, reaches, hierarchy_mode):
+    """Trace the contours of ``reaches(values, threshold)`` for every threshold."""
+    foreground = np.empty(values.shape, dtype=bool)
+    contours, group, parents = [], [], []
+    for index, threshold in enumerate(thresholds):
+        reaches(values, threshold, out=foreground)
+        # OpenCV 3 returns the image before the contours, every other version does not.
+        found, hierarchy = cv2.findContours(
+            foreground.view(np.uint8), hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE)[-2:]
+        if len(found):
+            parent = hierarchy[0, :, 3].astype(np.int64)
+            parents.append(np.where(parent < 0, -1, parent + len(contours)))
+            group.append(np.full(len(found), index))
+            contours.extend(found)
+    if not contours:
+        nothing = np.zeros(0, dtype=np.int64)
+        return _Traced(nothing.reshape(0, 2), nothing, nothing, nothing)
+    lengths = np.fromiter(map(len, contours), dtype=np.int64, count=len(contours))
+    points = np.concatenate(contours).reshape(-1, 2).astype(np.int64)
+    return _Traced(points, np.cumsum(lengths) - lengths, np.concatenate(group),
+                   np.concatenate(parents))
+
+
+def _measure(traced):
+    """Measure all contours together; equals cv2.boundingRect and cv2.contourArea one by one."""
+    points, starts = traced.points, traced.starts
+    if len(starts) == 0:
+        nothing = np.zeros(0, dtype=np.int64)
+        return _Outlines(nothing.reshape(0, 4), nothing, nothing, nothing.reshape(0, 2))
+    x, y = points[:, 0], points[:, 1]
+    after = np.arange(1, len(points) + 1)
+    after[np.append(starts[1:], len(points)) - 1] = starts  # a contour closes on itself
+    next_x, next_y = x[after], y[after]
+    steps = np.maximum(np.abs(next_x - x), np.abs(next_y - y))
+    boxes = np.stack([np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
+                      np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts)], axis=1)
+    return _Outlines(boxes, np.abs(np.add.reduceat(x * next_y - next_x * y, starts)),
+                     np.add.reduceat(steps, starts), points[starts])
+
+
+def _with_empty_groups(values, group, count):
+    """Give every group without a value one zero.
+
+    Args:
+        values: (K, ...) sorted by group.
+        group: (K,) group of each value, ascending.
+        count: number of groups.
+
+    Returns:
+        (count,) index of each group's first value, and the values with the zeros put in.
+    """
+    sizes = np.bincount(group, minlength=count)
+    empty = np.flatnonzero(sizes == 0)
+    places = np.searchsorted(group, empty)
+    sizes[empty] = 1
+    return np.cumsum(sizes) - sizes, np.insert(values, places, 0, axis=0)

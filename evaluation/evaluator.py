@@ -1,0 +1,445 @@
+"""Scores maps one by one and keeps of each image only what the figures need."""
+
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+
+from common import boxes as box_geometry
+
+from evaluation import metrics
+from evaluation.bootstrap import bootstrap
+from evaluation.box_rules import box_rule
+from evaluation.threshold import TauChoice, fixed_tau
+from evaluation.truth import EvaluationError
+
+CURVE_IOUS = tuple(step / 100 for step in range(101))
+COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a rounding error
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found in one image.
+
+    Attributes:
+        image_id: the image.
+        box: predicted box (x0, y0, x1, y1) at tau, half-open, in pixels of the original image.
+        iou: IoU with the best ground-truth box; None where no box is known.
+        label, predicted: index of the true and of the predicted class; None where unknown.
+        score: probability of the predicted class; None where unknown.
+        rank: rank of the true class, 0 for the most probable; None where unknown.
+    """
+
+    image_id: str
+    box: tuple
+    iou: float | None
+    label: int | None = None
+    predicted: int | None = None
+    score: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``compute`` returns.
+
+    Attributes:
+        metrics: {plain name: Figure}, fractions; ``evaluation.metrics`` defines each.
+        tau: TauChoice, None for masks.
+        box_rule: name of the box rule.
+        images: number of images; with_boxes: number of those with a known box.
+        warnings: sentences, each with a count, on what was left out.
+        rows: Row of each image, in the order of the truths.
+        tau_curve: {"tau": (T,), "iou_30", "iou_50", "iou_70": (T,) share of single boxes that
+            reach this IoU}; None for masks.
+        iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}.
+    """
+
+    metrics: dict
+    tau: TauChoice | None
+    box_rule: str
+    images: int
+    with_boxes: int
+    warnings: tuple
+    rows: tuple
+    tau_curve: dict | None
+    iou_curve: dict
+
+
+def default_taus(step=0.01):
+    """Thresholds 0, step, ... below 1, to the last bit those of Choe et al.'s published code."""
+    return np.arange(0, 1, step)
+
+
+def check_score_map(score_map, size, image_id):
+    """Refuse a score map that no box can be trusted from.
+
+    Raises:
+        EvaluationError: it is not (height, width) floating point, or holds NaN or values outside
+            [0, 1].
+    """
+    if score_map.shape != tuple(size):
+        raise EvaluationError(f"{image_id}: its score map is {_by(score_map.shape)}, expected "
+                              f"{_by(size)}; resize it to the frame before scoring.")
+    if not np.issubdtype(score_map.dtype, np.floating):
+        raise EvaluationError(f"{image_id}: its score map holds {score_map.dtype}, expected "
+                              "floating point in [0, 1].")
+    low, high = score_map.min(), score_map.max()
+    if np.isnan(low):
+        raise EvaluationError(f"{image_id}: its score map holds NaN; look at the model's output.")
+    if low < 0 or high > 1:
+        raise EvaluationError(f"{image_id}: its score map ranges over [{low:g}, {high:g}], expected"
+                              " [0, 1]; normalise it (evaluation.scoremaps.min_max).")
+
+
+def _by(shape):
+    return "x".join(map(str, shape))
+
+
+class Truths:
+    """The truths an evaluator scores against, looked up by image id, each used once."""
+
+    def __init__(self, truths):
+        self.all = tuple(truths)
+        self._places = {truth.image_id: place for place, truth in enumerate(self.all)}
+        self.seen = np.zeros(len(self.all), dtype=bool)
+        self.with_boxes = np.array([bool(truth.boxes) for truth in self.all], dtype=bool)
+        if not self.all:
+            raise EvaluationError("there is no image to score; the list of images is empty.")
+        if len(self._places) < len(self.all):
+            twice = [truth.image_id for place, truth in enumerate(self.all)
+                     if self._places[truth.image_id] != place]
+            raise EvaluationError(f"{twice[0]}: listed more than once; list every image once.")
+
+    def take(self, image_id):
+        """Place of an image, marked as seen; refuses unknown ids and second times."""
+        place = self._places.get(image_id)
+        if place is None:
+            raise EvaluationError(f"{image_id}: not among the {len(self.all)} images to score; "
+                                  "is it of another split?")
+        if self.seen[place]:
+            raise EvaluationError(f"{image_id}: scored twice; hand in every image once.")
+        self.seen[place] = True
+        return place
+
+    def check_complete(self):
+        """Refuse to go on while an image has not been scored, or if none has a box."""
+        if not self.seen.all():
+            missing = [self.all[place].image_id for place in np.flatnonzero(~self.seen)]
+            raise EvaluationError(f"{missing[0]}: its score map is missing, one of {len(missing)} "
+                                  f"missing of {len(self.all)}; score every image.")
+        if not self.with_boxes.any():
+            raise EvaluationError(f"{self.all[0].image_id}: neither this nor any other image has a "
+                                  "box; localization needs annotated boxes.")
+
+    def warnings(self, class_names=None):
+        """Counted sentences on images without boxes and classes without images."""
+        found = []
+        without = [truth.image_id for truth in self.all if not truth.boxes]
+        if without:
+            found.append(f"{len(without)} of {len(self.all)} images have no box and count in no "
+                         f"localization figure: {_some(without)}.")
+        if class_names is not None:
+            present = {truth.label for truth in self.all}
+            absent = [name for label, name in enumerate(class_names) if label not in present]
+            if absent:
+                found.append(f"{len(absent)} of {len(class_names)} classes have no test image: "
+                             f"{_some(absent)}.")
+        return tuple(found)
+
+
+def _some(names, limit=5):
+    """The first few names, and how many more there are."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + rest
+
+
+class Evaluator:
+    """Localization figures of score maps, streamed: accumulate each image, then compute.
+
+    Of an image it keeps the IoU of the single box and the best IoU of all boxes at each tau, the
+    single boxes, and what is known of its classification: 2.1 kB at 100 thresholds.
+
+    Args:
+        truths: iterable of Truth, one for every image that will be scored.
+        rule: name of a box rule, see ``evaluation.box_rules``.
+        taus: (T,) float64 ascending thresholds in [0, 1].
+        tau: a further threshold at which ``compute`` may be asked, off the grid.
+        size: (height, width) of the frame, that is of every score map, in pixels.
+        class_names: names of all classes, to warn of those that have no image.
+    """
+
+    def __init__(self, truths, rule="largest", taus=None, tau=None, size=(224, 224),
+                 class_names=None):
+        self.truths = Truths(truths)
+        self.rule = box_rule(rule)
+        self.taus = default_taus() if taus is None else np.asarray(taus, np.float64)
+        self.size = tuple(size)
+        self.class_names = class_names
+        self._columns = self.taus if tau is None else np.append(self.taus, fixed_tau(tau).tau)
+        count = len(self.truths.all)
+        self._ious = np.zeros((count, len(self._columns)))
+        self._best_ious = np.zeros((count, len(self.taus)))
+        self._boxes = np.zeros((count, len(self._columns), 4), dtype=np.int16)
+        self._ranks = np.full(count, -1)
+        self._predicted = np.full(count, -1)
+        self._scores = np.full(count, np.nan)
+        self._pixel_counts = {}  # place of an image: (2, S) pixels of object and background
+
+    @property
+    def image_ids(self):
+        """Ids of all images, in the order of the truths."""
+        return tuple(truth.image_id for truth in self.truths.all)
+
+    @property
+    def ious(self):
+        """(N, T) float64 IoU of the single box at each of ``taus``, for the images with boxes.
+
+        Raises:
+            EvaluationError: an image is still missing, or none has a box.
+        """
+        self.truths.check_complete()
+        return self._ious[self.truths.with_boxes, :len(self.taus)]
+
+    def accumulate(self, score_map, image_id, rank=None, predicted=None, score=None,
+                   pixel_mask=None):
+        """Score one image.
+
+        Args:
+            score_map: (H, W) float32 or float64 in [0, 1], of the size of the frame: the map of
+                the image's true class, or one map for all classes. For Top-k localization it must
+                be the true class's own where the method has a map for each.
+            image_id: the image.
+            rank: rank of the true class, 0 for the most probable; None when nothing classifies.
+            predicted: index of the most probable class.
+            score: probability of the most probable class.
+            pixel_mask: (H, W) bool, or uint8 with 1 for the object, 0 for the background and 255
+                for pixels to ignore, in the frame; for PxAP.
+
+        Raises:
+            EvaluationError: unknown image, image scored twice, or a score map that is not as
+                stated.
+        """
+        check_score_map(score_map, self.size, image_id)
+        place = self.truths.take(image_id)
+        self._put_boxes(place, self.rule.candidates(score_map, self._columns))
+        self._put_class(place, rank, predicted, score)
+        if pixel_mask is not None:
+            self._put_pixels(place, score_map, pixel_mask)
+
+    def accumulate_candidates(self, candidates, image_id, rank=None, predicted=None, score=None):
+        """Score one image by ``rule.candidates(map, thresholds)`` of a map shared by images."""
+        place = self.truths.take(image_id)
+        self._put_boxes(place, candidates)
+        self._put_class(place, rank, predicted, score)
+
+    def accumulate_many(self, items, workers=1):
+        """Score many images, in threads if asked.
+
+        Args:
+            items: iterable of (score_map, image_id, keyword arguments of ``accumulate``); read as
+                needed, so that it may make or load the maps.
+            workers: number of threads.
+        """
+        if workers == 1:
+            for score_map, image_id, arguments in items:
+                self.accumulate(score_map, image_id, **arguments)
+            return
+        joblib.Parallel(n_jobs=workers, backend="threading", return_as="list")(
+            joblib.delayed(self.accumulate)(score_map, image_id, **arguments)
+            for score_map, image_id, arguments in items)
+
+    def thresholds(self):
+        """(T or T + 1,) float64: the grid, and the further tau if one was given."""
+        return self._columns
+
+    def compute(self, tau, resamples=1000, seed=0):
+        """Figures of all images, with 95 % intervals over images.
+
+        Args:
+            tau: TauChoice or number; on the grid, or the further tau of the constructor.
+            resamples: number of bootstrap resamples.
+            seed: of the resampling.
+
+        Returns:
+            Result with ``gt_known``, ``mean_iou``, ``max_box_acc``, ``max_box_acc_v2`` and its
+            parts ``_30``, ``_50``, ``_70``; with ranks also ``top1_loc``, ``top5_loc``,
+            ``top1_cls``, ``top5_cls``; with pixel masks also ``pxap``.
+
+        Raises:
+            EvaluationError: an image is missing, none has a box, only some have a rank or a pixel
+                mask, or tau was not evaluated.
+        """
+        self.truths.check_complete()
+        choice = tau if isinstance(tau, TauChoice) else fixed_tau(tau)
+        column = self._column(choice.tau)
+        self._check_all_or_none(self._ranks >= 0, "a rank of its class")
+        masked = np.zeros(len(self.truths.all), bool)
+        masked[list(self._pixel_counts)] = True
+        self._check_all_or_none(masked, "a pixel mask")
+        figures = bootstrap(self._statistics(column), len(self.truths.all), resamples, seed)
+        return Result(metrics=figures, tau=choice, box_rule=self.rule.name,
+                      images=len(self.truths.all), with_boxes=int(self.truths.with_boxes.sum()),
+                      warnings=self.truths.warnings(self.class_names), rows=self._rows(column),
+                      tau_curve=self._tau_curve(), iou_curve=_iou_curve(self._at(column)))
+
+    def _put_boxes(self, place, candidates):
+        truth = self.truths.all[place]
+        self._boxes[place] = candidates.single
+        if not truth.boxes:
+            return
+        expected = self.rule.truth(truth.boxes, truth.size, self.size)
+        ious = self.rule.iou(candidates.boxes[:, None], expected).max(axis=1)  # (K, B) -> (K,)
+        self._ious[place] = ious[candidates.chosen[candidates.group]]
+        best = np.maximum.reduceat(ious, candidates.starts)[candidates.group]
+        self._best_ious[place] = best[:len(self.taus)]
+
+    def _put_class(self, place, rank, predicted, score):
+        self._ranks[place] = -1 if rank is None else rank
+        self._predicted[place] = -1 if predicted is None else predicted
+        self._scores[place] = np.nan if score is None else score
+
+    def _put_pixels(self, place, score_map, pixel_mask):
+        """Count scores of object and background, in bins [tau_0, tau_1), ..., [tau_T, 1), {1}."""
+        if pixel_mask.shape != self.size:
+            raise EvaluationError(f"{self.truths.all[place].image_id}: its pixel mask is "
+                                  f"{_by(pixel_mask.shape)}, expected {_by(self.size)}.")
+        edges = np.append(self.taus, [1.0, 2.0, 3.0])
+        self._pixel_counts[place] = np.stack(
+            [np.histogram(score_map[pixel_mask == kind], edges)[0] for kind in (1, 0)])
+
+    def _column(self, tau):
+        column = int(np.argmin(np.abs(self._columns - tau)))
+        if abs(self._columns[column] - tau) > 1e-9:
+            raise EvaluationError(f"tau {tau} was not evaluated; name it when making the Evaluator "
+                                  "(tau=...), or take one of its grid.")
+        return column
+
+    def _check_all_or_none(self, has, what):
+        if has.any() and not has.all():
+            missing = self.truths.all[int(np.argmin(has))].image_id
+            raise EvaluationError(f"{missing}: has not {what}, while others have; hand it in for "
+                                  "every image or for none.")
+
+    def _at(self, column):
+        """(N,) IoU at one threshold, of the images with boxes."""
+        return self._ious[self.truths.with_boxes, column]
+
+    def _statistics(self, column):
+        """Function of weights, (R, all images), that returns every figure; for ``bootstrap``."""
+        boxed = self.truths.with_boxes
+        ious, at_tau = self.ious, self._at(column)
+        best_ious = self._best_ious[boxed]
+        ranks, boxed_ranks = self._ranks, self._ranks[boxed]
+        pixel_counts = np.stack([self._pixel_counts[place] for place in range(len(boxed))], axis=1
+                                ) if self._pixel_counts else None  # (2, N, S)
+
+        def statistics(weights):
+            of_boxed = weights[:, boxed]
+            figures = {"gt_known": metrics.gt_known(of_boxed, at_tau)}
+            if ranks[0] >= 0:
+                for k in (1, 5):
+                    figures[f"top{k}_loc"] = metrics.topk_loc(of_boxed, at_tau, boxed_ranks, k)
+                    figures[f"top{k}_cls"] = metrics.topk_cls(weights, ranks, k)
+            figures["mean_iou"] = metrics.mean(of_boxed, at_tau)
+            figures["max_box_acc"] = metrics.max_box_acc(of_boxed, ious)
+            names = ["max_box_acc_v2"] + [f"max_box_acc_v2_{round(100 * each)}"
+                                          for each in metrics.IOU_THRESHOLDS_V2]
+            figures.update(zip(names, metrics.max_box_acc_v2(of_boxed, best_ious)))
+            if pixel_counts is not None:
+                figures["pxap"] = metrics.pxap(weights, *pixel_counts)
+            return figures
+        return statistics
+
+    def _rows(self, column):
+        return tuple(
+            Row(truth.image_id,
+                tuple(box_geometry.rescale(
+                    self.rule.half_open(self._boxes[place, column], self.size),
+                    self.size, truth.size).tolist()),
+                float(self._ious[place, column]) if truth.boxes else None,
+                *(None if value < 0 else int(value)
+                  for value in (truth.label, self._predicted[place])),
+                None if np.isnan(self._scores[place]) else float(self._scores[place]),
+                None if self._ranks[place] < 0 else int(self._ranks[place]))
+            for place, truth in enumerate(self.truths.all))
+
+    def _tau_curve(self):
+        shares = {f"iou_{round(100 * each)}": (self.ious >= each).mean(axis=0)
+                  for each in metrics.IOU_THRESHOLDS_V2}
+        return {"tau": self.taus, **shares}
+
+
+def _iou_curve(ious):
+    return {"iou": np.array(CURVE_IOUS),
+            "share": np.array([(ious >= each).mean() for each in CURVE_IOUS])}
+
+
+class MaskEvaluator:
+    """BC* of binary masks, always beside the strict rate (paper, section 5.2).
+
+    Args:
+        truths: iterable of Truth, one for every image that will be scored.
+        class_names: names of all classes, to warn of those that have no image.
+    """
+
+    def __init__(self, truths, class_names=None):
+        self.truths = Truths(truths)
+        self.class_names = class_names
+        count = len(self.truths.all)
+        self._ious, self._covers = np.zeros(count), np.zeros(count, dtype=bool)
+        self._empty = np.zeros(count, dtype=bool)
+        self._boxes = np.zeros((count, 4))
+
+    def accumulate(self, mask, image_id):
+        """Score one mask: the box of its largest component.
+
+        Args:
+            mask: (H, W) bool of the whole image squashed to any size. An empty one finds nothing.
+            image_id: the image.
+
+        Raises:
+            EvaluationError: the mask is not (H, W) bool, the image unknown or scored twice.
+        """
+        if mask.ndim != 2 or mask.dtype != bool:
+            raise EvaluationError(f"{image_id}: its mask is {_by(mask.shape)} {mask.dtype}, "
+                                  "expected (H, W) bool.")
+        place = self.truths.take(image_id)
+        truth = self.truths.all[place]
+        self._empty[place] = not mask.any()
+        box = box_geometry.mask_to_box(box_geometry.largest_component(mask))
+        self._boxes[place] = box_geometry.rescale(box, mask.shape, truth.size)
+        if truth.boxes:
+            expected = box_rule("largest").truth(truth.boxes, truth.size, mask.shape)
+            self._ious[place] = box_geometry.iou(box, expected).max()
+            outside = np.concatenate([box[:2] - expected[:, :2], expected[:, 2:] - box[2:]], axis=1)
+            self._covers[place] = (outside <= COVER_TOLERANCE).all(axis=1).any()
+
+    def compute(self, resamples=1000, seed=0):
+        """``mask_strict``, ``bc_star`` and ``mean_iou`` with 95 % intervals over images.
+
+        Raises:
+            EvaluationError: an image is missing, or none has a box.
+        """
+        self.truths.check_complete()
+        boxed = self.truths.with_boxes
+        ious, covers = self._ious[boxed], self._covers[boxed]
+
+        def statistics(weights):
+            of_boxed = weights[:, boxed]
+            return {"mask_strict": metrics.mask_strict(of_boxed, ious),
+                    "bc_star": metrics.bc_star(of_boxed, ious, covers),
+                    "mean_iou": metrics.mean(of_boxed, ious)}
+
+        warnings = self.truths.warnings(self.class_names)
+        if self._empty.any():
+            empty = [self.truths.all[place].image_id for place in np.flatnonzero(self._empty)]
+            warnings += (f"{len(empty)} of {len(boxed)} masks are empty and count as misses: "
+                         f"{_some(empty)}.",)
+        rows = tuple(Row(truth.image_id, tuple(self._boxes[place].tolist()),
+                         float(self._ious[place]) if truth.boxes else None,
+                         truth.label if truth.label >= 0 else None)
+                     for place, truth in enumerate(self.truths.all))
+        return Result(metrics=bootstrap(statistics, len(boxed), resamples, seed), tau=None,
+                      box_rule="largest", images=len(boxed), with_boxes=int(boxed.sum()),
+                      warnings=warnings, rows=rows, tau_curve=None, iou_curve=_iou_curve(ious))

@@ -1,0 +1,120 @@
+"""Rows without a model: what a box costs that never looked at the image."""
+
+import numpy as np
+
+from common import boxes as box_geometry
+
+from evaluation.evaluator import Evaluator
+from evaluation.threshold import TauChoice, best_tau, fixed_tau
+from evaluation.truth import EvaluationError
+
+SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated beside the row
+GAUSSIAN_SIGMA = 0.25  # of the frame's side; at tau it is a centred ellipse, whatever its width
+
+
+def full_image_map(size):
+    """(H, W) float32 score map whose box is the whole frame."""
+    return np.ones(size, np.float32)
+
+
+def centred_square_map(size, side=SQUARE_SIDE):
+    """(H, W) float32 score map: 1 in the middle, over ``side`` of the frame's height and width.
+
+    Raises:
+        EvaluationError: side does not lie in (0, 1].
+    """
+    if not 0 < side <= 1:
+        raise EvaluationError(f"the centred square's side must lie in (0, 1], not {side}.")
+    x0, y0, x1, y1 = np.round(box_geometry.centred_box(size, side)).astype(int)
+    square = np.zeros(size, np.float32)
+    square[y0:y1, x0:x1] = 1
+    return square
+
+
+def centred_gaussian_map(size, sigma=GAUSSIAN_SIGMA):
+    """(H, W) float32 score map in [0, 1]: a Gaussian in the middle, sigma in frame sides.
+
+    The baseline of Choe et al., CVPR 2020, section 5.
+    """
+    height, width = size
+    y = (np.arange(height) + 0.5) / height - 0.5
+    x = (np.arange(width) + 0.5) / width - 0.5
+    gaussian = np.exp(-(y[:, None] ** 2 + x ** 2) / (2 * sigma ** 2))
+    return (gaussian / gaussian.max()).astype(np.float32)
+
+
+def best_square_side(truths):
+    """The side of the centred square that agrees best with boxes, in steps of 0.01.
+
+    Args:
+        truths: iterable of Truth; never those of the test images.
+
+    Returns:
+        float with the largest mean IoU.
+
+    Raises:
+        EvaluationError: none has a box.
+    """
+    sides = np.arange(1, 101) / 100
+    squares = np.stack([box_geometry.centred_box((1, 1), side) for side in sides])
+    ious = [box_geometry.iou(squares[:, None],
+                             box_geometry.rescale(truth.boxes, truth.size, (1, 1))).max(axis=1)
+            for truth in truths if truth.boxes]
+    if not ious:
+        raise EvaluationError("no image has a box to choose the centred square's side from.")
+    return best_tau(sides, np.mean(ious, axis=0))
+
+
+def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", tau=None,
+                   size=(224, 224), side=SQUARE_SIDE, resamples=1000, seed=0):
+    """Figures of the full image, the centred square and the centred Gaussian.
+
+    All three are score maps and are cut, compared and counted like a method's. What a method
+    chooses on masks or validation boxes, they choose there too: the square its side, the Gaussian
+    its tau.
+
+    Args:
+        truths: iterable of Truth of the test images.
+        rule: name of a box rule.
+        tuning: iterable of Truth that the side and the Gaussian's tau are chosen on (of stage-1
+            masks, or of validation images); None for the stated ``side`` and ``tau``.
+        tuning_source: ``masks`` or ``val``.
+        tau: the Gaussian's threshold without ``tuning``; by default the one whose box is as wide
+            as the square.
+        size: (height, width) of the frame.
+        side: the square's side, a fraction, without ``tuning``.
+        resamples, seed: of the intervals.
+
+    Returns:
+        {"full_image", "centred_square", "centred_gaussian": Result}; each Result's ``tau.note``
+        says what was chosen where.
+    """
+    truths = tuple(truths)
+    gaussian = centred_gaussian_map(size)
+    if tuning is not None:
+        tuning = tuple(truth for truth in tuning if truth.boxes)
+        side = best_square_side(tuning)
+        evaluator = _accumulate(gaussian, tuning, rule, size)
+        gaussian_tau = TauChoice(best_tau(evaluator.taus, evaluator.ious.mean(axis=0)),
+                                 tuning_source, note="Largest mean IoU, as for the square.")
+        square_note = f"Side {side:.2f} of the image's, chosen from {tuning_source}."
+    else:
+        as_wide = float(np.exp(-(side / 2) ** 2 / (2 * GAUSSIAN_SIGMA ** 2)))
+        gaussian_tau = fixed_tau(as_wide if tau is None else tau)
+        square_note = f"Side {side:.2f} of the image's, a fixed number."
+    square_tau = TauChoice(0.5, "fixed", note=square_note)
+    full_tau = TauChoice(0.5, "fixed", note="The whole image.")
+    rows = {"full_image": (full_image_map(size), full_tau),
+            "centred_square": (centred_square_map(size, side), square_tau),
+            "centred_gaussian": (gaussian, gaussian_tau)}
+    return {name: _accumulate(score_map, truths, rule, size, choice.tau)
+            .compute(choice, resamples, seed) for name, (score_map, choice) in rows.items()}
+
+
+def _accumulate(score_map, truths, rule, size, tau=None):
+    """An Evaluator that has seen the same score map for every image; its boxes are cut once."""
+    evaluator = Evaluator(truths, rule, tau=tau, size=size)
+    candidates = evaluator.rule.candidates(score_map, evaluator.thresholds())
+    for image_id in evaluator.image_ids:
+        evaluator.accumulate_candidates(candidates, image_id)
+    return evaluator

@@ -1,0 +1,126 @@
+"""Choosing tau, one for the whole data set, and saying where it came from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.truth import EvaluationError
+
+
+@dataclass(frozen=True)
+class TauChoice:
+    """A threshold on score maps and its source.
+
+    Attributes:
+        tau: in [0, 1].
+        source: ``masks``, ``val``, ``test (oracle)`` or ``fixed``.
+        image_ids: images whose annotated boxes were looked at for it.
+        note: one sentence on how it was chosen.
+    """
+
+    tau: float
+    source: str
+    image_ids: tuple = ()
+    note: str = ""
+
+
+def fixed_tau(tau):
+    """A threshold that somebody states.
+
+    Raises:
+        EvaluationError: tau lies outside [0, 1].
+    """
+    if not 0 <= tau <= 1:
+        raise EvaluationError(f"tau must lie in [0, 1], not {tau}.")
+    return TauChoice(float(tau), "fixed", note="A stated number.")
+
+
+def tau_from_masks(evaluator):
+    """The tau whose boxes agree best with stage-1 masks: no annotated box is looked at.
+
+    Args:
+        evaluator: Evaluator that has seen the score maps of training images, with
+            ``truth_from_mask`` of their cached masks for its ground truth.
+
+    Returns:
+        TauChoice with the largest mean IoU.
+    """
+    ious = evaluator.ious
+    note = f"Largest mean IoU with the boxes of the stage-1 masks of {len(ious)} training images."
+    empty = len(evaluator.image_ids) - len(ious)
+    if empty:
+        note += f" {empty} more have an empty mask and were left out."
+    return TauChoice(best_tau(evaluator.taus, ious.mean(axis=0)), "masks", note=note)
+
+
+def tau_from_boxes(evaluator):
+    """The tau that localizes most of a few validation images.
+
+    Args:
+        evaluator: Evaluator that has seen the images of ``choose_validation``, boxes annotated.
+
+    Returns:
+        TauChoice with the highest share of IoU >= 0.5; it lists the images.
+    """
+    return TauChoice(best_tau(evaluator.taus, (evaluator.ious >= 0.5).mean(axis=0)), "val",
+                     evaluator.image_ids,
+                     f"Best on the boxes of {len(evaluator.ious)} validation images.")
+
+
+def tau_oracle(evaluator):
+    """The tau that is best on the test images themselves: the field's habit, an upper end.
+
+    Args:
+        evaluator: Evaluator that has seen the test images.
+
+    Returns:
+        TauChoice with the highest share of IoU >= 0.5.
+    """
+    return TauChoice(best_tau(evaluator.taus, (evaluator.ious >= 0.5).mean(axis=0)),
+                     "test (oracle)", note="Best on the test images themselves.")
+
+
+def best_tau(taus, quality):
+    """The middle of the longest run of thresholds that are equally best.
+
+    Args:
+        taus: (T,) ascending.
+        quality: (T,) larger is better.
+
+    Returns:
+        float, one of ``taus``; of runs equal in length, the first; of two middles, the lower.
+    """
+    # A mean over the same IoUs may differ in its last bits from one tau to the next.
+    best = np.concatenate([[0], quality >= quality.max() - 1e-12, [0]]).astype(int)
+    starts, stops = np.flatnonzero(np.diff(best) == 1), np.flatnonzero(np.diff(best) == -1)
+    longest = np.argmax(stops - starts)
+    return float(taus[(starts[longest] + stops[longest] - 1) // 2])
+
+
+def choose_validation(truths, per_class=5, seed=0):
+    """Which images' boxes may be looked at to choose tau; the same ones for the same seed.
+
+    Args:
+        truths: iterable of Truth, in any order; images without a box are passed over.
+        per_class: number of images of each class; all of a class that has fewer.
+        seed: of the choice.
+
+    Returns:
+        tuple of image ids, sorted.
+
+    Raises:
+        EvaluationError: no image has a box, or per_class is not positive.
+    """
+    if per_class < 1:
+        raise EvaluationError(f"the number of boxes per class must be positive, not {per_class}.")
+    by_class = {}
+    for truth in truths:
+        if truth.boxes:
+            by_class.setdefault(truth.label, []).append(truth.image_id)
+    if not by_class:
+        raise EvaluationError("no validation image has a box; choose tau from masks, or state it.")
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for label in sorted(by_class):
+        chosen.extend(generator.permutation(sorted(by_class[label]))[:per_class].tolist())
+    return tuple(sorted(chosen))
