@@ -9,9 +9,9 @@ import torch
 import torchvision
 from torch import nn
 
+from common import tiny
 from common.config import lookup
 from common.files import load_checkpoint
-from common.tiny import tiny_features
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -43,7 +43,7 @@ def _torchvision(name, **arguments):
 
 
 def _tiny():
-    return nn.ModuleDict({"features": tiny_features()})
+    return nn.ModuleDict({"features": tiny.tiny_features()})
 
 
 ARCHITECTURES = {
@@ -65,7 +65,7 @@ ARCHITECTURES = {
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
         2048, 32, (4, 5, 6, 7)),
-    "tiny": Architecture(_tiny, ("features",), 160, 8, (9, 12, 14, 16)),
+    "tiny": Architecture(_tiny, ("features",), tiny.CHANNELS, tiny.STRIDE, (9, 12, 14, 16)),
 }
 
 

@@ -74,11 +74,14 @@ def upsample(maps, size):
 
 
 def _initialise(block):
-    """Keep the signal's scale through the rectified layers; the last one starts small."""
+    """Random weights below He's scale, the last ones small: the features of a network pretrained
+    without batch norm are large, and at full scale the first steps diverge."""
     if block is None:
         return
     convolutions = [layer for layer in block if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            layer.weight.mul_(0.5)
     nn.init.normal_(convolutions[-1].weight, std=0.01)

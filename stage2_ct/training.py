@@ -24,7 +24,7 @@ def build_optimizer(method, config):
     return optimizer, schedule
 
 
-def train_step(method, source, batch, optimizer, scaler, device):
+def train_step(method, source, batch, optimizer, scaler, device, gradient_limit):
     """One optimizer step.
 
     Args:
@@ -34,6 +34,7 @@ def train_step(method, source, batch, optimizer, scaler, device):
         optimizer: torch optimizer.
         scaler: torch.amp.GradScaler; enabled where half precision is used.
         device: torch device.
+        gradient_limit: largest norm of the step's gradient.
 
     Returns:
         dict of detached scalar losses.
@@ -46,12 +47,14 @@ def train_step(method, source, batch, optimizer, scaler, device):
         losses = method(images, labels, masks, valid)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(sum(losses.values())).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(method.parameters(), gradient_limit)
     scaler.step(optimizer)
     scaler.update()
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(method, source, loader, optimizer, scaler, device):
+def train_epoch(method, source, loader, optimizer, scaler, device, gradient_limit):
     """One pass over the loader; gives the mean of each loss over the steps, as floats.
 
     Raises:
@@ -60,7 +63,7 @@ def train_epoch(method, source, loader, optimizer, scaler, device):
     method.train()
     sums, steps = {}, 0
     for batch in loader:
-        losses = train_step(method, source, batch, optimizer, scaler, device)
+        losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
         steps += 1
         for name, loss in losses.items():  # stays on the device: no step waits for the host
             sums[name] = sums.get(name, 0) + loss
@@ -131,7 +134,8 @@ def fit(method, source, loader, config, run, device, description, report=None):
     for epoch in range(done, config.epochs):
         loader.batch_sampler.epoch = epoch
         start = time.perf_counter()
-        losses = train_epoch(method, source, loader, optimizer, scaler, device)
+        losses = train_epoch(method, source, loader, optimizer, scaler, device,
+                             config.gradient_limit)
         schedule.step()
         run.save(epoch + 1, method, optimizer, schedule, scaler, source, description)
         line = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 3), **losses}

@@ -28,6 +28,9 @@ class TrainingConfig:
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
     """L2 penalty on all weights."""
+    gradient_limit: float = 5.0
+    """Largest norm of a step's gradient; longer ones are scaled down to it. The new layers are six
+    convolutions in a row without normalisation, and their first steps can be far too long."""
     image_size: int = 224
     """Side of the square input, in pixels."""
     width: int = 1024

@@ -14,6 +14,8 @@ def small_backbone(seed=0, channels=6):
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(5, channels, 3, padding=1))
+    for layer in layers[::3]:
+        nn.init.kaiming_normal_(layer.weight)
     backbone = Backbone("tiny", layers, stride=4)
     backbone.channels, backbone.taps = channels, (2, 5, 6)
     return backbone.eval()

@@ -1,0 +1,118 @@
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from common.backbones import ARCHITECTURES, build_backbone, weights_identity
+from common.config import ConfigError
+
+# Networks whose whole state dict is small enough to write in a test.
+SMALL = ("squeezenet1_1", "mobilenet_v2")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_channels_and_stride_are_as_stated(name):
+    backbone = build_backbone(name, "none")
+    with torch.no_grad():
+        features, taps = backbone.forward_with_taps(torch.rand(1, 3, 96, 96), backbone.taps)
+    assert features.shape[1] == backbone.channels
+    assert abs(features.shape[2] - 96 / backbone.stride) <= 1.5
+    assert features.std() > 1e-3  # random weights keep the signal alive
+    assert len(taps) == len(backbone.taps) and torch.equal(taps[-1], features)
+
+
+def test_vgg16_is_torchvisions_without_the_last_pooling():
+    backbone = build_backbone("vgg16", "none")
+    with torch.device("meta"):
+        network = torchvision.models.vgg16()
+    assert [str(layer) for layer in backbone.layers] == [
+        str(layer).replace("inplace=True", "").replace(", )", ")") if isinstance(layer, nn.ReLU)
+        else str(layer) for layer in network.features[:-1]]
+
+
+@pytest.mark.parametrize("name", ("googlenet", "squeezenet1_1"))
+def test_features_are_those_of_torchvisions_own_network(name, tmp_path):
+    arguments = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    network = torchvision.models.get_model(name, weights=None, **arguments).eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    seen = []
+    last = network.inception5b if name == "googlenet" else network.features
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    images = torch.rand(1, 3, 64, 64)
+    backbone = build_backbone(name, str(tmp_path / "weights.pth"))
+    with torch.no_grad():
+        network((images - backbone.mean) / backbone.std)
+        assert torch.allclose(backbone(images), seen[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_in_half_precision_and_of_the_features_only(name, tmp_path):
+    state = torchvision.models.get_model(name, weights=None).state_dict()
+    half = {key: tensor.half() if tensor.is_floating_point() else tensor
+            for key, tensor in state.items() if key.startswith("features.")}
+    torch.save(half, tmp_path / "half.pth")
+    torch.save(state, tmp_path / "full.pth")
+    loaded = build_backbone(name, str(tmp_path / "half.pth"))
+    full = build_backbone(name, str(tmp_path / "full.pth"))
+    for parameter, exact in zip(loaded.parameters(), full.parameters()):
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, exact.half().float())
+
+
+def test_weights_that_do_not_fit_name_the_missing_keys(tmp_path):
+    state = torchvision.models.squeezenet1_1().state_dict()
+    del state["features.3.squeeze.bias"]
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"do not fit squeezenet1_1: 1 keys are missing "
+                                         r"\(features.3.squeeze.bias\)"):
+        build_backbone("squeezenet1_1", str(tmp_path / "weights.pth"))
+    state["features.3.squeeze.bias"] = torch.zeros(7)
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="do not fit squeezenet1_1: size mismatch"):
+        build_backbone("squeezenet1_1", str(tmp_path / "weights.pth"))
+
+
+def test_weights_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match="nowhere.pth: no such file"):
+        build_backbone("squeezenet1_1", "nowhere.pth")
+    with pytest.raises(ConfigError, match="unknown backbone 'vgg61': did you mean 'vgg16'"):
+        build_backbone("vgg61", "none")
+
+
+@pytest.mark.parametrize("name, side", [("vgg16", 28), ("squeezenet1_1", 27)])
+def test_a_fine_backbone_keeps_the_last_stage_twice_as_large(name, side):
+    coarse, fine = build_backbone(name, "none"), build_backbone(name, "none", fine=True)
+    with torch.no_grad():
+        features = fine(torch.rand(1, 3, 224, 224))
+    assert features.shape[2:] == (side, side) and fine.stride * 2 == coarse.stride
+    assert all(map(torch.equal, fine.state_dict().values(), coarse.state_dict().values()))
+
+
+def test_a_network_without_pooling_layers_cannot_be_fine():
+    with pytest.raises(ValueError, match="mobilenet_v2 halves its maps by strided convolutions"):
+        build_backbone("mobilenet_v2", "none", fine=True)
+
+
+def test_fc7_of_alexnet_reads_the_pooled_features():
+    backbone = build_backbone("alexnet", "none", fully_connected=True)
+    with torch.no_grad():
+        assert backbone.fully_connected(backbone(torch.rand(1, 3, 224, 224))).shape == (1, 4096)
+    with pytest.raises(ValueError, match="squeezenet1_1 has no fc6 and fc7"):
+        build_backbone("squeezenet1_1", "none", fully_connected=True)
+
+
+def test_batch_norm_never_learns_its_statistics():
+    backbone = build_backbone("mobilenet_v2", "none").train()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    backbone(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(before[name], tensor)
+               for name, tensor in backbone.state_dict().items())
+
+
+def test_random_weights_have_a_name_and_so_a_key(tmp_path):
+    first, second = build_backbone("squeezenet1_1", "none"), build_backbone("squeezenet1_1", "none")
+    assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+    assert weights_identity("none") == "none"
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"2")
+    assert weights_identity(str(tmp_path / "a")) != weights_identity(str(tmp_path / "b"))
