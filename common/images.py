@@ -88,7 +88,7 @@ def read_image(path, size=None):
 def image_size(path):
     """Size of a picture as it is displayed, EXIF orientation applied.
 
-    Reads the header only, except for PNG, whose orientation may stand after the pixels.
+    Reads the header only, except for PNG, whose orientation may stand after the pixels, and TIFF.
 
     Args:
         path: the file.
@@ -100,8 +100,9 @@ def image_size(path):
         BadImage: as ``read_image``; damage behind the header goes unnoticed.
     """
     with _opened(path) as image:
+        orientation = _orientation(image)
         width, height = image.size
-        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+        return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
 @contextlib.contextmanager
@@ -151,10 +152,10 @@ def _what_is_wrong(error):
 
 def _orientation(image):
     """Value of EXIF's Orientation tag, 1 to 8; 1 (upright) when it is missing or unreadable."""
+    if image.format in ("PNG", "TIFF"):
+        image.load()  # PNG's tag may stand behind the pixels, whose faults are not the tag's
     if image.format == "TIFF":
-        return 1  # Pillow turns these itself
-    if image.format == "PNG":
-        image.load()  # the tag may stand behind the pixels, whose faults are not the tag's
+        return 1  # Pillow has turned it while loading
     try:
         return image.getexif().get(ExifTag.Orientation, 1)
     except Exception:  # as many kinds as there are ways to damage it
