@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from common.mask_cache import MaskCache
 from evaluation.evaluator import Evaluator, MaskEvaluator
 from evaluation.threshold import tau_from_masks
 from evaluation.truth import truth_from_mask, truths_from_dataset
-from common.mask_cache import MaskCache
 from pipelines.stage1 import open_masks
 from pipelines.stage2 import predict
 from stage2_ct.score_maps import score_maps
@@ -71,7 +71,7 @@ def localize(job, method, split="test", score_map=None, box_rule="largest"):
     evaluator = Evaluator(truths_from_dataset(dataset), rule=box_rule, size=cache.mask_size,
                           class_names=dataset.classes)
     accumulate(job, method, dataset.records, score_map, evaluator, f"localizing ({split})")
-    return evaluator, evaluator.compute(choice)
+    return evaluator.compute(choice)
 
 
 def mask_figures(dataset, folder, delta):

@@ -35,6 +35,9 @@ _OPTIONS = {
         help="Backbone of the background classifier.  [default: --backbone]"),
     "bc_weights": click.option(
         "--bc-weights", help="Weights of --bc-backbone.  [default: --weights]"),
+    "bc_seed": click.option(
+        "--bc-seed", type=int, default=0, show_default=True,
+        help="Seed that the background classifier was trained with."),
     "head": click.option(
         "--head", type=click.Choice(sorted(HEADS)), default="pooled", show_default=True,
         help="; ".join(f"{name}: {text}" for name, text in HEADS.items()) + "."),
@@ -50,6 +53,9 @@ _OPTIONS = {
     "one_delta": click.option(
         "--delta", type=click.FloatRange(0, 1, min_open=True), default=0.80, show_default=True,
         help="Threshold on the gradient map."),
+    "image_size": click.option(
+        "--image-size", type=click.IntRange(16), default=224, show_default=True,
+        help="Side of the square that images are squashed to, and of a mask, in pixels."),
     "variant": click.option(
         "--variant", type=click.Choice(sorted(VARIANTS)), default="bc-ct", show_default=True,
         help="What to train."),
@@ -73,10 +79,10 @@ _OPTIONS = {
         "[default: 64 with a GPU, 16 without]"),
 }
 
-STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "seed",
-          "device", "workers", "batch_size")
-STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "recipe", "recipe_set", "one_delta", "variant",
-          "masks", "train_set")
+STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "image_size",
+          "seed", "device", "workers", "batch_size")
+STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set", "one_delta",
+          "variant", "masks", "train_set")
 
 
 def options(*names):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import click
 import numpy as np
@@ -10,7 +11,7 @@ import tqdm
 
 from common.backbones import build_backbone, weights_identity
 from common.config import digest, override, to_dict
-from common.files import load_checkpoint, write_json
+from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
 from common.mask_cache import MaskCache, MaskCacheError
 from pipelines.progress import progress_bar
@@ -21,7 +22,7 @@ from stage1_bc.online import JointMaker, OnlineMaker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.training import Run, fit
-from stage2_ct.variants import VARIANTS
+from stage2_ct.variants import VARIANTS, TrainingConfig
 
 JOINT_BACKGROUNDS = 8  # background images that join each batch when both models learn at once
 
@@ -38,22 +39,45 @@ class Stage2:
     masks: str = "cached"
     delta: float = 0.80
     seed: int = 0
-    train_set: tuple[str, ...] = ()
+    config: TrainingConfig = TrainingConfig()
+    """How it learns, overrides applied."""
+    options: dict = dataclasses.field(default_factory=dict, compare=False)
+    """The command line's options, by which another command can be given the same job."""
 
     @classmethod
-    def from_options(cls, *, backbone, weights, bc_backbone, bc_weights, variant, masks, delta,
-                     train_set, seed, **stage1):
-        """The job of a command line, from the options' names and values."""
-        config = override(VARIANTS[variant].config, train_set)
-        return cls(
-            Stage1(backbone=bc_backbone or backbone, weights=bc_weights or weights, seed=seed,
-                   image_size=config.image_size, **stage1),
-            backbone, weights, variant, masks, delta, seed, train_set)
+    def from_options(cls, **options):
+        """The job of a command line, from the names and values of ``pipelines.options.STAGE2``."""
+        sizes = [f"image_size={options['image_size']}"]
+        config = override(VARIANTS[options["variant"]].config, [*sizes, *options["train_set"]])
+        shared = {name: options[name] for name in (
+            "dataset", "data", "background", "cache", "head", "device", "workers", "batch_size",
+            "recipe", "recipe_set")}
+        stage1 = Stage1(backbone=options["bc_backbone"] or options["backbone"],
+                        weights=options["bc_weights"] or options["weights"],
+                        seed=options["bc_seed"], image_size=config.image_size, **shared)
+        own = {name: options[name] for name in (
+            "backbone", "weights", "variant", "masks", "delta", "seed")}
+        return cls(stage1, config=config, **own, options={
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in options.items()})
 
-    @property
-    def config(self):
-        """The TrainingConfig, overrides applied."""
-        return override(VARIANTS[self.variant].config, self.train_set)
+    @classmethod
+    def from_run(cls, folder):
+        """The job that made a run's folder.
+
+        Raises:
+            ValueError: the folder is not a run's.
+        """
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            raise ValueError(f"{folder} is not a training run: it has no config.json")
+        options = read_json(path)["options"]
+        paths = {name: Path(options[name]) for name in ("data", "background", "cache")}
+        return cls.from_options(**{**options, **paths})
+
+    def with_seed(self, seed):
+        """The same job with another seed of stage 2; the masks stay those of stage 1's seed."""
+        return dataclasses.replace(self, seed=seed, options={**self.options, "seed": seed})
 
     @property
     def uses_masks(self):
@@ -130,7 +154,8 @@ def train(job):
     loader = training_loader(TrainingImages(records, config, job.cache), batches,
                              job.stage1.workers, device)
     method, source = job.build_method(), job.mask_source()
-    write_json(job.run.folder / "config.json", job.description)
+    write_json(job.run.folder / "config.json",
+               {"description": job.description, "options": job.options})
     with tqdm.tqdm(total=config.epochs, desc=f"{job.variant} s{job.seed}", unit=" epochs",
                    disable=None, dynamic_ncols=True) as bar:
         def report(epoch, line):

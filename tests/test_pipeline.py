@@ -1,0 +1,155 @@
+"""The whole way through the command line, on a few small pictures in CUB's layout."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from common.datasets import open_dataset
+from common.mask_cache import MaskCache
+from pipelines.__main__ import cli
+
+
+def write_cub(root, random):
+    """Two classes of bright discs on dark noise, six images a class, one in three for testing."""
+    (root / "images").mkdir(parents=True)
+    tables = {name: [] for name in ("images", "image_class_labels", "train_test_split",
+                                    "bounding_boxes")}
+    for number in range(12):
+        label = number % 2
+        name = f"{label + 1:03}.Disc/{number}.jpg"
+        picture = random.integers(0, 60, (48, 64, 3)).astype(np.uint8)
+        x, y = random.integers(20, 44), random.integers(16, 32)
+        cv2.circle(picture, (int(x), int(y)), 12, (250, 250, 90 + 160 * label), -1)
+        (root / "images" / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(root / "images" / name), picture)
+        tables["images"].append(f"{number + 1} {name}")
+        tables["image_class_labels"].append(f"{number + 1} {label + 1}")
+        tables["train_test_split"].append(f"{number + 1} {int(number % 3 > 0)}")
+        tables["bounding_boxes"].append(f"{number + 1} {x - 12}.0 {y - 12}.0 24.0 24.0")
+    for name, lines in tables.items():
+        (root / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    (root / "classes.txt").write_text("1 001.Disc\n2 002.Disc\n")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    random = np.random.default_rng(0)
+    write_cub(folder / "cub", random)
+    (folder / "backgrounds").mkdir()
+    for number in range(8):
+        cv2.imwrite(str(folder / "backgrounds" / f"{number}.jpg"),
+                    random.integers(0, 60, (40, 40, 3)).astype(np.uint8))
+    return folder
+
+
+STAGE2_ONLY = ["--set", "epochs=2", "--set", "width=8", "--set", "batch_size=4"]
+
+
+def run(inputs, command, *arguments, succeeds=True):
+    result = CliRunner().invoke(cli, [
+        command, "--data", str(inputs / "cub"), "--background", str(inputs / "backgrounds"),
+        "--backbone", "tiny", "--weights", "none", "--image-size", "32", "--workers", "0",
+        "--cache", str(inputs / "cache"), *arguments])
+    if succeeds and result.exception is not None:
+        raise result.exception
+    return result
+
+
+def test_masks_before_training_and_training_before_evaluation(inputs, tmp_path):
+    with pytest.raises(ValueError, match="no background classifier .* run make masks"):
+        raise run(inputs, "train-ct", "--cache", str(tmp_path), succeeds=False).exception
+    run(inputs, "train-bc", "--cache", str(tmp_path))
+    with pytest.raises(ValueError, match="no finished masks .* --split train"):
+        raise run(inputs, "train-ct", "--cache", str(tmp_path), succeeds=False).exception
+
+
+def test_the_whole_way(inputs):
+    output = run(inputs, "masks", "--delta", "0.7", "--delta", "0.8").output
+    assert "training it" in output and "of 8 masks are valid" in output
+    folder = output.split("wrote ")[-1].strip()
+    cache = MaskCache(folder)
+    train = open_dataset("cub", inputs / "cub", "train")
+    assert list(cache) == [record.image_id for record in train.records]
+    assert cache.deltas == (0.7, 0.8) and cache.mask_size == (32, 32)
+
+    before = {path.name: path.read_bytes() for path in cache.folder.iterdir()}
+    assert "training it" not in run(inputs, "masks", "--delta", "0.8").output
+    assert before == {path.name: path.read_bytes() for path in cache.folder.iterdir()}
+
+    output = run(inputs, "train-ct", *STAGE2_ONLY).output
+    folder = output.split("wrote ")[-1].strip()
+    config = json.loads((inputs / folder / "config.json").read_text())
+    assert config["description"]["masks"] == cache.key
+    assert config["description"]["config"]["epochs"] == 2
+    again = run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False)
+    assert again.exit_code != 0 and "--resume" in again.output
+    assert "wrote" in run(inputs, "train-ct", "--resume", *STAGE2_ONLY).output
+
+
+def test_a_missing_delta_joins_those_that_are_there(inputs):
+    run(inputs, "masks", "--delta", "0.7", "--delta", "0.8", "--split", "test")
+    output = run(inputs, "masks", "--delta", "0.9", "--split", "test").output
+    cache = MaskCache(output.split("wrote ")[-1].strip())
+    assert cache.deltas == (0.7, 0.8, 0.9) and len(cache) == 4
+
+
+def test_cached_and_online_masks_are_the_same_when_nothing_is_augmented(inputs):
+    from common.images import read_image
+    from pipelines.stage1 import Stage1, mask_maker
+    from stage1_bc.online import OnlineMaker
+    output = run(inputs, "masks", "--delta", "0.8").output
+    cache = MaskCache(output.split("wrote ")[-1].strip(), 0.8)
+    job = Stage1("cub", inputs / "cub", inputs / "backgrounds", inputs / "cache", "tiny", "none",
+                 image_size=32)
+    records = job.targets.records
+    frames = torch.stack([torch.from_numpy(read_image(record.path, (32, 32))).permute(2, 0, 1)
+                          for record in records])
+    masks, valid = OnlineMaker(mask_maker(job), 0.8)(frames.float() / 255)
+    for record, mask, flag in zip(records, masks, valid):
+        held, held_flag, _ = cache.read(record.image_id)
+        assert np.array_equal(mask[0].numpy(), held) and flag == held_flag
+    assert valid.any()
+
+
+def test_three_ways_side_by_side(inputs):
+    output = run(inputs, "compare", *STAGE2_ONLY).output
+    assert [line.split()[0] for line in output.splitlines()[-3:]] == ["cached", "online", "joint"]
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_done(inputs, tmp_path):
+    random = np.random.default_rng(1)
+    write_cub(tmp_path / "cub", random)
+    broken = tmp_path / "cub/images/001.Disc/0.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    run(inputs, "train-bc", "--data", str(tmp_path / "cub"), "--cache", str(tmp_path))
+    result = run(inputs, "masks", "--data", str(tmp_path / "cub"), "--split", "test",
+                 "--cache", str(tmp_path), succeeds=False)
+    assert result.exit_code == 1 and "0.jpg" in result.output
+    assert "1 image(s) could not be read" in result.output
+    cache = MaskCache(next((tmp_path / "masks").iterdir()))
+    assert list(cache.manifest["unreadable"]) == ["001.Disc/0.jpg"]
+    mask, valid, _ = cache.read("001.Disc/0.jpg")
+    assert not mask.any() and not valid
+
+
+@pytest.mark.parametrize("command", ["train-bc", "masks", "train-ct", "evaluate", "compare"])
+def test_every_command_answers_help(command):
+    result = CliRunner().invoke(cli, [command, "--help"])
+    assert result.exit_code == 0 and "--backbone" in result.output
+
+
+def test_the_help_text_imports_no_torch():
+    import subprocess
+    import sys
+    program = ("import sys; sys.argv = ['bcct', '--help']\n"
+               "from pipelines.__main__ import cli\n"
+               "cli(standalone_mode=False)\n"
+               "assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "train-bc" in done.stdout
