@@ -91,3 +91,10 @@ def options(*names):
         return functools.reduce(
             lambda decorated, name: _OPTIONS[name](decorated), reversed(names), function)
     return decorate
+
+
+def values(*names, **given):
+    """The named options' values as a command receives them: those given, else the defaults."""
+    command = click.command()(options(*names)(lambda **arguments: None))
+    defaults = command.make_context("values", [], resilient_parsing=True).params
+    return {**defaults, **given}

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipelines.experiment import run_experiment, table
-from pipelines.options import options
+from pipelines.options import STAGE2, options, values
 from pipelines.stage2 import Stage2
 
 SHARED = Path("../shared")
@@ -24,13 +24,12 @@ def command(cache, shared, **arguments):
 
     Writes CACHE/real/summary.json and what the steps before it make.
     """
-    base = dict(
-        dataset="cub", data=shared / "data/cub25", background=shared / "data/background",
-        cache=cache / "real", backbone="squeezenet1_1",
-        weights=str(shared / "weights/squeezenet1_1.pth"), bc_backbone=None, bc_weights=None,
-        bc_seed=0, head="pooled", image_size=224, recipe="default", recipe_set=(), delta=0.80, masks="cached",
-        train_set=BUDGET, **arguments)
-    jobs = {variant: Stage2.from_options(**base, variant=variant) for variant in ("cam", "bc-ct")}
+    shared_options = {
+        "data": shared / "data/cub25", "background": shared / "data/background",
+        "cache": cache / "real", "backbone": "squeezenet1_1",
+        "weights": str(shared / "weights/squeezenet1_1.pth"), "train_set": BUDGET, **arguments}
+    jobs = {variant: Stage2.from_options(**values(*STAGE2, **shared_options, variant=variant))
+            for variant in ("cam", "bc-ct")}
     path = cache / "real" / "summary.json"
     click.echo(table(run_experiment(jobs, path)))
     click.echo(f"wrote {path}")
