@@ -1,30 +1,31 @@
-"""The embedded data set: crested birds of six kinds, drawn procedurally, in CUB-200-2011's layout.
+"""The embedded data set: pictures of crested birds, in CUB-200-2011's layout.
 
-The kinds differ in nothing but the crest on the head; body, colours, pose, size, place and
-background are drawn alike for all. That is the situation the paper is about (section 1): what
-tells the classes apart is a small part of the object, and the backgrounds are shared with the
-background pictures, which are the same scenes without a bird.
+The classes differ in nothing but the crest; body, colours, pose, size, place and background are
+drawn alike for all. That is the situation the paper is about (section 1): what tells the classes
+apart is a small part of the object, and the backgrounds are shared with the background pictures,
+which are the same kind of scenes without a bird.
 """
 
 import dataclasses
+import hashlib
+import os
+import shutil
+from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
+from tqdm import tqdm
 
 from common.boxes import mask_to_box
-from demo.habitats import paint_habitat
-from demo.painting import Area, ellipse, paint, ribbon, smooth_outline, turned, vary
+from common.files import read_json, write_json
+from demo import birds, habitats, painting
+from demo.birds import CLASSES
 
-CLASSES = ("Spear_crested_Bird", "Fan_crested_Bird", "Plume_crested_Bird",
-           "Horned_Bird", "Comb_crested_Bird", "Shield_crested_Bird")
 SUPERSAMPLING = 2  # pictures are painted this many times larger, then reduced
 VISIBLE = 0.25  # a pixel belongs to the object from this share of its area on
-PLUMAGE = (  # back and belly
-    ((112, 84, 60), (206, 186, 152)), ((90, 98, 108), (190, 194, 196)),
-    ((60, 84, 120), (214, 170, 120)), ((104, 108, 62), (214, 204, 130)),
-    ((140, 74, 52), (220, 196, 176)), ((48, 50, 56), (150, 146, 142)),
-    ((176, 150, 112), (236, 226, 206)), ((66, 110, 108), (206, 214, 196)),
-    ((150, 120, 60), (110, 86, 66)), ((196, 192, 186), (228, 226, 220)))
+SHORTEST, LONGEST = 140, 200  # range of a written picture's sides in pixels
+JPEG_QUALITY = 92
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +61,11 @@ def render_scene(seed, size, label=None):
     """
     layout, habitat, plumage, camera = np.random.default_rng(seed).spawn(4)
     large = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
-    bird = _place(layout, _bird(layout), large)
-    picture = paint_habitat(habitat, large, bird.foot, bird.unit)
+    bird = birds.place(layout, birds.random_bird(layout), large)
+    picture = habitats.paint_habitat(habitat, large, bird.foot, bird.unit)
     coverage, part = np.zeros(large, np.uint8), np.zeros(large, np.uint8)
     if label is not None:
-        _paint_bird(picture, bird, label, plumage, coverage, part)
+        birds.paint_bird(picture, bird, label, plumage, coverage, part)
     image = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
     coverage, part = (cv2.resize(each, size[::-1], interpolation=cv2.INTER_AREA) >= 255 * VISIBLE
                       for each in (coverage, part))
@@ -78,129 +79,91 @@ def _photograph(random, image):
     return np.clip(np.rint(image * gain + grain), 0, 255).astype(np.uint8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Bird:
-    """A bird's outlines in the order of painting, without colours."""
+def write_dataset(root, train=240, test=180, backgrounds=120, seed=0, processes=2):
+    """Write the data set, unless the same one is already there.
 
-    pieces: tuple
-    """(role, outline) pairs; a role is a key of ``_COATS`` or a label, for a piece of its crest."""
-    foot: np.ndarray = None
-    """(x, y) of the point between the feet."""
-    unit: float = 1.0
-    """Half the length of the body."""
+    Everything is written under a temporary name beside ``root`` and renamed at the end, so that
+    ``root`` is either whole or absent.
 
+    Args:
+        root: folder to make. ``root/birds`` follows CUB-200-2011's layout, ``root/background``
+            holds the background pictures, ``root/scenes.json`` tells what was asked for.
+        train, test, backgrounds: numbers of pictures; the classes take turns.
+        seed: int, names the data set.
+        processes: number of processes that paint.
 
-def _bird(random):
-    """A bird in a random pose that looks to the right, its body about the origin, its unit 1."""
-    tilt, plump = random.uniform(-38, 18), random.uniform(0.5, 0.72)
-    head_radius, gaze = random.uniform(0.38, 0.48), random.uniform(-22, 15)
-    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    egg = np.stack([np.cos(angles), plump * np.sin(angles) * (1 + 0.22 * np.cos(angles))], axis=1)
-    shoulder = turned([[0.72, -0.3 * plump]], tilt)[0]
-    head = shoulder + [random.uniform(0.0, 0.35), -random.uniform(0.3, 0.85)]
-    neck = ribbon([shoulder - [0.2, -0.1], (shoulder + head) / 2, head],
-                  (1.2 * plump, 1.7 * head_radius, 1.5 * head_radius))
-    wing = smooth_outline([[0.6, -0.2], [0.0, -0.42], [-0.8, -0.2],
-                           [-random.uniform(1.0, 1.5), random.uniform(-0.1, 0.1)],
-                           [-0.4, 0.22], [0.3, random.uniform(0.15, 0.35)]])
-    feathers = [ribbon([[-0.1, y], [-0.5, y * 0.6], [-0.95, y * 0.2 - 0.05]], (0.05, 0.03))
-                for y in (-0.15, 0.0, 0.13)]
-    legs, foot = _legs(random, tilt, plump)
-    pieces = [("tail", _tail(random, tilt)), *legs, ("back", neck), ("body", turned(egg, tilt)),
-              ("wing", turned(wing, tilt)), *(("feather", turned(each, tilt)) for each in feathers),
-              *(((role, turned(outline, gaze) * head_radius + head)
-                 for role, outline in _head(random)))]
-    return Bird(tuple(pieces), foot)
+    Returns:
+        (Path of ``root/birds``, Path of ``root/background``).
 
-
-def _tail(random, tilt):
-    length, spread = random.uniform(0.6, 1.5), random.uniform(0.3, 0.6)
-    outline = np.array([[-0.6, -0.2], [-0.9 - length, -spread / 2], [-1 - length, 0],
-                        [-0.9 - length, spread / 2], [-0.6, 0.2]])
-    root = turned([[-0.6, 0]], tilt)
-    return turned(outline - [-0.6, 0], tilt + random.uniform(-25, 20)) + root
+    Raises:
+        ValueError: ``root`` exists and was not written by this function.
+    """
+    root = Path(root)
+    request = {"train": train, "test": test, "backgrounds": backgrounds, "seed": seed,
+               "renderer": _renderer_digest()}
+    if root.exists() and not (root / "scenes.json").is_file():
+        raise ValueError(f"{root} exists and is not an embedded data set (it has no scenes.json); "
+                         "remove it or choose another folder")
+    if not root.exists() or read_json(root / "scenes.json") != request:
+        temporary = root.with_name(root.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        _write_birds(temporary / "birds", train, test, seed, processes)
+        _write_pictures([(temporary / "background" / f"background_{index:04d}.jpg",
+                          (seed, 1, index), None) for index in range(1, backgrounds + 1)],
+                        "painting backgrounds", processes)
+        write_json(temporary / "scenes.json", request)
+        if root.exists():
+            shutil.rmtree(root)
+        os.replace(temporary, root)
+    return root / "birds", root / "background"
 
 
-def _legs(random, tilt, plump):
-    """Two legs that stand upright whatever the body's tilt, and the point between the feet."""
-    hips = turned([[-0.1, 0.7 * plump], [0.22, 0.72 * plump]], tilt)
-    ground = hips[:, 1].max() + random.uniform(0.3, 0.8)
-    pieces = []
-    for x, y in hips:
-        pieces.append(("leg", ribbon([[x, y], [x - 0.06, (y + ground) / 2], [x + 0.02, ground]],
-                                     (0.11, 0.07))))
-        pieces.append(("leg", ribbon([[x - 0.12, ground], [x + 0.05, ground - 0.03],
-                                      [x + 0.26, ground + 0.02]], (0.05, 0.07, 0.04))))
-    return pieces, np.array([hips[:, 0].mean(), ground])
+def _renderer_digest():
+    """Digest of the code that paints, so that changed code makes a new data set."""
+    digest = hashlib.sha256()
+    for path in (painting.__file__, habitats.__file__, birds.__file__, __file__):
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
-def _head(random):
-    """Pieces of a head of radius 1 that looks to the right, the crests of all classes included."""
-    bill = random.uniform(1.5, 2.4)
-    thick = random.uniform(0.22, 0.42)
-    pieces = [("back", ellipse((0, 0), (1.05, 1.0)))]
-    pieces += [(label, outline) for label, crest in enumerate(_crests()) for outline in crest]
-    return pieces + [
-        ("beak", np.array([[0.8, -thick], [bill, 0.18], [0.75, thick + 0.1]])),
-        ("eye", ellipse((0.42, -0.18), (0.2, 0.2), points=16)),
-        ("glint", ellipse((0.48, -0.26), (0.07, 0.07), points=8))]
+def _write_birds(folder, train, test, seed, processes):
+    """Pictures and the five text files of CUB-200-2011's layout."""
+    names, jobs = [], []
+    for index in range(train + test):
+        label, number = index % len(CLASSES), index // len(CLASSES) + 1
+        name = f"{label + 1:03d}.{CLASSES[label]}/{CLASSES[label]}_{number:04d}.jpg"
+        names.append(name)
+        jobs.append((folder / "images" / name, (seed, 0, index), label))
+    boxes = _write_pictures(jobs, "painting birds", processes)
+    corners = [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
+    lines = {
+        "classes": [f"{label + 1} {label + 1:03d}.{name}" for label, name in enumerate(CLASSES)],
+        "images": _numbered(names),
+        "image_class_labels": _numbered(index % len(CLASSES) + 1 for index in range(len(names))),
+        "train_test_split": _numbered(int(index < train) for index in range(len(names))),
+        "bounding_boxes": _numbered(" ".join(f"{value:.1f}" for value in box) for box in corners)}
+    for name, content in lines.items():
+        (folder / f"{name}.txt").write_text("\n".join(content) + "\n", encoding="utf-8")
 
 
-def _crests():
-    """For each of ``CLASSES`` the outlines of the crest on a head of radius 1."""
-    feather = smooth_outline([[0.3, 0], [1.2, -0.22], [1.9, 0], [1.2, 0.22]])
-    return (
-        [np.array([[0.55, -0.7], [0.0, -1.6], [-1.5, -2.6], [-0.9, -1.2], [-0.7, -0.5]])],
-        [turned(feather, turn) + [0, -0.35] for turn in (-150, -122, -94, -66, -38)],
-        [ribbon([[0.0, -0.8], [0.0, -1.5], [0.35, -2.0]], (0.3, 0.22)),
-         ellipse((0.7, -2.0), (0.62, 0.42), 20)],
-        [np.array([[0.75, -0.6], [0.6, -2.2], [0.1, -0.9]]),
-         np.array([[-0.15, -0.9], [-0.65, -2.2], [-0.85, -0.5]])],
-        [ellipse((x, y), (0.44, 0.5)) for x, y in ((0.62, -0.95), (0.0, -1.25), (-0.62, -0.95))],
-        [smooth_outline([[1.0, -0.25], [0.95, -1.45], [0.0, -1.7], [-0.95, -1.45], [-1.0, -0.3],
-                         [0.0, -0.75]])])
+def _numbered(values):
+    return [f"{number} {value}" for number, value in enumerate(values, start=1)]
 
 
-CREST_COLOURS = ((196, 48, 40), (240, 206, 66), (40, 34, 44),
-                 (242, 240, 236), (228, 128, 36), (120, 74, 176))
+def _write_pictures(jobs, title, processes):
+    """Paint and write (path, seed, label) jobs; gives the box of each."""
+    calls = (joblib.delayed(_write_picture)(*job) for job in jobs)
+    boxes = joblib.Parallel(n_jobs=processes, return_as="generator")(calls)
+    return list(tqdm(boxes, title, len(jobs), unit="picture", disable=None))
 
 
-def _place(random, bird, size):
-    """The bird mirrored or not, enlarged, and moved to a random place inside the frame."""
-    mirror = random.choice((-1.0, 1.0))
-    points = np.concatenate([outline for _, outline in bird.pieces]) * [mirror, 1]
-    upper_left, extent = points.min(axis=0), np.ptp(points, axis=0)
-    frame = np.array(size[::-1], float)
-    # The sides' geometric mean is uniform, so that small boxes are as frequent as large ones.
-    side = random.uniform(0.40, 0.76)
-    scale = min(side * np.sqrt(frame.prod() / extent.prod()), *(0.95 * frame / extent))
-    corner = random.uniform(0.02 * frame, 0.98 * frame - scale * extent)
-    shift = corner - scale * upper_left
-
-    def moved(outline):
-        return outline * [mirror, 1] * scale + shift
-
-    return Bird(tuple((role, moved(outline)) for role, outline in bird.pieces),
-                moved(bird.foot), scale)
-
-
-def _paint_bird(picture, bird, label, random, coverage, part):
-    """Paint the bird with the crest of one class, and note which pixels it and its crest cover."""
-    back, belly = (vary(random, colour, 18) for colour in PLUMAGE[random.integers(len(PLUMAGE))])
-    wing = np.asarray(back) * random.uniform(0.6, 0.95)
-    bare = vary(random, ((70, 60, 54), (214, 150, 60), (120, 110, 100))[random.integers(3)], 15)
-    barring = ("plain", "scales", "stripes", "spots")[random.integers(4)]
-    coats = {  # colour, lower colour, texture, contrast, relief
-        "tail": (wing, None, "plain", 0.3, 0.2), "leg": (bare, None, "plain", 0.1, 0.2),
-        "back": (back, None, "plain", 0.3, 0.5), "body": (back, belly, "mottled", 0.1, 0.6),
-        "wing": (wing, None, barring, 0.25, 0.4),
-        "feather": (wing * 0.6, None, "plain", 0.1, 0), "beak": (bare, None, "plain", 0.1, 0.4),
-        "eye": ((18, 14, 12), None, "plain", 0, 0), "glint": ((250, 250, 250), None, "plain", 0, 0)}
-    crest_paint = np.random.default_rng(random.integers(2 ** 63))  # as many draws for every crest
-    crest = vary(crest_paint, CREST_COLOURS[label], 14), None, "plain", 0.2, 0.4
-    for role, outline in bird.pieces:
-        if role in coats:
-            paint(picture, Area(outline, *coats[role]), random, coverage)
-        elif role == label:
-            paint(picture, Area(outline, *crest), crest_paint, coverage)
-            paint(np.zeros_like(picture), Area(outline, *crest), crest_paint, part)
+def _write_picture(path, seed, label):
+    height, width = np.random.default_rng((*seed, 2)).integers(SHORTEST, LONGEST + 1, 2)
+    scene = render_scene(seed, (int(height), int(width)), label)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded, data = cv2.imencode(".jpg", scene.image[..., ::-1],
+                                 [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
+        raise OSError(f"{path} could not be encoded as JPEG")
+    path.write_bytes(data.tobytes())
+    return scene.box

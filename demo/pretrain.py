@@ -1,0 +1,185 @@
+"""Pretrain the small backbone: ``python -m demo.pretrain`` writes ``demo/tiny.pth``.
+
+It stands in for ImageNet: a classification of 32 kinds of rendered things, none of them a bird,
+from one label an image and no box, on the backgrounds of the embedded data set. Batch norm helps
+the training and is folded into the convolutions afterwards.
+"""
+
+from pathlib import Path
+
+import click
+import cv2
+import joblib
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from tqdm import tqdm
+
+from common.backbones import IMAGENET_MEAN, IMAGENET_STD
+from common.files import save_checkpoint
+from common.tiny import CHANNELS, tiny_features
+from demo.habitats import paint_habitat
+from demo.kinds import KINDS
+from demo.painting import TEXTURES, Area, paint, turned
+
+FRAME = 128  # pixels a side of the stored pictures
+CROP = 112  # pixels a side of what the network sees
+SUPERSAMPLING = 2
+
+
+def render_thing(seed, label):
+    """A picture of one thing on a background.
+
+    Args:
+        seed: int or sequence of ints.
+        label: index into ``KINDS``.
+
+    Returns:
+        (128, 128, 3) uint8 RGB.
+    """
+    random = np.random.default_rng(seed)
+    frame = FRAME * SUPERSAMPLING
+    pieces = KINDS[label](random)
+    turn, mirror = random.normal(0, 25), random.choice((-1.0, 1.0))
+    stretch = np.array([mirror, 1.0]) * np.exp(random.normal(0, 0.12, 2))
+    pieces = [(part, turned(outline * stretch, turn)) for part, outline in pieces]
+    points = np.concatenate([outline for _, outline in pieces])
+    low, extent = points.min(axis=0), np.ptp(points, axis=0)
+    scale = frame * random.uniform(0.35, 0.95) / extent.max()
+    shift = random.uniform(0, frame - scale * extent) - scale * low
+    middle = scale * (low + extent / 2) + shift
+    seat = middle + [0, scale * extent[1] * random.uniform(0.3, 0.5)]
+    picture = paint_habitat(random, (frame, frame), seat, scale * extent.max() / 3)
+    coats = _coats(random)
+    for part, outline in pieces:
+        paint(picture, Area(outline * scale + shift, **coats[part]), random)
+    image = cv2.resize(picture, (FRAME, FRAME), interpolation=cv2.INTER_AREA)
+    return np.clip(image + random.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+
+
+def _coats(random):
+    """Colours and textures of a thing's three parts, whatever the thing."""
+    coats = []
+    for _ in range(3):
+        hue_saturation_value = (random.uniform(0, 180), 255 * random.beta(1.2, 1.8),
+                                random.uniform(40, 245))
+        colour = cv2.cvtColor(np.uint8([[hue_saturation_value]]), cv2.COLOR_HSV2RGB)[0, 0]
+        lower = colour if random.random() < 0.6 else random.uniform(30, 240, 3)
+        coats.append({"colour": tuple(map(float, colour)),
+                      "lower_colour": tuple(map(float, lower)),
+                      "texture": TEXTURES[random.integers(len(TEXTURES))],
+                      "contrast": random.uniform(0.1, 0.5), "relief": random.uniform(0.2, 0.6)})
+    return coats
+
+
+def render_things(seed, count, processes):
+    """Pictures of ``count`` things, as many of every kind as of the others.
+
+    Returns:
+        ((count, 3, 128, 128) uint8, (count,) int64) tensors: pictures, labels.
+    """
+    labels = [index % len(KINDS) for index in range(count)]
+    jobs = (joblib.delayed(render_thing)((seed, index), label)
+            for index, label in enumerate(labels))
+    pictures = joblib.Parallel(n_jobs=processes, return_as="generator")(jobs)
+    pictures = [picture for picture in tqdm(pictures, "rendering", count, disable=None)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), torch.tensor(labels)
+
+
+def normalised(pictures):
+    """uint8 RGB as the backbone wants it: float, ImageNet's mean taken off, over its deviation."""
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    return (pictures.float() / 255 - mean) / std
+
+
+def augmented(pictures, random):
+    """Random crops of pictures, half of them mirrored, in another light."""
+    crops = []
+    for picture in pictures:
+        top, left = random.integers(0, FRAME - CROP + 1, 2)
+        crop = picture[:, top:top + CROP, left:left + CROP]
+        crops.append(crop.flip(-1) if random.random() < 0.5 else crop)
+    gains = torch.from_numpy(random.uniform(0.75, 1.25, (len(crops), 3, 1, 1))).float()
+    return normalised(torch.clamp(torch.stack(crops) * gains, 0, 255))
+
+
+class Classifier(nn.Sequential):
+    """The backbone with batch norm, global average pooling, and one score a kind."""
+
+    def __init__(self):
+        super().__init__(tiny_features(batch_norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(CHANNELS, len(KINDS)))
+
+    @torch.no_grad()
+    def accuracy(self, pictures, labels):
+        """Share of pictures, cropped in the middle, whose kind is found; in [0, 1]."""
+        self.eval()
+        margin = (FRAME - CROP) // 2
+        pictures = pictures[..., margin:margin + CROP, margin:margin + CROP]
+        found = [self(normalised(batch)).argmax(1) for batch in pictures.split(64)]
+        return (torch.cat(found) == labels).float().mean().item()
+
+
+def train(classifier, pictures, labels, epochs, seed, batch_size=32):
+    """Train in place with SGD, a one-cycle learning rate, and bfloat16 arithmetic."""
+    random = np.random.default_rng(seed)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1, momentum=0.9, nesterov=True,
+                                weight_decay=5e-4)
+    steps = len(pictures) // batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=steps * epochs)
+    objective = nn.CrossEntropyLoss(label_smoothing=0.1)
+    for epoch in range(epochs):
+        classifier.train()
+        order = torch.from_numpy(random.permutation(len(pictures))).split(batch_size)[:steps]
+        progress = tqdm(order, f"epoch {epoch + 1}/{epochs}", disable=None)
+        for chosen in progress:
+            batch = augmented(pictures[chosen], random).to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = classifier(batch)
+            loss = objective(scores.float(), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(loss=f"{loss.item():.2f}")
+
+
+def folded(features):
+    """The same network without batch norm: every norm folded into the convolution before it."""
+    layers = []
+    for layer in features.eval():
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+@click.command()
+@click.option("--seed", default=0, show_default=True, help="Names the pictures and the start.")
+@click.option("--images", default=10240, show_default=True, help="Training pictures.")
+@click.option("--epochs", default=16, show_default=True, help="Passes over them.")
+@click.option("--processes", default=2, show_default=True, help="Processes that render.")
+@click.option("--out", default=Path(__file__).with_name("tiny.pth"), show_default=True,
+              type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def main(seed, images, epochs, processes, out):
+    """Pretrain the small backbone and save its weights in half precision."""
+    torch.manual_seed(seed)
+    pictures, labels = render_things(2 * seed, images, processes)
+    held_out = render_things(2 * seed + 1, 1600, processes)
+    classifier = Classifier().to(memory_format=torch.channels_last)
+    train(classifier, pictures, labels, epochs, seed)
+    click.echo(f"held-out accuracy {100 * classifier.accuracy(*held_out):.1f} % "
+               f"({len(KINDS)} kinds, {len(held_out[1])} pictures, seed {seed})")
+    state = nn.ModuleDict({"features": folded(classifier[0])}).state_dict()
+    save_checkpoint(out, {key: value.half().contiguous() for key, value in state.items()})
+    # What is shipped is measured too: folding and half precision must not cost anything.
+    classifier[0] = tiny_features()
+    classifier[0].load_state_dict({key.removeprefix("features."): value.half().float()
+                                   for key, value in state.items()})
+    click.echo(f"as saved in {out}: {100 * classifier.accuracy(*held_out):.1f} %")
+
+
+if __name__ == "__main__":
+    main()
