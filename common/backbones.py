@@ -58,9 +58,9 @@ ARCHITECTURES = {
          "maxpool4", "inception5a", "inception5b"),
         1024, 32, (6, 10, 12, 14, 15), mean=(0.5,) * 3, std=(0.5,) * 3),
     "squeezenet1_1": Architecture(
-        _torchvision("squeezenet1_1"), ("features",), 512, 16, (4, 7, 9, 10, 12)),
+        _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12)),
     "mobilenet_v2": Architecture(
-        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (6, 10, 13, 16, 18)),
+        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13)),
     "resnet50": Architecture(
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),

@@ -21,6 +21,8 @@ from common import boxes as box_geometry
 
 from evaluation.truth import EvaluationError
 
+POINTS_MEASURED_AT_ONCE = 8192  # so that the arrays on the way stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -30,7 +32,7 @@ class Candidates:
     zero box where nothing reaches tau.
 
     Attributes:
-        boxes: (K, 4) int64 in frame pixels, in the rule's own convention, group after group.
+        boxes: (K, 4) integers in frame pixels, in the rule's own convention, group after group.
         starts: (G,) int64 index of each group's first box.
         chosen: (G,) int64 index of the box that the rule takes when it may take one only.
         group: (T,) int64 group of each threshold.
@@ -43,7 +45,7 @@ class Candidates:
 
     @property
     def single(self):
-        """(T, 4) int64: the rule's one box at each threshold."""
+        """(T, 4) integers: the rule's one box at each threshold."""
         return self.boxes[self.chosen[self.group]]
 
 
@@ -66,20 +68,19 @@ class LargestComponent:
             taus: (T,) float64.
         """
         thresholds = np.asarray(taus).astype(score_map.dtype)
-        traced = _trace(score_map, thresholds, np.greater_equal, cv2.RETR_CCOMP)
-        outlines = _measure(traced)
+        outlines = _trace(score_map, thresholds, np.greater_equal, cv2.RETR_CCOMP)
         # Pick's theorem on the lattice of pixel centres: an outline with area A and B steps holds
         # A + B/2 + 1 pixels, borders included; a hole's outline has A - B/2 + 1 within it.
-        is_hole = traced.parents >= 0
+        is_hole = outlines.parent >= 0
         pixels = (outlines.twice_area + np.where(is_hole, -1, 1) * outlines.steps) // 2 + 1
-        np.subtract.at(pixels, traced.parents[is_hole], pixels[is_hole])
+        np.subtract.at(pixels, outlines.parent[is_hole], pixels[is_hole])
         first_pixel = outlines.first[:, 1] * score_map.shape[1] + outlines.first[:, 0]
         components = np.flatnonzero(~is_hole)
         # The last key sorts first: by threshold, then the most pixels, then the first pixel.
         order = components[np.lexsort(
-            (first_pixel[components], -pixels[components], traced.group[components]))]
+            (first_pixel[components], -pixels[components], outlines.group[components]))]
         half_open = outlines.boxes[order] + [0, 0, 1, 1]
-        starts, boxes = _with_empty_groups(half_open, traced.group[order], len(thresholds))
+        starts, boxes = _with_empty_groups(half_open, outlines.group[order], len(thresholds))
         return Candidates(boxes, starts, starts, np.arange(len(thresholds)))
 
     def truth(self, boxes, size, frame):
@@ -129,15 +130,16 @@ class Wsol:
         levels = (score_map.astype(np.float64) * 255).astype(np.uint8)
         thresholds, group = np.unique(
             (np.asarray(taus) * levels.max()).astype(np.int64), return_inverse=True)
-        traced = _trace(levels, thresholds.astype(np.uint8), np.greater, cv2.RETR_TREE)
-        outlines = _measure(traced)
+        outlines = _trace(levels, thresholds.astype(np.uint8), np.greater, cv2.RETR_TREE)
         height, width = score_map.shape
         clipped = np.minimum(outlines.boxes + [0, 0, 1, 1], [width, height, width - 1, height - 1])
-        starts, boxes = _with_empty_groups(clipped, traced.group, len(thresholds))
-        area = _with_empty_groups(outlines.twice_area, traced.group, len(thresholds))[1]
-        chosen = [start + int(np.argmax(part))
-                  for start, part in zip(starts, np.split(area, starts[1:]))]
-        return Candidates(boxes, starts, np.array(chosen), group)
+        starts, boxes = _with_empty_groups(clipped, outlines.group, len(thresholds))
+        area = _with_empty_groups(outlines.twice_area, outlines.group, len(thresholds))[1]
+        sizes = np.diff(starts, append=len(boxes))
+        is_largest = area == np.repeat(np.maximum.reduceat(area, starts), sizes)
+        largest = np.flatnonzero(is_largest)
+        chosen = largest[np.searchsorted(largest, starts)]  # the first of each group
+        return Candidates(boxes, starts, chosen, group)
 
     def truth(self, boxes, size, frame):
         """Ground truth in the frame, truncated to whole pixels.
@@ -181,72 +183,92 @@ def box_rule(name):
 
 
 @dataclass(frozen=True)
-class _Traced:
-    """Contours of all thresholds in OpenCV's order.
-
-    points: (P, 2) int64 x, y; starts: (K,) index of each contour's first point; group: (K,) index
-    of its threshold; parents: (K,) index of the outline around it, -1 for none.
-    """
-
-    points: np.ndarray
-    starts: np.ndarray
-    group: np.ndarray
-    parents: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Outlines:
-    """Measures of K contours.
+    """Measures of the K contours of all thresholds, in OpenCV's order; all integers.
 
-    boxes: (K, 4) int64 with inclusive x1, y1; twice_area: (K,) int64, twice the area of the polygon
-    through the pixel centres; steps: (K,) int64 steps from pixel to pixel around it; first: (K, 2)
-    int64, the first point, which is the outline's first pixel in row order.
+    boxes: (K, 4) with inclusive x1, y1. twice_area: (K,) twice the area of the polygon through the
+    pixel centres. steps: (K,) steps from pixel to pixel around it. first: (K, 2) x, y of the first
+    point, which is the outline's first pixel in row order. group: (K,) index of the threshold.
+    parent: (K,) index of the outline around it, -1 for none.
     """
 
     boxes: np.ndarray
     twice_area: np.ndarray
     steps: np.ndarray
     first: np.ndarray
+    group: np.ndarray
+    parent: np.ndarray
 
 
 def _trace(values, thresholds, reaches, hierarchy_mode):
-    """Trace the contours of ``reaches(values, threshold)`` for every threshold."""
-    foreground = np.empty(values.shape, dtype=bool)
-    contours, group, parents = [], [], []
-    for index, threshold in enumerate(thresholds):
-        reaches(values, threshold, out=foreground)
+    """Trace and measure the contours of ``reaches(values, threshold)`` for every threshold."""
+    tables, contours, points = [np.zeros((0, 8), np.int32)], [], 0
+    counts, parents = [], [np.zeros(0, np.int32)]
+    for threshold, (y0, y1, x0, x1) in zip(thresholds, _windows(values, thresholds, reaches)):
+        foreground = reaches(values[y0:y1, x0:x1], threshold).view(np.uint8)
         # OpenCV 3 returns the image before the contours, every other version does not.
         found, hierarchy = cv2.findContours(
-            foreground.view(np.uint8), hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE)[-2:]
-        if len(found):
-            parent = hierarchy[0, :, 3].astype(np.int64)
-            parents.append(np.where(parent < 0, -1, parent + len(contours)))
-            group.append(np.full(len(found), index))
+            foreground, hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0)
+        )[-2:] if foreground.size else ((), None)
+        if found:
+            parents.append(hierarchy[0, :, 3])
             contours.extend(found)
-    if not contours:
-        nothing = np.zeros(0, dtype=np.int64)
-        return _Traced(nothing.reshape(0, 2), nothing, nothing, nothing)
-    lengths = np.fromiter(map(len, contours), dtype=np.int64, count=len(contours))
-    points = np.concatenate(contours).reshape(-1, 2).astype(np.int64)
-    return _Traced(points, np.cumsum(lengths) - lengths, np.concatenate(group),
-                   np.concatenate(parents))
+            points += sum(map(len, found))
+        counts.append(len(found))
+        if points > POINTS_MEASURED_AT_ONCE:
+            tables.append(_measure(contours))
+            contours, points = [], 0
+    if contours:
+        tables.append(_measure(contours))
+    table, parent = np.concatenate(tables), np.concatenate(parents)
+    group = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
+    return _Outlines(table[:, :4], table[:, 4], table[:, 5], table[:, 6:], group,
+                     np.where(parent < 0, -1, parent + before[group]))
 
 
-def _measure(traced):
-    """Measure all contours together; equals cv2.boundingRect and cv2.contourArea one by one."""
-    points, starts = traced.points, traced.starts
-    if len(starts) == 0:
-        nothing = np.zeros(0, dtype=np.int64)
-        return _Outlines(nothing.reshape(0, 4), nothing, nothing, nothing.reshape(0, 2))
-    x, y = points[:, 0], points[:, 1]
-    after = np.arange(1, len(points) + 1)
-    after[np.append(starts[1:], len(points)) - 1] = starts  # a contour closes on itself
-    next_x, next_y = x[after], y[after]
+def _windows(values, thresholds, reaches):
+    """The smallest window with all foreground of each threshold: contours lie in it alone.
+
+    Returns:
+        (T, 4) list of y0, y1, x0, x1, half-open; zeros where there is no foreground.
+    """
+    windows = []
+    for axis in (1, 0):
+        profile = reaches(values.max(axis=axis), thresholds[:, None])  # (T, H) and (T, W)
+        windows += [profile.argmax(axis=1), profile.shape[1] - profile[:, ::-1].argmax(axis=1)]
+    empty = ~profile.any(axis=1)
+    return np.where(empty[:, None], 0, np.stack(windows, axis=1)).tolist()
+
+
+def _measure(contours):
+    """Measure contours together; equals cv2.boundingRect and cv2.contourArea one by one.
+
+    Args:
+        contours: list of (P, 1, 2) int32 arrays of x, y.
+
+    Returns:
+        (K, 8) int32: x0, y0, x1, y1, twice the area, steps, x and y of the first point.
+    """
+    lengths = np.array(list(map(len, contours)))
+    starts = np.cumsum(lengths) - lengths
+    points = np.concatenate(contours).reshape(-1, 2)
+    x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
+    next_x, next_y = _following(x, starts), _following(y, starts)
     steps = np.maximum(np.abs(next_x - x), np.abs(next_y - y))
-    boxes = np.stack([np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
-                      np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts)], axis=1)
-    return _Outlines(boxes, np.abs(np.add.reduceat(x * next_y - next_x * y, starts)),
-                     np.add.reduceat(steps, starts), points[starts])
+    # Sums of 32 bits may run over on the way but end right: twice the area of a frame fits.
+    twice_area = np.abs(np.add.reduceat(x * next_y - next_x * y, starts))
+    return np.stack([np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
+                     np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts),
+                     twice_area, np.add.reduceat(steps, starts), x[starts], y[starts]], axis=1)
+
+
+def _following(values, starts):
+    """The value at the next point of the same contour, which closes on itself."""
+    following = np.empty_like(values)
+    following[:-1] = values[1:]
+    following[np.append(starts[1:], len(values)) - 1] = values[starts]
+    return following
 
 
 def _with_empty_groups(values, group, count):

@@ -46,23 +46,24 @@ def gradient_map(classifier, images, recipe, size):
         resized = images
         if list(images.shape[2:]) != side:
             resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
-        total = total + _one_scale(classifier, resized, recipe, size)
-        if recipe.mirror:
-            total = total + _one_scale(classifier, resized.flip(3), recipe, size).flip(2)
+        maps = _maps_at_one_scale(classifier, resized, recipe, size)
+        if len(maps) * len(recipe.scales) > 1:  # what is added up must first weigh the same
+            maps = [_unit_maximum(one) for one in maps]
+        total = total + sum(maps)
     return total
 
 
-def _one_scale(classifier, images, recipe, size):
-    """Sum over the recipe's samples of the summed maps of one input size, (N, height, width)."""
-    total = 0
+def _maps_at_one_scale(classifier, images, recipe, size):
+    """The maps that a recipe adds up, each averaged over noise and mirror, (N, height, width)."""
+    sums = 0
     for sample in range(recipe.samples):
         noisy = images if recipe.samples == 1 else _add_noise(images, recipe.noise, sample)
-        maps = _raw_maps(classifier, noisy, recipe)
-        if len(maps) == 1:  # a lone map is averaged as it is; several must first weigh the same
-            total = total + _fit(maps[0], recipe, size)
-        else:
-            total = total + sum(_unit_maximum(_fit(one, recipe, size)) for one in maps)
-    return total
+        raw = _raw_maps(classifier, noisy, recipe)
+        sums = [_fit(one, recipe, size) + total for one, total in zip(raw, sums or [0] * len(raw))]
+        if recipe.mirror:
+            raw = _raw_maps(classifier, noisy.flip(3), recipe)
+            sums = [_fit(one.flip(2), recipe, size) + total for one, total in zip(raw, sums)]
+    return sums
 
 
 def _raw_maps(classifier, images, recipe):

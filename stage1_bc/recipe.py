@@ -53,7 +53,7 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="layers", gamma=0.139),
+    "default": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),
     "blurred": Recipe(signal="input", reduction="max", mirror=False, blur=12.0),
     "guided": Recipe(signal="input", guided=True, mirror=False, blur=6.0, normalise="rank"),

@@ -21,7 +21,7 @@ class ClassifierConfig:
     """Feature vectors a step; each is a target or a background with equal probability."""
     learning_rate: float = 0.01
     """Adam's step size, falling to zero along a cosine."""
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.05
     """Pull of the unit's weights towards zero."""
     held_back: float = 0.1
     """Fraction of each kind kept for validation."""
