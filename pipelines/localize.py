@@ -1,11 +1,14 @@
-"""Localizing with a trained method: tau without boxes, then the figures."""
+"""Localizing with a trained method: tau first, then the figures."""
+
+import dataclasses
 
 import numpy as np
 import torch
 
 from common.mask_cache import MaskCache
 from evaluation.evaluator import Evaluator, MaskEvaluator
-from evaluation.threshold import tau_from_masks
+from evaluation.threshold import (choose_validation, fixed_tau, tau_from_boxes, tau_from_masks,
+                                  tau_oracle)
 from evaluation.truth import truth_from_mask, truths_from_dataset
 from pipelines.stage1 import open_masks
 from pipelines.stage2 import predict
@@ -14,68 +17,117 @@ from stage2_ct.score_maps import score_maps
 TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
 
 
-def masks_for_tau(job):
-    """The training images' MaskCache that tau is chosen by: the run's own, or stage 1's."""
-    return job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How boxes are cut and judged."""
+
+    split: str = "test"
+    """Images that the figures are of: train, test or all."""
+    score_map: str | None = None
+    """What a box is cut from: class, mask or product; None for the variant's own."""
+    box_rule: str = "largest"
+    """Name of the box rule."""
+    tau_from: str = "masks"
+    """masks, val, test (an oracle) or a number."""
+    boxes_per_class: int = 5
+    """Annotated boxes a class that ``val`` may look at, of training images."""
 
 
-def choose_tau(job, method, score_map, box_rule, cache):
-    """Tau from the cached masks of training images; no ground-truth box is looked at.
+def localize(job, method, protocol=Protocol()):
+    """Figures of a trained method.
 
     Args:
         job: Stage2.
-        method: trained method.
-        score_map: "class", "mask" or "product".
-        box_rule: name of a box rule.
-        cache: MaskCache of the training images.
+        method: its trained method.
+        protocol: Protocol.
 
     Returns:
-        TauChoice.
+        Result.
     """
-    records = [record for record in job.stage1.targets.records
-               if cache.read(record.image_id)[1]]
+    dataset = job.stage1.images(protocol.split)
+    evaluator = Evaluator(truths_from_dataset(dataset), class_names=dataset.classes,
+                          **_evaluator_settings(job, protocol))
+    _accumulate(job, method, dataset.records, protocol, evaluator, f"localizing {job.variant}")
+    if protocol.tau_from == "test":
+        return evaluator.compute(tau_oracle(evaluator))
+    return evaluator.compute(choose_tau(job, method, protocol))
+
+
+def choose_tau(job, method, protocol):
+    """The TauChoice of a protocol, from training images only."""
+    if protocol.tau_from == "masks":
+        return _tau_from_masks(job, method, protocol)
+    if protocol.tau_from == "val":
+        return _tau_from_boxes(job, method, protocol)
+    return fixed_tau(float(protocol.tau_from))
+
+
+def _tau_from_masks(job, method, protocol):
+    """Tau that agrees best with the training images' cached masks; no box is looked at."""
+    cache = job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
+    records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
     chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
     records = [records[index] for index in sorted(chosen)]
     truths = [truth_from_mask(record.image_id, cache[record.image_id], record.label)
               for record in records]
-    evaluator = Evaluator(truths, rule=box_rule, size=cache.mask_size)
-    accumulate(job, method, records, score_map, evaluator, "choosing tau")
+    evaluator = Evaluator(truths, **_evaluator_settings(job, protocol))
+    _accumulate(job, method, records, protocol, evaluator, "choosing tau")
     return tau_from_masks(evaluator)
 
 
-def accumulate(job, method, records, score_map, evaluator, description):
+def _tau_from_boxes(job, method, protocol):
+    """Tau that localizes most of a stated number of training images with boxes."""
+    truths = {truth.image_id: truth for truth in truths_from_dataset(job.stage1.targets)}
+    chosen = set(choose_validation(truths.values(), protocol.boxes_per_class))
+    records = [record for record in job.stage1.targets.records if record.image_id in chosen]
+    evaluator = Evaluator([truths[record.image_id] for record in records],
+                          **_evaluator_settings(job, protocol))
+    _accumulate(job, method, records, protocol, evaluator, "choosing tau")
+    return tau_from_boxes(evaluator)
+
+
+def _evaluator_settings(job, protocol):
+    tau = {}
+    if protocol.tau_from not in ("masks", "val", "test"):
+        tau = {"tau": float(protocol.tau_from)}
+    return {"rule": protocol.box_rule, "size": (job.config.image_size,) * 2, **tau}
+
+
+def _accumulate(job, method, records, protocol, evaluator, description):
     """Feed an Evaluator with a method's score maps of the true classes and its rankings."""
-    for batch, prediction in predict(job, method, records, description):
-        labels = torch.tensor([record.label for record in batch], device=prediction.logits.device)
-        maps = score_maps(prediction, score_map, labels, evaluator.size).cpu().numpy()
-        logits = prediction.logits.float()
-        true = logits.gather(1, labels[:, None])
-        ranks = (logits > true).sum(1).tolist()
-        scores, predicted = logits.softmax(1).max(1)
+    for batch, maps, ranking in scored_batches(job, method, records, protocol.score_map,
+                                               description):
         evaluator.accumulate_many(
-            (one, record.image_id, {"rank": rank, "predicted": guess, "score": score})
-            for one, record, rank, guess, score in zip(
-                maps, batch, ranks, predicted.tolist(), scores.tolist()))
+            (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
+            for one, record, figures in zip(maps, batch, zip(*ranking)))
 
 
-def localize(job, method, split="test", score_map=None, box_rule="largest"):
-    """Figures of a trained method on a split.
+def scored_batches(job, method, records, score_map, description):
+    """Score maps of the true classes, and how the true class ranks, batch by batch.
 
-    Returns:
-        Result at the tau that the training images' masks choose.
+    Args:
+        job: Stage2.
+        method: trained method.
+        records: sequence of Record.
+        score_map: class, mask or product; None for the variant's own.
+        description: what the progress bar says.
+
+    Yields:
+        (list of N Record, (N, H, W) float32 array in [0, 1], (ranks, predicted classes,
+        their probabilities) as lists of N).
     """
-    score_map = score_map or job.config.score_map
-    cache = masks_for_tau(job)
-    choice = choose_tau(job, method, score_map, box_rule, cache)
-    dataset = job.stage1.images(split)
-    evaluator = Evaluator(truths_from_dataset(dataset), rule=box_rule, size=cache.mask_size,
-                          class_names=dataset.classes)
-    accumulate(job, method, dataset.records, score_map, evaluator, f"localizing ({split})")
-    return evaluator.compute(choice)
+    size = (job.config.image_size,) * 2
+    for batch, prediction in predict(job, method, records, description):
+        logits = prediction.logits.float()
+        labels = torch.tensor([record.label for record in batch], device=logits.device)
+        maps = score_maps(prediction, score_map or job.config.score_map, labels, size)
+        ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
+        scores, predicted = logits.softmax(1).max(1)
+        yield batch, maps.cpu().numpy(), (ranks.tolist(), predicted.tolist(), scores.tolist())
 
 
 def mask_figures(dataset, folder, delta):
-    """BC* and the strict rate of a mask cache against a Dataset's boxes."""
+    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result."""
     cache = MaskCache(folder, delta)
     evaluator = MaskEvaluator(truths_from_dataset(dataset))
     for record in dataset.records:

@@ -153,3 +153,23 @@ def test_the_help_text_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "train-bc" in done.stdout
+
+
+@pytest.mark.parametrize("arguments, source", [
+    ([], "from masks"), (["--tau-from", "val", "--score-map", "class"], "from val"),
+    (["--tau-from", "test", "--box-rule", "wsol"], "from test (oracle)"),
+    (["--tau-from", "0.437"], "tau 0.44 from fixed")])
+def test_evaluation_says_where_tau_comes_from(inputs, arguments, source):
+    if not list((inputs / "cache").glob("ct/bc-ct-s1-*")):
+        run(inputs, "masks", "--delta", "0.8")
+        run(inputs, "train-ct", "--seed", "1", *STAGE2_ONLY)
+    output = run(inputs, "evaluate", "--seed", "1", *STAGE2_ONLY, *arguments).output
+    assert "4 images" in output and source in output
+    figures = {line.split()[0]: float(line.split()[1]) for line in output.splitlines()[1:]}
+    assert figures["top1_loc"] <= min(figures["gt_known"], figures["top1_cls"])
+    assert figures["top5_cls"] == 100  # of two classes
+
+
+def test_evaluation_before_training_says_which_command(inputs):
+    result = run(inputs, "evaluate", "--seed", "7", *STAGE2_ONLY, succeeds=False)
+    assert "run make train-ct" in str(result.exception)
