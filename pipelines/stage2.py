@@ -156,13 +156,12 @@ def train(job):
     method, source = job.build_method(), job.mask_source()
     write_json(job.run.folder / "config.json",
                {"description": job.description, "options": job.options})
-    with tqdm.tqdm(total=config.epochs, desc=f"{job.variant} s{job.seed}", unit=" epochs",
-                   disable=None, dynamic_ncols=True) as bar:
-        def report(epoch, line):
-            bar.update(epoch - bar.n)
-            bar.set_postfix({name: f"{value:.3f}" for name, value in line.items()
-                             if name not in ("epoch", "seconds")})
-        fit(method, source, loader, config, job.run, device, job.description, report)
+
+    def progress(epoch, batches):
+        name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{config.epochs}"
+        return tqdm.tqdm(batches, desc=name, unit=" batches", disable=None, leave=False,
+                         dynamic_ncols=True)
+    fit(method, source, loader, config, job.run, device, job.description, progress)
     return method.eval()
 
 

@@ -6,11 +6,8 @@ way, if anything, travels in ``state_dict``. The training loop does not know whi
 """
 
 
-class NoMasks:
-    """For methods that learn from labels alone."""
-
-    def __call__(self, batch, images):
-        return None, None
+class _Stateless:
+    """A source that learns nothing on the way."""
 
     def state_dict(self):
         return {}
@@ -19,7 +16,14 @@ class NoMasks:
         pass
 
 
-class CachedMasks(NoMasks):
+class NoMasks(_Stateless):
+    """For methods that learn from labels alone."""
+
+    def __call__(self, batch, images):
+        return None, None
+
+
+class CachedMasks(_Stateless):
     """Masks that came with the batch, from a mask cache."""
 
     def __call__(self, batch, images):
@@ -28,7 +32,7 @@ class CachedMasks(NoMasks):
                 batch.valid.to(device, non_blocking=True))
 
 
-class MadeMasks(NoMasks):
+class MadeMasks:
     """Masks made now from the augmented images (section 4.2).
 
     Args:

@@ -54,15 +54,15 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(method, source, loader, optimizer, scaler, device, gradient_limit):
-    """One pass over the loader; gives the mean of each loss over the steps, as floats.
+def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit):
+    """One pass over the batches; gives the mean of each loss over the steps, as floats.
 
     Raises:
         FloatingPointError: a loss is no longer finite.
     """
     method.train()
     sums, steps = {}, 0
-    for batch in loader:
+    for batch in batches:
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
         steps += 1
         for name, loss in losses.items():  # stays on the device: no step waits for the host
@@ -86,23 +86,24 @@ class Run:
         """Path of the last epoch's checkpoint."""
         return self.folder / "last.pt"
 
-    def save(self, epoch, method, optimizer, schedule, scaler, source, description):
-        """Save everything that the next epoch depends on."""
-        save_checkpoint(self.checkpoint, {
-            "epoch": epoch, "method": method.state_dict(), "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(), "scaler": scaler.state_dict(),
-            "source": source.state_dict(), "description": description})
+    def save(self, epoch, parts, description):
+        """Save everything that the next epoch depends on.
 
-    def restore(self, method, optimizer, schedule, scaler, source):
+        Args:
+            epoch: number of epochs done.
+            parts: dict from a name to an object with ``state_dict``.
+            description: dict of plain values that travels along.
+        """
+        states = {name: part.state_dict() for name, part in parts.items()}
+        save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
+
+    def restore(self, parts):
         """Load the last epoch's state where there is one; gives the epochs already done."""
         if not self.checkpoint.is_file():
             return 0
         state = load_checkpoint(self.checkpoint)
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        scaler.load_state_dict(state["scaler"])
-        source.load_state_dict(state["source"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         return state["epoch"]
 
     def log(self, line):
@@ -114,7 +115,7 @@ class Run:
             os.fsync(file.fileno())
 
 
-def fit(method, source, loader, config, run, device, description, report=None):
+def fit(method, source, loader, config, run, device, description, progress=None):
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
     Args:
@@ -125,20 +126,21 @@ def fit(method, source, loader, config, run, device, description, report=None):
         run: Run.
         device: torch device.
         description: dict of plain values that travels in the checkpoint.
-        report: called with (epoch, line) after each epoch; None for silence.
+        progress: called with (an epoch's number from 0, the loader); gives the batches of that
+            epoch, and may count them as they pass. None for silence.
     """
     optimizer, schedule = build_optimizer(method, config)
     half = torch.device(device).type == "cuda"
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=half)
-    done = run.restore(method, optimizer, schedule, scaler, source)
-    for epoch in range(done, config.epochs):
+    parts = {"method": method, "optimizer": optimizer, "schedule": schedule, "scaler": scaler,
+             "source": source}
+    for epoch in range(run.restore(parts), config.epochs):
         loader.batch_sampler.epoch = epoch
+        batches = loader if progress is None else progress(epoch, loader)
         start = time.perf_counter()
-        losses = train_epoch(method, source, loader, optimizer, scaler, device,
+        losses = train_epoch(method, source, batches, optimizer, scaler, device,
                              config.gradient_limit)
         schedule.step()
-        run.save(epoch + 1, method, optimizer, schedule, scaler, source, description)
-        line = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 3), **losses}
-        run.log(line)
-        if report is not None:
-            report(epoch + 1, line)
+        seconds = round(time.perf_counter() - start, 3)
+        run.save(epoch + 1, parts, description)
+        run.log({"epoch": epoch + 1, "seconds": seconds, **losses})
