@@ -53,6 +53,9 @@ _OPTIONS = {
     "one_delta": click.option(
         "--delta", type=click.FloatRange(0, 1, min_open=True), default=0.80, show_default=True,
         help="Threshold on the gradient map."),
+    "bc_set": click.option(
+        "--bc-set", multiple=True, metavar="FIELD=VALUE",
+        help="Override a field of the background classifier's settings; may be repeated."),
     "image_size": click.option(
         "--image-size", type=click.IntRange(16), default=224, show_default=True,
         help="Side of the square that images are squashed to, and of a mask, in pixels."),
@@ -79,7 +82,7 @@ _OPTIONS = {
         "[default: 64 with a GPU, 16 without]"),
 }
 
-STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "image_size",
+STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "bc_set", "image_size",
           "seed", "device", "workers", "batch_size")
 STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set", "one_delta",
           "variant", "masks", "train_set")

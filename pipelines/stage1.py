@@ -32,6 +32,7 @@ class Stage1:
     backbone: str
     weights: str
     head: str = "pooled"
+    bc_set: tuple[str, ...] = ()
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
@@ -52,7 +53,8 @@ class Stage1:
     @property
     def classifier_config(self):
         """ClassifierConfig of the background classifier."""
-        return ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed)
+        config = ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed)
+        return override(config, self.bc_set)
 
     @property
     def chosen_recipe(self):
