@@ -82,8 +82,8 @@ _OPTIONS = {
         "[default: 64 with a GPU, 16 without]"),
 }
 
-STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "bc_set", "image_size",
-          "seed", "device", "workers", "batch_size")
+STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "bc_set",
+          "image_size", "seed", "device", "workers", "batch_size")
 STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set", "one_delta",
           "variant", "masks", "train_set")
 

@@ -50,8 +50,8 @@ class Stage2:
         sizes = [f"image_size={options['image_size']}"]
         config = override(VARIANTS[options["variant"]].config, [*sizes, *options["train_set"]])
         shared = {name: options[name] for name in (
-            "dataset", "data", "background", "cache", "head", "bc_set", "device", "workers", "batch_size",
-            "recipe", "recipe_set")}
+            "dataset", "data", "background", "cache", "head", "bc_set", "device", "workers",
+            "batch_size", "recipe", "recipe_set")}
         stage1 = Stage1(backbone=options["bc_backbone"] or options["backbone"],
                         weights=options["bc_weights"] or options["weights"],
                         seed=options["bc_seed"], image_size=config.image_size, **shared)
