@@ -6,6 +6,7 @@ import os
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common.files import file_crc32
 from common.images import BadImage, read_image
 
 
@@ -19,6 +20,8 @@ class FrameBatch:
     """Their n indices in the record list."""
     bad: list
     """(index in the record list, BadImage) of the others."""
+    file_crc32: dict
+    """Index in the record list to the file's CRC-32, of all of them; {} where not asked for."""
 
 
 class Frames(Dataset):
@@ -27,33 +30,37 @@ class Frames(Dataset):
     Args:
         records: sequence of Record.
         size: (height, width) that every image is squashed to, in pixels.
+        checksums: whether to give each file's CRC-32 too.
     """
 
-    def __init__(self, records, size):
+    def __init__(self, records, size, checksums=False):
         self.records = records
         self.size = tuple(size)
+        self.checksums = checksums
 
     def __len__(self):
         return len(self.records)
 
     def __getitem__(self, index):
+        path = self.records[index].path
         try:
-            frame = read_image(self.records[index].path, self.size)
+            item = torch.from_numpy(read_image(path, self.size)).permute(2, 0, 1)
         except BadImage as error:
-            return index, error
-        return index, torch.from_numpy(frame).permute(2, 0, 1)
+            item = error
+        return index, item, file_crc32(path) if self.checksums else None
 
 
 def collate(items):
-    """FrameBatch of (index, frame or BadImage) pairs."""
-    good = [(index, item) for index, item in items if not isinstance(item, BadImage)]
-    bad = [(index, item) for index, item in items if isinstance(item, BadImage)]
+    """FrameBatch of (index, frame or BadImage, checksum or None)."""
+    good = [(index, item) for index, item, _ in items if not isinstance(item, BadImage)]
+    bad = [(index, item) for index, item, _ in items if isinstance(item, BadImage)]
+    checksums = {index: checksum for index, _, checksum in items if checksum is not None}
     images = (torch.stack([frame for _, frame in good]) if good
               else torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
-    return FrameBatch(images, [index for index, _ in good], bad)
+    return FrameBatch(images, [index for index, _ in good], bad, checksums)
 
 
-def load_frames(records, size, batches, workers):
+def load_frames(records, size, batches, workers, checksums=False):
     """Iterate over batches of frames in the given order.
 
     Args:
@@ -61,8 +68,9 @@ def load_frames(records, size, batches, workers):
         size: (height, width) of a frame in pixels.
         batches: list of lists of indices into the records; one FrameBatch each.
         workers: processes that decode; 0 decodes in this one.
+        checksums: whether to give each file's CRC-32 too.
     """
-    return DataLoader(Frames(records, size), batch_sampler=batches, collate_fn=collate,
+    return DataLoader(Frames(records, size, checksums), batch_sampler=batches, collate_fn=collate,
                       num_workers=workers)
 
 

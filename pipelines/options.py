@@ -66,6 +66,10 @@ _OPTIONS = {
         "--masks", default="cached", show_default=True,
         help="Where masks come from: cached (made by bcct masks), the folder of a mask cache, "
         "online (made from each augmented batch) or joint (the classifier learns along)."),
+    "on_bad_image": click.option(
+        "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+        help="When images cannot be read: either way the others are done and the bad ones listed; "
+        "fail then exits with an error, skip does not."),
     "train_set": click.option(
         "--set", "train_set", multiple=True, metavar="FIELD=VALUE",
         help="Override a field of the training settings, such as epochs=20; may be repeated."),

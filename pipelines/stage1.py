@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
+import shlex
 from pathlib import Path
 
 import click
 import torch
 
+from common import processes
 from common.backbones import weights_identity
 from common.config import digest, override, to_dict
 from common.datasets import open_backgrounds, open_dataset
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
+from common.locks import writing_alone
 from common.mask_cache import MANIFEST, MaskCache, MaskCacheError, Provenance, delta_name
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
@@ -103,45 +106,75 @@ class Stage1:
         return (self.cache / "masks" /
                 f"{self.dataset}-{split}-{self.backbone}-{self.recipe}-{key}")
 
+    def masks_command(self, split, deltas):
+        """The command line that makes a split's masks, for people to copy."""
+        options = {"dataset": self.dataset, "data": self.data, "background": self.background,
+                   "cache": self.cache, "backbone": self.backbone, "weights": self.weights,
+                   "head": self.head, "bc-set": self.bc_set, "image-size": self.image_size,
+                   "seed": self.seed, "recipe": self.recipe, "recipe-set": self.recipe_set,
+                   "split": split, "delta": tuple(map(delta_name, sorted(deltas)))}
+        words = [word for name, value in options.items()
+                 for one in (value if isinstance(value, tuple) else (value,))
+                 for word in (f"--{name}", str(one))]
+        return shlex.join(["bcct", "masks", *words])
+
 
 def train_classifier(job):
-    """Train the background classifier and save its checkpoint; gives its accuracies, a dict."""
+    """Train the background classifier and save its checkpoint.
+
+    Returns:
+        dict of its accuracies, and of the images that could not be read and were left out,
+        ``unreadable``: path to reason.
+    """
+    unreadable = {}
     classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
     classifier.to(job.device, memory_format=torch.channels_last)
     targets, backgrounds = job.targets.records, job.backgrounds.records
     chosen = sample_targets(len(targets), job.classifier_config)
     if len(chosen) < len(targets):
         click.echo(f"{len(targets)} target images: {len(chosen)} of them are sampled")
-    features = [_features(classifier, [targets[index] for index in chosen], job, "targets"),
-                _features(classifier, backgrounds, job, "backgrounds")]
+    features = [_features(classifier, [targets[index] for index in chosen], job, "targets",
+                          unreadable),
+                _features(classifier, backgrounds, job, "backgrounds", unreadable)]
     accuracies = train_unit(classifier, *features, job.classifier_config)
-    about = {"targets": len(chosen), "backgrounds": len(backgrounds), **accuracies}
+    about = {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
+             "unreadable": unreadable}
     save_checkpoint(job.classifier_path, {**classifier.checkpoint(about),
                                           "config": to_dict(job.classifier_config),
                                           "digest": classifier.digest()})
     return about
 
 
-def _features(classifier, records, job, description):
-    """What the classifier's unit reads, for every record once, (n, D) float32."""
+def _features(classifier, records, job, description, unreadable):
+    """What the classifier's unit reads, for every readable record once, (n, D) float32."""
     batches = load_frames(records, (job.image_size,) * 2,
                           consecutive(len(records), job.batch_size), job.workers)
+    left_out = len(unreadable)
     with progress_bar(len(records), description) as advance:
         def images():
             for batch in batches:
-                for _, error in batch.bad:
-                    raise error
-                advance(len(batch.positions))
-                yield to_float(batch.images)
+                unreadable.update({str(error.path): error.reason for _, error in batch.bad})
+                advance(len(batch.positions) + len(batch.bad))
+                if batch.positions:
+                    yield to_float(batch.images)
+            if len(unreadable) - left_out == len(records):
+                raise ValueError(f"none of the {len(records)} {description} can be read; the first "
+                                 f"is {records[0].path}")
         return compute_features(classifier, images(), job.device)
 
 
 def ensure_classifier(job):
     """Train the background classifier unless its checkpoint is there."""
-    if job.classifier_path.is_file():
-        return load_checkpoint(job.classifier_path)["about"]
-    click.echo(f"no background classifier {job.classifier_path} yet: training it")
-    return train_classifier(job)
+    with writing_alone(job.classifier_path.parent, waiting=warn):
+        if job.classifier_path.is_file():
+            return load_checkpoint(job.classifier_path)["about"]
+        click.echo(f"no background classifier {job.classifier_path} yet: training it")
+        return train_classifier(job)
+
+
+def warn(sentence):
+    """Tell the user, beside the results."""
+    click.echo(sentence, err=True)
 
 
 def mask_maker(job):
@@ -151,23 +184,30 @@ def mask_maker(job):
 
 
 def make_masks(job, split, deltas):
-    """Make a split's masks where any are missing; gives their folder."""
-    ensure_classifier(job)
+    """Make a split's masks where any are missing or damaged; gives their folder."""
+    processes.first_says(lambda: ensure_classifier(job))
     folder = job.mask_folder(split)
-    deltas = set(deltas)
-    if (folder / MANIFEST).is_file():
-        held = set(MaskCache(folder).deltas)
-        if deltas <= held:
-            return folder
-        deltas |= held  # nothing that a run may rely on goes away
-        (folder / MANIFEST).unlink()
+    if processes.first_says(lambda: _hold(folder, deltas)):
+        return folder  # nothing to write: the folder may well be read-only
     records = job.images(split).records
+    world = processes.world_size()
     with progress_bar(len(records), f"masks ({split})") as advance:
-        write_masks(records, mask_maker(job), sorted(deltas), folder, job.provenance(split),
-                    job.batch_size, job.workers, progress=advance,
+        write_masks(records, mask_maker(job), deltas, folder, job.provenance(split),
+                    job.batch_size, job.workers,
+                    progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
-                           "recipe": job.recipe})
+                           "recipe": job.recipe, "command": job.masks_command(split, deltas)},
+                    say=warn)
     return folder
+
+
+def _hold(folder, deltas):
+    """Whether a folder has finished, sound masks of these deltas."""
+    try:
+        held = MaskCache(folder).deltas
+    except MaskCacheError:
+        return False
+    return set(map(delta_name, deltas)) <= set(map(delta_name, held))
 
 
 def open_masks(job, split, delta):
@@ -175,6 +215,6 @@ def open_masks(job, split, delta):
     folder = job.mask_folder(split)
     if not (folder / MANIFEST).is_file():
         raise MaskCacheError(
-            f"there are no finished masks {folder}; run make masks, or bcct masks --split {split} "
-            f"--recipe {job.recipe} --delta {delta_name(delta)} with the same data and backbone")
+            f"there are no finished masks {folder}; make them with make masks and the same "
+            f"settings, or with: {job.masks_command(split, [delta])}")
     return MaskCache(folder, delta)

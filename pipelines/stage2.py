@@ -4,16 +4,16 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 import tqdm
 
+from common import processes
 from common.backbones import build_backbone, weights_identity
 from common.config import digest, override, to_dict
 from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
-from common.mask_cache import MaskCache, MaskCacheError
+from common.mask_cache import MaskCache
 from pipelines.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks
 from stage1_bc.classifier import build_classifier
@@ -92,12 +92,21 @@ class Stage2:
         if self.masks == "cached":
             return open_masks(self.stage1, "train", self.delta)
         cache = MaskCache(self.masks, self.delta)
-        expected = self.stage1.targets.digest()
-        if cache.manifest["provenance"]["dataset"] != expected:
-            raise MaskCacheError(f"the masks {self.masks} were made for another list of images "
-                                 f"than {self.stage1.data} (train) holds now; make them again with "
-                                 "bcct masks")
+        cache.require_images(self.stage1.targets)
         return cache
+
+    @functools.cached_property
+    def unreadable(self):
+        """The training images that cannot be read and are left out, a dict from id to reason.
+
+        The mask cache knows them. Without one, all are decoded once, in the run's first start.
+        """
+        if self.cache is not None:
+            return self.cache.manifest["unreadable"]
+        path = self.run.folder / "config.json"
+        if path.is_file() and "unreadable" in (config := read_json(path)):
+            return config["unreadable"]
+        return processes.first_says(lambda: find_unreadable(self.stage1))
 
     @functools.cached_property
     def description(self):
@@ -146,21 +155,27 @@ class Stage2:
 def train(job):
     """Train a method, or go on where its run stopped; gives the trained method.
 
-    Images that the mask cache could not read are left out, and said.
+    Images that cannot be read are left out; ``job.unreadable`` names them.
     """
-    records = _readable(job.stage1.targets.records, job.cache)
+    records = [record for record in job.stage1.targets.records
+               if record.image_id not in job.unreadable]
+    rank, world = processes.rank(), processes.world_size()
+    if world > 1 and job.masks == "joint":
+        raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
     config, device = job.config, job.stage1.device
-    batches = EpochBatches(len(records), config.batch_size, job.seed)
+    batches = EpochBatches(len(records), config.batch_size, job.seed, rank, world)
     loader = training_loader(TrainingImages(records, config, job.cache), batches,
                              job.stage1.workers, device)
     method, source = job.build_method(), job.mask_source()
-    write_json(job.run.folder / "config.json",
-               {"description": job.description, "options": job.options})
+    if rank == 0:
+        write_json(job.run.folder / "config.json",
+                   {"description": job.description, "options": job.options,
+                    "unreadable": job.unreadable})
 
     def progress(epoch, batches):
         name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{config.epochs}"
-        return tqdm.tqdm(batches, desc=name, unit=" batches", disable=None, leave=False,
-                         dynamic_ncols=True)
+        return tqdm.tqdm(batches, desc=name, unit=" batches", disable=True if rank else None,
+                         leave=False, dynamic_ncols=True)
     fit(method, source, loader, config, job.run, device, job.description, progress)
     return method.eval()
 
@@ -211,14 +226,16 @@ def predict(job, method, records, description):
             advance(len(batch.positions))
 
 
-def _readable(records, cache):
-    """The records that the mask cache could read."""
-    if cache is None or not cache.manifest["unreadable"]:
-        return records
-    unreadable = cache.manifest["unreadable"]
-    click.echo(f"{len(unreadable)} image(s) that could not be read when the masks were made are "
-               "left out")
-    return [record for record in records if record.image_id not in unreadable]
+def find_unreadable(stage1):
+    """Decode every training image once; gives a dict from the ids of bad ones to the reason."""
+    records, found = stage1.targets.records, {}
+    # A small frame: the whole file is still read, and damage found wherever it is.
+    batches = load_frames(records, (32, 32), consecutive(len(records), 64), stage1.workers)
+    with progress_bar(len(records), "looking for bad images") as advance:
+        for batch in batches:
+            found.update({records[index].image_id: error.reason for index, error in batch.bad})
+            advance(len(batch.positions) + len(batch.bad))
+    return found
 
 
 def _endless_backgrounds(job):

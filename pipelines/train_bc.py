@@ -2,13 +2,14 @@
 
 import click
 
+from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE1, options
 from pipelines.stage1 import Stage1, train_classifier
 
 
 @click.command("train-bc")
-@options(*STAGE1)
-def command(**arguments):
+@options(*STAGE1, "on_bad_image")
+def command(on_bad_image, **arguments):
     """Train the background classifier: target images against background images.
 
     The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt.
@@ -17,6 +18,7 @@ def command(**arguments):
     about = train_classifier(job)
     click.echo(describe(about))
     click.echo(f"wrote {job.classifier_path}")
+    report_bad_images(about["unreadable"], on_bad_image)
 
 
 def describe(about):

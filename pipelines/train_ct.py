@@ -2,21 +2,28 @@
 
 import click
 
+from common import processes
+from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE2, options
 from pipelines.stage2 import Stage2, train
 
 
 @click.command("train-ct")
-@options(*STAGE2)
+@options(*STAGE2, "on_bad_image")
 @click.option("--resume", is_flag=True, help="Go on from the last epoch of a stopped run.")
-def command(resume, **arguments):
+def command(resume, on_bad_image, **arguments):
     """Train one variant with one seed; its masks must be there (bcct masks makes them).
 
-    Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt.
+    Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
+    processes share each batch.
     """
-    job = Stage2.from_options(**arguments)
-    if job.run.checkpoint.is_file() and not resume:
-        raise click.ClickException(f"{job.run.folder} has been trained already, wholly or in part; "
-                                   "add --resume to go on with it, or remove it to start anew")
-    train(job)
-    click.echo(f"wrote {job.run.folder}")
+    with processes.joined():
+        job = Stage2.from_options(**arguments)
+        if job.run.checkpoint.is_file() and not resume:
+            raise click.ClickException(
+                f"{job.run.folder} has been trained already, wholly or in part; add --resume to go "
+                "on with it, or remove it to start anew")
+        train(job)
+        if processes.rank() == 0:
+            click.echo(f"wrote {job.run.folder}")
+            report_bad_images(job.unreadable, on_bad_image)

@@ -1,77 +1,201 @@
-"""Filling a mask cache: every record's masks, shard by shard."""
+"""Filling a mask cache: every record's masks, shard by shard, by one process or by several."""
 
 import concurrent.futures
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from common import processes
+from common.files import TEMPORARY
 from common.loading import consecutive, load_frames, to_float
-from common.mask_cache import (CutMasks, shard_is_done, shard_path, shard_slices, write_manifest,
-                               write_shard)
+from common.locks import writing_alone
+from common.mask_cache import (ADDING, SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard,
+                               adopt_added, damaged_files, delta_name, held_deltas, read_manifest,
+                               read_shard, shard_is_done, shard_path, shard_slices,
+                               write_manifest, write_shard)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskJob:
+    """Which masks a cache is to hold."""
+
+    records: tuple
+    """Record of each image, sorted by image id."""
+    deltas: tuple
+    """Thresholds of Eq. 2, sorted, each with at most two decimals."""
+    provenance: Provenance
+    """What the masks depend on."""
+    shard_size: int = SHARD_SIZE
+    """Images a shard."""
+
+    def __post_init__(self):
+        if len(set(map(delta_name, self.deltas))) < len(self.deltas) or any(
+                float(delta_name(delta)) != delta for delta in self.deltas):
+            raise ValueError(f"each delta must have two decimals at most and occur once, not "
+                             f"{', '.join(map(str, self.deltas))}")
+
+    @property
+    def slices(self):
+        """The slice of the records that each shard holds."""
+        return shard_slices(len(self.records), self.shard_size)
+
+    def ids(self, index):
+        """The image ids of a shard."""
+        return [record.image_id for record in self.records[self.slices[index]]]
 
 
 def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
-                progress=None):
+                progress=None, shard_size=SHARD_SIZE, say=None):
     """Make the masks of all records and write them as a mask cache.
 
-    Shards that are already there are kept, so a killed run goes on where it stopped. An image
-    that cannot be read gets an empty, invalid mask and is named in the manifest.
+    Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
+    of which others are damaged, and other deltas, which a new one joins. The processes of a run
+    share the shards out; their bytes are the same whoever makes them. An image that cannot be read
+    gets an empty, invalid mask and is named in the manifest.
 
     Args:
         records: sequence of Record, sorted by image id.
         maker: MaskMaker.
-        deltas: iterable of float.
+        deltas: iterable of float, with two decimals at most.
         folder: the cache's folder.
         provenance: Provenance of the cache.
         batch_size: images a gradient pass.
         workers: processes that decode.
         about: dict of facts for the manifest.
         progress: called with a number of images each time so many more are done.
+        shard_size: images a shard.
+        say: called with a sentence when another run has to be waited for, and when damaged files
+            are made anew.
 
     Returns:
         The manifest, a dict; its ``unreadable`` maps image ids to reasons.
+
+    Raises:
+        OSError: the folder cannot be written; names it.
+        MaskCacheError: a delta is added and an image has changed since the others were made.
+        LostProcess: another process of this run has ended.
     """
     folder = Path(folder)
-    image_ids = [record.image_id for record in records]
-    slices = shard_slices(len(records))
-    pending = [index for index, part in enumerate(slices)
-               if not shard_is_done(shard_path(folder, index), image_ids[part], deltas)]
-    progress = progress or (lambda images: None)
-    progress(len(records) - sum(slices[index].stop - slices[index].start for index in pending))
+    progress, say = progress or (lambda images: None), say or (lambda sentence: None)
+    with writing_alone(folder, processes.rank(), processes.meet, say):
+        held, damaged = processes.first_says(lambda: _settle(folder, shard_size, say))
+        wanted = tuple(sorted({*held, *deltas}))
+        job = MaskJob(tuple(records), wanted, provenance, shard_size)
+        if not held or set(wanted) == set(held):
+            target = folder
+            _fill(job, maker, target, None, damaged, batch_size, workers, progress)
+        else:  # the masks that are there stay in use until the last new one is made
+            target = folder / ADDING
+            _fill(job, maker, target, folder, None, batch_size, workers, progress)
+        if processes.rank() == 0:
+            write_manifest(target, provenance, [record.image_id for record in records], wanted,
+                           shard_size, about)
+            adopt_added(folder)
+        processes.meet()
+    return read_manifest(folder)
+
+
+def _settle(folder, shard_size, say):
+    """Clear up what a killed run left behind.
+
+    Returns:
+        (deltas of the finished cache or (), names of its damaged files or None where only the
+        shards themselves can tell).
+    """
+    for path in (*folder.glob("*" + TEMPORARY), *folder.glob(f"{ADDING}/*{TEMPORARY}")):
+        path.unlink()
+    adopt_added(folder)
+    try:
+        manifest = read_manifest(folder)
+    except MaskCacheError:
+        return held_deltas(folder), None
+    if manifest["shard_size"] != shard_size:
+        return tuple(manifest["deltas"]), None
+    damaged = damaged_files(folder, manifest)
+    for name, reason in damaged:
+        say(f"{folder / name} is damaged ({reason}): it is made anew")
+    return tuple(manifest["deltas"]), [name for name, _ in damaged]
+
+
+def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
+    """Make this process's part of the shards that are not there yet.
+
+    Args:
+        source: the cache that holds some of the deltas already, or None.
+        damaged: names of the files to make anew, or None to look into each shard.
+    """
+    rank, world = processes.rank(), processes.world_size()
+    mine = range(rank, len(job.slices), world)
+    missing = [index for index in mine if not _is_done(job, index, folder, damaged)]
+    progress(sum(len(job.ids(index)) for index in set(mine) - set(missing)))
+    pending = sorted(sum(processes.gathered(missing), []))[rank::world]
 
     # Batches never cross shards: a shard's bytes do not depend on which others were made before.
-    batches = {index: consecutive(slices[index].stop - slices[index].start, batch_size,
-                                  slices[index].start) for index in pending}
-    loader = iter(load_frames(records, maker.size, sum(batches.values(), []), workers))
-    with concurrent.futures.ThreadPoolExecutor(1) as writer:  # compresses while the next is made
+    batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
+               for index in pending}
+    loader = iter(load_frames(job.records, maker.size, sum(batches.values(), []), workers,
+                              checksums=True))
+    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
+          torch.backends.cudnn.flags(enabled=True, deterministic=True)):  # each run, same bytes
         writing = None
         for index in pending:
-            part = slices[index]
-            cut, unreadable = _make_shard(loader, len(batches[index]), part, maker, deltas,
-                                          progress)
+            shard = _make_shard(job, index, maker, loader, len(batches[index]), source, progress)
             if writing is not None:
                 writing.result()
-            writing = writer.submit(
-                write_shard, shard_path(folder, index), image_ids[part], cut, provenance,
-                {image_ids[position]: reason for position, reason in unreadable.items()})
+            writing = writer.submit(write_shard, shard_path(folder, index), job.ids(index),
+                                    shard.cut, job.provenance, shard.unreadable, shard.file_crc32)
         if writing is not None:
             writing.result()
-    return write_manifest(folder, provenance, image_ids, deltas, about=about)
+    processes.meet()
 
 
-def _make_shard(loader, batches, part, maker, deltas, progress):
-    """The masks of one shard's images, and why any could not be read."""
-    count = part.stop - part.start
+def _is_done(job, index, folder, damaged):
+    path = shard_path(folder, index)
+    if damaged is not None:
+        return path.name not in damaged
+    return shard_is_done(path, job.ids(index), job.deltas, job.provenance)
+
+
+def _make_shard(job, index, maker, loader, batches, source, progress):
+    """One shard: masks that ``source`` has are taken from there, the others are made."""
+    part, count = job.slices[index], len(job.ids(index))
+    held = _held_shard(job, index, source)
+    deltas = [delta for delta in job.deltas if delta not in held.cut]
     cut = {delta: CutMasks(np.zeros((count, *maker.size), bool), np.zeros(count, bool),
                            np.zeros((count, 4), np.int16)) for delta in deltas}
-    unreadable = {}
+    checksums, unreadable = np.zeros(count, np.uint32), {}
     for _ in range(batches):
         batch = next(loader)
-        unreadable.update({position: str(error) for position, error in batch.bad})
+        unreadable.update({job.records[position].image_id: error.reason
+                           for position, error in batch.bad})
+        for position, checksum in batch.file_crc32.items():
+            checksums[position - part.start] = checksum
         if batch.positions:
             rows = np.array(batch.positions) - part.start
             for delta, made in maker.masks(to_float(batch.images), deltas).items():
                 for field in ("mask", "valid", "box"):
                     getattr(cut[delta], field)[rows] = getattr(made, field)
         progress(len(batch.positions) + len(batch.bad))
-    return cut, unreadable
+    _require_unchanged(job.ids(index), held.file_crc32, checksums, source)
+    return Shard({**held.cut, **cut}, checksums, unreadable)
+
+
+def _held_shard(job, index, source):
+    """The shard of the cache that a delta is added to; an empty one where that is damaged."""
+    if source is not None:
+        try:
+            return read_shard(shard_path(source, index), job.ids(index), job.provenance)
+        except MaskCacheError:
+            pass
+    return Shard({}, np.zeros(len(job.ids(index)), np.uint32), {})
+
+
+def _require_unchanged(image_ids, before, now, source):
+    """Refuse to put masks of an image beside those of another that it was before."""
+    for image_id, old, new in zip(image_ids, before, now):
+        if old not in (0, new):
+            raise MaskCacheError(
+                f"the image {image_id!r} has changed since its masks in {source} were made; put "
+                f"the old file back, or remove {source} to make all of its masks again")

@@ -107,6 +107,7 @@ class TrainingImages(Dataset):
             torch.from_numpy(read_image(record.path, frame)).permute(2, 0, 1))
         mask, valid = None, None
         if self.cache is not None:
+            self.cache.check_image(record.image_id, record.path)
             array, valid, _ = self.cache.read(record.image_id)
             array = cv2.resize(array.astype(np.uint8), frame[::-1],
                                interpolation=cv2.INTER_NEAREST_EXACT)
@@ -155,8 +156,8 @@ class EpochBatches:
         for start in range(0, self.count, self.batch_size):
             batch = list(zip(order[start:start + self.batch_size].tolist(),
                              seeds[start:start + self.batch_size].tolist()))
-            if len(batch) % self.world:  # every process gets as many: the first fill up the last
-                batch += batch[:self.world - len(batch) % self.world]
+            missing = -len(batch) % self.world  # every process gets as many: the first fill up
+            batch += (batch * self.world)[:missing]
             yield batch[self.rank::self.world]
 
 

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
+from common import processes
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import to_float
 
@@ -55,7 +57,7 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
 
 
 def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit):
-    """One pass over the batches; gives the mean of each loss over the steps, as floats.
+    """One pass over the batches; gives the mean of each loss over steps and processes, as floats.
 
     Raises:
         FloatingPointError: a loss is no longer finite.
@@ -67,7 +69,8 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
         steps += 1
         for name, loss in losses.items():  # stays on the device: no step waits for the host
             sums[name] = sums.get(name, 0) + loss
-    means = {name: float(value) / steps for name, value in sums.items()}
+    means = processes.mean_over_processes(
+        {name: float(value) / steps for name, value in sums.items()})
     if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
         raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
                                  "rates")
@@ -115,8 +118,18 @@ class Run:
             os.fsync(file.fileno())
 
 
+def shared(method, device):
+    """The method as the processes of a run train it: each step's gradient is their mean."""
+    if processes.world_size() == 1:
+        return method
+    on_gpu = torch.device(device).type == "cuda"
+    return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
+
+
 def fit(method, source, loader, config, run, device, description, progress=None):
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
+
+    The processes of a run each take their part of every batch; the first one saves and logs.
 
     Args:
         method: module on ``device``.
@@ -134,13 +147,15 @@ def fit(method, source, loader, config, run, device, description, progress=None)
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=half)
     parts = {"method": method, "optimizer": optimizer, "schedule": schedule, "scaler": scaler,
              "source": source}
-    for epoch in range(run.restore(parts), config.epochs):
+    done, learner = run.restore(parts), shared(method, device)
+    for epoch in range(done, config.epochs):
         loader.batch_sampler.epoch = epoch
         batches = loader if progress is None else progress(epoch, loader)
         start = time.perf_counter()
-        losses = train_epoch(method, source, batches, optimizer, scaler, device,
+        losses = train_epoch(learner, source, batches, optimizer, scaler, device,
                              config.gradient_limit)
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
-        run.save(epoch + 1, parts, description)
-        run.log({"epoch": epoch + 1, "seconds": seconds, **losses})
+        if processes.rank() == 0:
+            run.save(epoch + 1, parts, description)
+            run.log({"epoch": epoch + 1, "seconds": seconds, **losses})

@@ -18,6 +18,9 @@ CONFIG = TrainingConfig(image_size=28, colour=0.0)
 class KnownMasks:
     """A cache whose mask is known at every pixel: where the picture is bright."""
 
+    def check_image(self, image_id, path):
+        pass
+
     def read(self, image_id):
         mask = np.zeros((28, 28), bool)
         mask[7:21, :14] = True

@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 import pytest
 
-from common import mask_cache
 from common.mask_cache import (CutMasks, MaskCache, MaskCacheError, Provenance, shard_is_done,
                                shard_path, shard_slices, write_manifest, write_shard)
 
@@ -118,12 +117,12 @@ def test_any_flipped_byte_is_noticed_before_a_mask_is_used(tmp_path):
 def test_a_shard_is_done_only_with_the_same_images_and_deltas(tmp_path):
     write_cache(tmp_path)
     path = shard_path(tmp_path, 0)
-    assert shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85))
-    assert not shard_is_done(path, IMAGE_IDS[1:3], (0.7, 0.85))
-    assert not shard_is_done(path, IMAGE_IDS[:2], (0.7,))
+    assert shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE)
+    assert not shard_is_done(path, IMAGE_IDS[1:3], (0.7, 0.85), PROVENANCE)
+    assert not shard_is_done(path, IMAGE_IDS[:2], (0.7,), PROVENANCE)
     path.write_bytes(path.read_bytes()[:1000])
-    assert not shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85))
-    assert not shard_is_done(tmp_path / "shard-00009.h5", IMAGE_IDS[:2], (0.7, 0.85))
+    assert not shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE)
+    assert not shard_is_done(tmp_path / "shard-00009.h5", IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE)
 
 
 def test_the_key_changes_with_everything_the_masks_depend_on():
@@ -163,12 +162,3 @@ def test_an_open_cache_can_be_handed_to_other_processes(tmp_path, method):
     for child in children:
         child.join()
     assert results == [made[0.7].mask[4].tolist()] * 2
-
-
-def test_only_so_many_shards_stay_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(mask_cache, "OPEN_SHARDS", 1)
-    made = write_cache(tmp_path)
-    cache = MaskCache(tmp_path, 0.7)
-    for row in (0, 4, 2, 0):
-        assert np.array_equal(cache[IMAGE_IDS[row]], made[0.7].mask[row])
-    assert len(cache._files) == 1

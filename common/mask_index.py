@@ -1,0 +1,131 @@
+"""The index of a mask cache: where each mask lies in its shard, and which bytes must be there.
+
+Made from the shards and beside them, so that a mask is read with one ``read`` of a few hundred
+bytes in a cache of any size: HDF5 would have to open a shard first, which costs a hundred reads.
+
+Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
+delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
+``crc32`` (N,) uint32 of those bytes, ``valid`` (N,) bool and ``box`` (N, 4) int16. To find an id's
+place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint32.
+"""
+
+import hashlib
+import io
+import zlib
+
+import h5py
+import numpy as np
+
+from common.files import write_bytes
+
+PLACE_FIELDS = ("offset", "size", "crc32", "valid", "box")
+
+
+class MaskIndex:
+    """An index in memory: 17 bytes an image, and 25 more for each delta that is read.
+
+    Args:
+        path: the index file.
+
+    Raises:
+        OSError: there is no such file, or it is no HDF5.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        with h5py.File(path, "r") as file:
+            self.id_hash, self.position = file["id_hash"][()], file["position"][()]
+            self.file_crc32 = file["file_crc32"][()]
+        self._places = {}
+
+    def find(self, image_id):
+        """An image's place in the sorted ids, or None."""
+        wanted = np.uint64(id_hash(image_id))
+        found = np.searchsorted(self.id_hash, wanted)
+        if found == len(self.id_hash) or self.id_hash[found] != wanted:
+            return None
+        return int(self.position[found])
+
+    def places(self, name):
+        """The arrays of a delta's group, a dict."""
+        if name not in self._places:
+            with h5py.File(self.path, "r") as file:
+                self._places[name] = {field: file[name][field][()] for field in PLACE_FIELDS}
+        return self._places[name]
+
+
+def id_hash(image_id):
+    """64 bits of an id; among 1.28 million, two share them with probability 1 in 20 million."""
+    return int.from_bytes(hashlib.blake2b(
+        image_id.encode("utf-8", "surrogateescape"), digest_size=8).digest())
+
+
+def shard_places(file, content, names):
+    """Where the masks of one shard lie.
+
+    Args:
+        file: the shard, an open h5py.File.
+        content: its bytes.
+        names: the delta groups.
+
+    Returns:
+        dict from name to a dict of arrays as in the index.
+
+    Raises:
+        ValueError: a mask is not stored as ``write_shard`` stores it.
+    """
+    return {name: _group_places(file[name], content) for name in names}
+
+
+def _group_places(group, content):
+    count = len(group["mask"])
+    places = {"offset": np.zeros(count, np.uint64), "size": np.zeros(count, np.uint32),
+              "crc32": np.zeros(count, np.uint32), "valid": group["valid"][()],
+              "box": group["box"][()]}
+
+    def note(chunk):
+        row, start, end = chunk.chunk_offset[0], chunk.byte_offset, chunk.byte_offset + chunk.size
+        places["offset"][row], places["size"][row] = start, 0 if chunk.filter_mask else chunk.size
+        places["crc32"][row] = zlib.crc32(content[start:end])
+    group["mask"].id.chunk_iter(note)
+    if not places["size"].all():
+        raise ValueError("it holds a mask that is missing or not compressed")
+    return places
+
+
+def index_bytes(image_ids, file_crc32, places):
+    """The bytes of an index file.
+
+    Args:
+        image_ids: list of N str, sorted.
+        file_crc32: (N,) uint32.
+        places: dict from a delta's name to a dict of arrays over all N images.
+
+    Raises:
+        ValueError: an image id occurs twice.
+    """
+    hashes = np.array([id_hash(image_id) for image_id in image_ids], np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    if (np.diff(hashes[order]) == 0).any():
+        first = order[:-1][np.diff(hashes[order]) == 0][0]
+        raise ValueError(f"the image id {image_ids[first]!r} occurs twice")
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver=("v110", "v110")) as file:
+        file["id_hash"], file["position"] = hashes[order], order.astype(np.uint32)
+        file["file_crc32"] = file_crc32
+        for name, arrays in places.items():
+            for field in PLACE_FIELDS:
+                file[f"{name}/{field}"] = arrays[field]
+    return content.getvalue()
+
+
+def write_index(path, image_ids, file_crc32, places):
+    """Write an index file, whole or not at all; arguments as for ``index_bytes``."""
+    write_bytes(path, index_bytes(image_ids, file_crc32, places))
+
+
+def decode_mask(stored, size):
+    """The (H, W) bool mask of a shard's stored bytes: deflated bits and HDF5's Fletcher-32."""
+    height, width = size
+    packed = np.frombuffer(zlib.decompress(stored[:-4]), np.uint8).reshape(height, -1)
+    return np.unpackbits(packed, axis=-1, count=width).astype(bool)

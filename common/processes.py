@@ -1,0 +1,111 @@
+"""Several processes that work on one run, as torchrun starts them; alone, all of this does nothing.
+
+``torchrun`` sets RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process.
+"""
+
+import contextlib
+import datetime
+import os
+import signal
+
+import torch
+from torch import distributed
+
+# Ranks meet after hours of work that need not be even. A rank that dies is noticed at once all the
+# same, for its connections close; torchrun then ends the others.
+PATIENCE = datetime.timedelta(days=7)
+
+
+class LostProcess(ConnectionError):
+    """Another process of the run has ended before its work was done."""
+
+
+@contextlib.contextmanager
+def joined():
+    """Join the processes that torchrun started, for the time of the body.
+
+    Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
+    one of its own; ``cuda`` then means that one.
+
+    Raises:
+        LostProcess: another process ended early; says what to do.
+        SystemExit: this process was told to end (SIGTERM), as torchrun does when another died.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield
+        return
+    distributed.init_process_group(_backend(), timeout=PATIENCE)
+    signal.signal(signal.SIGTERM, _told_to_end)
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_of_a_connection(error):
+            raise LostProcess(f"{_whose()}another process of this run has ended; what is finished "
+                              f"is kept: run the same command again ({_first_line(error)})"
+                              ) from error
+        raise
+    distributed.destroy_process_group()  # not after an error: NCCL would wait for the dead
+
+
+def rank():
+    """This process's number, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size():
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def meet():
+    """Wait until every process has come here."""
+    gathered(None)
+
+
+def gathered(value):
+    """The values that all processes call this with, a list in the order of their ranks."""
+    if world_size() == 1:
+        return [value]
+    values = [None] * world_size()
+    distributed.all_gather_object(values, value)  # through gloo, also where tensors take NCCL
+    return values
+
+
+def first_says(make):
+    """What ``make()`` gives in the first process, in all of them; they wait for it."""
+    return gathered(make() if rank() == 0 else None)[0]
+
+
+def mean_over_processes(values):
+    """Each value of a dict of floats, averaged over the processes."""
+    everywhere = gathered(values)
+    return {name: sum(one[name] for one in everywhere) / len(everywhere) for name in values}
+
+
+def _backend():
+    """gloo, and NCCL too where each process of this machine has a GPU."""
+    local, here = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    if not torch.cuda.is_available():
+        return "gloo"
+    torch.cuda.set_device(local % torch.cuda.device_count())
+    return "cpu:gloo,cuda:nccl" if here <= torch.cuda.device_count() else "gloo"
+
+
+def _told_to_end(number, frame):
+    raise SystemExit(f"bcct: {_whose()}told to end, as when another process of the run dies; what "
+                     "is finished is kept: run the same command again")
+
+
+def _is_of_a_connection(error):
+    """Whether an error of torch says that another process has gone."""
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or any(
+        word in text for word in ("gloo", "nccl", "connection closed", "connection reset"))
+
+
+def _whose():
+    return f"process {rank()} of {world_size()}: " if world_size() > 1 else ""
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
