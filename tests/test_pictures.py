@@ -1,0 +1,89 @@
+import numpy as np
+from PIL import Image
+
+from common import pictures
+from common.datasets import Dataset, Record
+
+
+def test_overlay_tints_the_inside_and_draws_the_outline():
+    image = np.full((7, 7, 3), 100, np.uint8)
+    mask = np.zeros((7, 7), bool)
+    mask[1:6, 1:6] = True
+    drawn = pictures.overlay(image, mask, colour=(200, 0, 100), opacity=0.5)
+    assert drawn[3, 3].tolist() == [150, 50, 100]
+    assert drawn[1, 3].tolist() == drawn[5, 5].tolist() == [200, 0, 100]
+    assert drawn[0, 0].tolist() == [100, 100, 100]
+    assert (image == 100).all()
+
+
+def test_a_mask_that_reaches_the_border_has_its_outline_there():
+    drawn = pictures.overlay(np.zeros((4, 4, 3), np.uint8), np.ones((4, 4), bool), (9, 9, 9))
+    assert (drawn[0] == 9).all() and (drawn[1, 1] == 3).all()
+
+
+def test_a_box_is_drawn_inside_its_half_open_corners():
+    drawn = pictures.draw_box(np.zeros((6, 8, 3), np.uint8), (1, 2, 5, 6), (255, 0, 0))
+    rows, columns = np.nonzero(drawn[..., 0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 1, 4)
+    assert len(rows) == 12  # the border of 4 x 4
+    beyond = pictures.draw_box(np.zeros((6, 8, 3), np.uint8), (-3, -3, 99, 99), (255, 0, 0))
+    assert beyond[0, 0, 0] == beyond[5, 7, 0] == 255 and beyond[2, 2, 0] == 0
+    assert not pictures.draw_box(np.zeros((6, 8, 3), np.uint8), (4, 4, 4, 4)).any()
+
+
+def test_tiles_scale_boxes_and_masks_to_their_side(tmp_path):
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+    record = Record("a.png", tmp_path / "a.png", 0, ((20.0, 5.0, 40.0, 15.0),))
+    mask = np.zeros((4, 4), bool)
+    mask[:2, :2] = True
+    drawn = pictures.tile(record, mask, side=32)
+    assert drawn.shape == (32 + pictures.CAPTION_HEIGHT, 32, 3)
+    assert tuple(drawn[8, 20]) == tuple(drawn[23, 31]) == pictures.BOX_COLOUR
+    assert tuple(drawn[0, 0]) == tuple(drawn[15, 15]) == pictures.MASK_COLOUR
+    assert not drawn[17, 5].any()
+
+
+def test_unreadable_pictures_stay_dark(tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    drawn = pictures.tile(Record("bad.jpg", tmp_path / "bad.jpg", 0), caption="odd\nname \udcff")
+    assert (drawn[:pictures.SIDE] == pictures.FRAME_COLOUR).all()
+
+
+def test_a_contact_sheet_puts_tiles_in_rows_under_headings():
+    red, blue = (np.full((10, 6, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    gap, heading = pictures.GAP, pictures.HEADING_HEIGHT
+    sheet = pictures.contact_sheet([("first", [red, red, blue]), ("empty", []), (None, [blue])],
+                                   columns=2)
+    assert sheet.shape == (heading + 3 * (10 + gap), 2 * (6 + gap) + gap, 3)
+    assert sheet[heading, gap].tolist() == [255, 0, 0]
+    assert sheet[heading + 10 + gap, gap].tolist() == [0, 0, 255]
+    assert sheet[heading + 10 + gap, 2 * gap + 6].tolist() == [255, 255, 255]
+    assert sheet[heading + 2 * (10 + gap), gap].tolist() == [0, 0, 255]
+    assert pictures.contact_sheet([("empty", [])]).shape == (1, 1, 3)
+
+
+def test_grid_shows_masks_alone_where_there_is_no_picture(tmp_path):
+    cache = {"a.png": np.ones((8, 8), bool), "b/c.png": np.zeros((8, 8), bool)}
+    Image.new("RGB", (8, 8), (0, 0, 200)).save(tmp_path / "c.png")
+    dataset = Dataset("folder", tmp_path, "all", ("b",),
+                      (Record("b/c.png", tmp_path / "c.png", 0),))
+    drawn = pictures.grid(cache, ["a.png", "b/c.png"], dataset, side=8)
+    gap = pictures.GAP
+    assert drawn.shape[1] == 2 * (8 + gap) + gap
+    assert tuple(drawn[0, gap]) == pictures.MASK_COLOUR  # the mask of an image without a picture
+    assert drawn[0, 2 * gap + 8].tolist() == [0, 0, 200]
+
+
+def test_records_are_found_by_id():
+    records = tuple(Record(name, None, 0) for name in ("a", "b", "d"))
+    dataset = Dataset("folder", None, "all", (), records)
+    assert pictures.find_record(dataset, "b") is records[1]
+    assert pictures.find_record(dataset, "c") is pictures.find_record(dataset, "e") is None
+    assert pictures.find_record(None, "b") is None
+
+
+def test_pictures_are_saved_whole(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    pictures.save_picture(tmp_path / "new" / "sheet.png", picture)
+    assert np.array_equal(np.array(Image.open(tmp_path / "new" / "sheet.png")), picture)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
