@@ -8,9 +8,13 @@ import click
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
+    "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
     "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
+    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made anew."),
+    "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
     "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import pictures
+from common.datasets import open_dataset
+from common.mask_cache import MaskCache, MaskCacheError
+from pipelines.inspect import histogram_lines, open_images, score, sections, worst_and_best
+from tests.examples import make_masks, run, write_inputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspect")
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def masks(folder):
+    return make_masks(folder, "--delta", "0.8", "--recipe", "guided")
+
+
+@pytest.fixture(scope="module")
+def other_masks(folder):
+    return make_masks(folder, "--delta", "0.8", "--recipe", "guided",
+                      "--recipe-set", "smallest_area=0.9")
+
+
+def test_the_summary_and_the_sheet(folder, masks, other_masks):
+    output = run("inspect", masks, "--data", folder / "cub", "--against", other_masks,
+                 "--cache", folder / "cache").output
+    cache, other = MaskCache(masks), MaskCache(other_masks)
+    assert f"key         {cache.key}" in output and f"key         {other.key}" in output
+    assert "images      8, masks of 32x32 pixels" in output
+    assert f"valid       {cache.stats()['valid']:.1%}" in output
+    assert "valid       0.0%" in output  # of the other
+    assert "strict (" in output and "over 8 images" in output
+    sheet = folder / "cache" / "inspect" / f"{cache.folder.name}-against-{other.key}.png"
+    assert output.split("wrote ")[-1].strip() == str(sheet)
+    assert Image.open(sheet).size[0] == 8 * (pictures.SIDE + pictures.GAP) + pictures.GAP
+
+
+def test_without_a_data_set_masks_are_shown_alone(folder, masks):
+    output = run("inspect", masks, "--cache", folder / "alone").output
+    assert "strict" not in output and "area " in output
+    assert len(list((folder / "alone" / "inspect").iterdir())) == 1
+
+
+def test_the_figures_are_those_of_the_boxes(folder, masks):
+    cache = MaskCache(masks)
+    dataset = open_images(cache, folder / "cub")
+    assert len(dataset.records) == 8  # the split that the masks are of
+    result = score(cache, dataset)
+    strict = np.mean([row.iou >= 0.5 for row in result.rows])
+    assert result.metrics["mask_strict"].value == strict
+    (worst, worst_tiles), (best, best_tiles) = worst_and_best(cache, dataset, result, count=3)
+    assert worst.startswith("worst") and best.startswith("best")
+    assert len(worst_tiles) == len(best_tiles) == 3
+    lowest = min(result.rows, key=lambda row: row.iou)
+    record = pictures.find_record(dataset, lowest.image_id)
+    caption = f"IoU {lowest.iou:.2f} {pictures.short_name(lowest.image_id)}"
+    assert np.array_equal(worst_tiles[0], pictures.tile(record, cache[lowest.image_id], caption))
+
+
+def test_invalid_masks_have_a_section_of_their_own(masks, other_masks):
+    for folder, expected in ((masks, 0), (other_masks, 8)):
+        parts = dict(sections(MaskCache(folder)))
+        assert len(parts["invalid masks"]) == expected
+
+
+def test_another_data_set_is_refused(folder, masks, tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "a" / "x.png")
+    (tmp_path / "test" / "a").mkdir(parents=True)
+    assert len(open_dataset("folder", tmp_path, "train").records) == 1
+    with pytest.raises(MaskCacheError, match="masks of none of the images"):
+        open_images(MaskCache(masks), tmp_path, "folder")
+
+
+def test_a_missing_cache_is_one_sentence(tmp_path):
+    with pytest.raises(MaskCacheError, match="does not exist"):
+        run("inspect", tmp_path / "none")
+
+
+def test_the_histogram_ends_where_the_masks_do():
+    lines = histogram_lines([0, 40, 0, 10] + [0] * 16)
+    assert [line.split("%")[0].split() for line in lines] == [
+        ["5", "to", "10"], ["10", "to", "15"], ["15", "to", "20"]]
+    assert [line.count("#") for line in lines] == [40, 0, 10]
+    assert histogram_lines([0] * 20) == []
