@@ -171,7 +171,8 @@ def write_metadata(folder, truths):
                              for truth in truths for box in truth.boxes],
     }
     for name, content in lines.items():
-        (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8")
+        (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8",
+                                   errors="surrogateescape")
 
 
 def _lines(path, numbers, kind):
@@ -179,7 +180,8 @@ def _lines(path, numbers, kind):
     if not path.is_file():
         raise EvaluationError(f"{path} is missing; a metadata folder holds image_ids.txt, "
                               "class_labels.txt, image_sizes.txt and localization.txt.")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line:
             continue
         image_id, *fields = line.rsplit(",", numbers) if numbers else (line,)

@@ -1,0 +1,99 @@
+"""What the ``wsol`` rule costs beside finding its contours alone."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from evaluation.evaluator import Evaluator, default_taus
+from evaluation.scoremaps import min_max
+from evaluation.truth import Truth
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of evaluating synthetic score maps.
+
+    Attributes:
+        maps: number of score maps, 224x224; taus: number of thresholds.
+        contours: seconds of ``cv2.findContours`` alone, on masks that are ready.
+        evaluation: seconds of ``Evaluator.accumulate`` and ``compute``.
+        peak_bytes: largest memory of the whole process, all imports included.
+    """
+
+    maps: int
+    taus: int
+    contours: float
+    evaluation: float
+    peak_bytes: int
+
+    @property
+    def ratio(self):
+        """How many times as long as finding the contours the evaluation takes."""
+        return self.evaluation / self.contours
+
+
+def synthetic_map(generator, size=224, cells=14):
+    """A class map as a network gives it: coarse bumps and noise, upsampled bicubically.
+
+    Args:
+        generator: numpy Generator.
+        size: side of the map in pixels.
+        cells: side of the coarse map.
+
+    Returns:
+        (size, size) float32 from 0 to 1.
+    """
+    y, x = np.mgrid[:cells, :cells]
+    coarse = 0.3 * generator.random((cells, cells))
+    for _ in range(generator.integers(1, 4)):
+        centre_y, centre_x = generator.uniform(0.2 * cells, 0.8 * cells, 2)
+        spread_y, spread_x = generator.uniform(0.1 * cells, 0.3 * cells, 2)
+        coarse += generator.uniform(0.4, 1) * np.exp(
+            -((y - centre_y) / spread_y) ** 2 - ((x - centre_x) / spread_x) ** 2)
+    return min_max(cv2.resize(coarse.astype(np.float32), (size, size),
+                              interpolation=cv2.INTER_CUBIC))
+
+
+def wsol_cost(maps=50_000, taus=None, seed=0):
+    """Measure both on the same maps, in turns, so that a busy machine slows both alike.
+
+    Args:
+        maps: number of score maps.
+        taus: thresholds; by default 100 of them.
+        seed: of the maps.
+
+    Returns:
+        Cost.
+    """
+    taus = default_taus() if taus is None else taus
+    generator = np.random.default_rng(seed)
+    evaluator = Evaluator([Truth(str(place), ((60, 50, 250, 300),), (375, 500), place % 1000)
+                           for place in range(maps)], rule="wsol", taus=taus)
+    contours = evaluation = 0.0
+    for place in range(maps):
+        score_map = synthetic_map(generator)
+        contours += _seconds(lambda masks: [
+            cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE) and None
+            for mask in masks], _masks(score_map, taus))
+        evaluation += _seconds(evaluator.accumulate, score_map, str(place))
+    evaluation += _seconds(evaluator.compute, taus[len(taus) // 2])
+    # Linux counts kilobytes, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return Cost(maps, len(taus), contours, evaluation, peak)
+
+
+def _masks(score_map, taus):
+    levels = (score_map.astype(np.float64) * 255).astype(np.uint8)
+    return [cv2.threshold(levels, int(tau * levels.max()), 255, cv2.THRESH_BINARY)[1]
+            for tau in taus]
+
+
+def _seconds(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start

@@ -1,0 +1,86 @@
+"""Line charts as inline SVG, coloured by the page's style sheet so that they follow its theme."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 460, 280
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 42  # room around the plot, in the SVG's units
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        name: stands in the legend.
+        x, y: sequences of the same length, fractions in [0, 1].
+        style: class of the style sheet, ``line-1`` to ``line-4`` or ``line-quiet``.
+    """
+
+    name: str
+    x: tuple
+    y: tuple
+    style: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at ``x``, a fraction, with its name beside it."""
+
+    name: str
+    x: float
+
+
+def line_chart(lines, title, x_label, y_label, marks=()):
+    """A chart of fractions against fractions.
+
+    Args:
+        lines: sequence of Line.
+        title: what a screen reader says.
+        x_label, y_label: names of the axes.
+        marks: sequence of Mark.
+
+    Returns:
+        Markup of one ``svg`` element, 460 by 280 units, as wide as its surroundings.
+    """
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+             f'aria-label="{escape(title)}">', *_grid()]
+    parts += [_text(_x(0.5), HEIGHT - 6, x_label, "middle"),
+              f'<text class="label" text-anchor="middle" transform="translate(11 {_y(0.5)}) '
+              f'rotate(-90)">{escape(y_label)}</text>']
+    for mark in marks:
+        parts += [f'<path class="mark" d="M{_x(mark.x)} {_y(0)}V{_y(1)}"/>', _name(mark, marks)]
+    for line in lines:
+        points = " ".join(f"{_x(x)},{_y(y)}" for x, y in zip(line.x, line.y))
+        parts.append(f'<polyline class="{escape(line.style)}" points="{points}"/>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def _grid():
+    for step in range(0, 11, 2):
+        value = step / 10
+        width = "axis" if step == 0 else "grid"
+        yield f'<path class="{width}" d="M{_x(0)} {_y(value)}H{_x(1)}"/>'
+        yield _text(LEFT - 6, _y(value) + 4, f"{10 * step}", "end")
+        yield _text(_x(value), HEIGHT - BOTTOM + 16, f"{value:g}", "middle")
+
+
+def _name(mark, marks):
+    """A mark's name beside it, away from the mark on its other side where there is room."""
+    leftmost = len(marks) > 1 and mark.x == min(each.x for each in marks)
+    left = mark.x > 0.75 or (leftmost and mark.x > 0.25)
+    return _text(_x(mark.x) + (-5 if left else 5), _y(1) + 12, mark.name,
+                 "end" if left else "start")
+
+
+def _text(x, y, content, anchor):
+    return f'<text class="label" x="{x}" y="{y}" text-anchor="{anchor}">{escape(content)}</text>'
+
+
+def _x(fraction):
+    return round(LEFT + float(fraction) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(fraction):
+    return round(HEIGHT - BOTTOM - float(fraction) * (HEIGHT - TOP - BOTTOM), 1)

@@ -1,0 +1,341 @@
+"""What an evaluation leaves behind: ``report.json``, ``boxes.csv`` and ``report.html``.
+
+The builder takes plain data and knows no stage and no method. The same input gives the same bytes:
+no file holds a date, a duration or a path.
+"""
+
+import csv
+import io
+import math
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from common.files import write_bytes, write_json
+
+from evaluation.evaluator import Result, Row
+from evaluation.page import render
+from evaluation.threshold import best_tau
+from evaluation.truth import EvaluationError, Truth
+
+GALLERY_LIMIT = 60  # pictures with two views each, that is some 4 MB
+GRADIENT_LIMIT = 24
+
+KEYS = {
+    "title": "what was evaluated, in words",
+    "dataset": "the data set's name",
+    "split": "which of its images",
+    "images": "number of images",
+    "images_with_boxes": "number of those with a known box: the base of every localization figure",
+    "box_rule": "how a score map becomes a box: largest (ours) or wsol (Choe et al.'s)",
+    "tau": "threshold on the score map, one for all images: value; source, one of masks, val, "
+           "test (oracle), fixed; note, how it was chosen; image_ids, the images whose annotated "
+           "boxes were looked at for it",
+    "oracle": "the tau that is best on the test images themselves: tau; gt_known there, in "
+              "percent; behind, by how many points gt_known at the tau above is less",
+    "metrics": "every figure by its plain name: value, with low and high, the ends of its 95 % "
+               "bootstrap interval over images; in percent",
+    "over_seeds": "mean and std, the sample standard deviation, of every figure over the seeds; "
+                  "in percent; empty for a single seed",
+    "seeds": "seeds of the trained models; the figures under metrics are the first one's",
+    "masks": "figures of stage 1's masks of the same images: mask_strict and bc_star; null when "
+             "not handed in",
+    "references": "rows without a model by name, each with metrics, tau and images as here",
+    "beside": "the method shown beside this one, with its name, metrics, tau, seeds, over_seeds, "
+              "hashes and settings as here; null for none",
+    "curves": "tau and the percentage of boxes that reach IoU 0.3, 0.5 and 0.7 there; iou and the "
+              "percentage of boxes at the tau above that reach it",
+    "definitions": "what each figure means, by its plain name",
+    "warnings": "sentences with counts on what was left out",
+    "name": "the method's name",
+    "settings": "what the method was made with",
+    "hashes": "digests of what the figures depend on, such as masks and checkpoints",
+    "versions": "versions of what computed them",
+    "keys": "this list",
+}
+
+DEFINITIONS = {
+    "gt_known": ("GT-known localization", "Box with IoU of at least 0.5 with a true box, the class "
+                 "given."),
+    "top1_loc": ("Top-1 localization", "The most probable class is right, and the box cut from its "
+                 "own score map has IoU of at least 0.5."),
+    "top5_loc": ("Top-5 localization", "The right class is among the five most probable, and the "
+                 "box cut from its own score map has IoU of at least 0.5."),
+    "top1_cls": ("Top-1 classification", "The most probable class is right."),
+    "top5_cls": ("Top-5 classification", "The right class is among the five most probable."),
+    "mean_iou": ("Mean IoU", "Mean IoU of the box with the best true box."),
+    "max_box_acc": ("MaxBoxAcc", "IoU of at least 0.5 at the tau that is best on these images: an "
+                    "upper end (Choe et al., CVPR 2020)."),
+    "max_box_acc_v2": ("MaxBoxAccV2", "Mean of MaxBoxAcc at IoU 0.3, 0.5 and 0.7, the best of all "
+                       "contours' boxes counting (Choe et al., TPAMI 2022)."),
+    "max_box_acc_v2_30": ("MaxBoxAccV2 at IoU 0.3", "Its first part."),
+    "max_box_acc_v2_50": ("MaxBoxAccV2 at IoU 0.5", "Its second part."),
+    "max_box_acc_v2_70": ("MaxBoxAccV2 at IoU 0.7", "Its third part."),
+    "pxap": ("PxAP", "Area under the precision-recall curve of all pixels (Choe et al., CVPR "
+             "2020)."),
+    "mask_strict": ("Masks, strict", "Box of the mask's largest component with IoU of at least "
+                    "0.5."),
+    "bc_star": ("Masks, BC*", "IoU of at least 0.5, or the box covers the whole object: the "
+                "paper's looser rule."),
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and what it found.
+
+    Attributes:
+        name: stands in tables and legends.
+        result: Result of its first seed.
+        seeds: seeds of its trained models.
+        over_seeds: {figure: (mean, standard deviation)}, fractions, by
+            ``evaluation.bootstrap.seeds_summary``; {} for a single seed.
+        hashes: {what: digest} of masks, checkpoints and the like.
+        settings: JSON-able values by name.
+    """
+
+    name: str
+    result: Result
+    seeds: tuple = ()
+    over_seeds: dict = field(default_factory=dict)
+    hashes: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """What one method found in one image: its name, (H, W) score map in [0, 1], and Row."""
+
+    name: str
+    score_map: np.ndarray
+    row: Row
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A picture like those of the paper's Fig. 4.
+
+    Attributes:
+        kind: ``best``, ``median``, ``worst`` or ``more``, see ``pick_gallery``.
+        image: (H, W, 3) uint8 RGB of any size, with the original's proportions.
+        truth: Truth of the image.
+        views: one View of each method, the one that was picked by first.
+    """
+
+    kind: str
+    image: np.ndarray
+    truth: Truth
+    views: tuple
+
+
+@dataclass(frozen=True)
+class GradientItem:
+    """A row like those of the paper's Fig. 3.
+
+    Attributes:
+        image_id: the image.
+        image: (H, W, 3) uint8 RGB of any size.
+        plain: (h, w) gradient map of the plain backbone.
+        bc: (h, w) gradient map of the background classifier.
+        mask: (h, w) bool made from it.
+    """
+
+    image_id: str
+    image: np.ndarray
+    plain: np.ndarray
+    bc: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report shows.
+
+    Attributes:
+        title: what was evaluated, in words.
+        dataset, split: which images.
+        class_names: by label.
+        method: Method.
+        beside: Method on the same images to compare it with, or None.
+        references: {name: Result} of ``reference_rows``.
+        masks: Result of MaskEvaluator on the same images, or None.
+        gallery: at most 60 GalleryItem.
+        gradients: at most 24 GradientItem.
+    """
+
+    title: str
+    dataset: str
+    split: str
+    class_names: tuple
+    method: Method
+    beside: Method | None = None
+    references: dict = field(default_factory=dict)
+    masks: Result | None = None
+    gallery: tuple = ()
+    gradients: tuple = ()
+
+    def __post_init__(self):
+        for name, items, limit in (("gallery", self.gallery, GALLERY_LIMIT),
+                                   ("gradients", self.gradients, GRADIENT_LIMIT)):
+            if len(items) > limit:
+                raise EvaluationError(f"a report shows at most {limit} pictures under {name}, not "
+                                      f"{len(items)}; hand in fewer.")
+
+
+def pick_gallery(result, each=8, limit=48):
+    """Which images a gallery shows: the best, median and worst boxes, then every class in turn.
+
+    Args:
+        result: Result to pick by.
+        each: number of best, of median and of worst ones.
+        limit: number of all; the rest are each class's median one, then its neighbours.
+
+    Returns:
+        tuple of (image id, kind); kind is ``best``, ``median``, ``worst`` or ``more``.
+    """
+    rows = sorted((row for row in result.rows if row.iou is not None),
+                  key=lambda row: (-row.iou, row.image_id))
+    each = min(each, math.ceil(len(rows) / 3))
+    middle = max(0, len(rows) // 2 - each // 2)
+    picked = {}
+    for kind, some in (("best", rows[:each]), ("worst", rows[::-1][:each]),
+                       ("median", rows[middle:middle + each])):
+        for row in some:
+            picked.setdefault(row.image_id, kind)
+    by_class = {}
+    for row in rows:
+        if row.image_id not in picked:
+            by_class.setdefault(row.label, []).append(row)
+    while by_class and len(picked) < limit:
+        for label in sorted(by_class, key=lambda label: -1 if label is None else label):
+            left = by_class[label]
+            if len(picked) < limit:
+                picked[left.pop(len(left) // 2).image_id] = "more"
+        by_class = {label: left for label, left in by_class.items() if left}
+    order = ("best", "median", "worst", "more")
+    return tuple(sorted(list(picked.items())[:limit], key=lambda item: order.index(item[1])))
+
+
+def write_report(folder, report):
+    """Write ``report.json``, ``boxes.csv`` and ``report.html``.
+
+    ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has a line an image:
+    image_id; x0, y0, x1, y1 of the predicted box, half-open, in pixels of the original image; its
+    best_iou; class; predicted_class; score, the probability of the predicted class. What is not
+    known is left empty.
+
+    Args:
+        folder: made if need be.
+        report: Report.
+
+    Returns:
+        Path of ``report.html``.
+    """
+    folder = Path(folder)
+    figures = summary(report)
+    write_json(folder / "report.json", figures)
+    write_bytes(folder / "boxes.csv", _boxes(report))
+    page = render(report, figures, DEFINITIONS)
+    write_bytes(folder / "report.html", page.encode("utf-8", errors="replace"))
+    return folder / "report.html"
+
+
+def summary(report):
+    """The content of ``report.json``; ``KEYS`` says what each key means.
+
+    Args:
+        report: Report.
+
+    Returns:
+        dict of plain values; every figure in percent, NaN as None.
+    """
+    result = report.method.result
+    names = {*result.metrics, *(report.masks.metrics if report.masks else ())}
+    return {
+        "title": report.title, "dataset": report.dataset, "split": report.split,
+        "images_with_boxes": result.with_boxes, "box_rule": result.box_rule,
+        "oracle": _oracle(result),
+        **_method(report.method),
+        "masks": _figures(report.masks) if report.masks else None,
+        "references": {name: _found(row) for name, row in report.references.items()},
+        "beside": _method(report.beside) if report.beside else None,
+        "curves": {**{name: [_percent(value) if name != "tau" else round(float(value), 6)
+                             for value in values] for name, values in result.tau_curve.items()},
+                   "iou": [round(float(value), 6) for value in result.iou_curve["iou"]],
+                   "share": [_percent(value) for value in result.iou_curve["share"]]},
+        "definitions": {name: DEFINITIONS[name][1] for name in sorted(names)},
+        "warnings": _warnings(report), "versions": versions(), "keys": KEYS,
+    }
+
+
+def versions():
+    """Versions of Python and of the packages that figures depend on, where installed."""
+    found = {"python": platform.python_version()}
+    for package in ("bcct", "numpy", "opencv-python-headless", "torch", "torchvision"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _method(method):
+    return {"name": method.name, **_found(method.result), "seeds": list(method.seeds),
+            "over_seeds": {name: {"mean": _percent(mean), "std": _percent(deviation)}
+                           for name, (mean, deviation) in method.over_seeds.items()},
+            "hashes": dict(method.hashes), "settings": dict(method.settings)}
+
+
+def _found(result):
+    return {"images": result.images, "metrics": _figures(result),
+            "tau": {"value": round(result.tau.tau, 6), "source": result.tau.source,
+                    "note": result.tau.note, "image_ids": list(result.tau.image_ids)}}
+
+
+def _figures(result):
+    return {name: {"value": _percent(figure.value), "low": _percent(figure.low),
+                   "high": _percent(figure.high)} for name, figure in result.metrics.items()}
+
+
+def _warnings(report):
+    """Each warning once, of the method, the one beside it, and the masks."""
+    results = [report.method.result, report.beside and report.beside.result, report.masks]
+    return list(dict.fromkeys(warning for result in results if result
+                              for warning in result.warnings))
+
+
+def _oracle(result):
+    shares = np.asarray(result.tau_curve["iou_50"])
+    best = float(shares.max())
+    return {"tau": round(best_tau(result.tau_curve["tau"], shares), 6), "gt_known": _percent(best),
+            "behind": _percent(best - result.metrics["gt_known"].value)}
+
+
+def _percent(fraction):
+    return None if math.isnan(fraction) else round(100 * float(fraction), 4)
+
+
+def _boxes(report):
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["image_id", "x0", "y0", "x1", "y1", "best_iou", "class", "predicted_class",
+                     "score"])
+    for row in report.method.result.rows:
+        writer.writerow([row.image_id, *(round(edge, 2) for edge in row.box),
+                         _or_empty(row.iou, 6), _class(report, row.label),
+                         _class(report, row.predicted), _or_empty(row.score, 6)])
+    return lines.getvalue().encode("utf-8", errors="surrogateescape")
+
+
+def _class(report, label):
+    """A class's name, its number where the class has none, nothing where there is no class."""
+    if label is None:
+        return ""
+    return report.class_names[label] if label < len(report.class_names) else label
+
+
+def _or_empty(value, digits):
+    return "" if value is None else round(value, digits)
