@@ -76,7 +76,6 @@ def make_report(job, backgrounds, targets, others, logits):
         backgrounds, targets, others: Examinations.
         logits: ((n,) of the targets, (m,) of the backgrounds), from ``cross_fit``.
     """
-    ranked = np.argsort(-logits[1], kind="stable")
     return {
         "about": {"folder": str(job.background), "data": str(job.data), "dataset": job.dataset,
                   "backbone": job.backbone, "weights": weights_identity(job.weights),
@@ -86,12 +85,10 @@ def make_report(job, backgrounds, targets, others, logits):
         "unreadable": _reasons(backgrounds),
         "unreadable_in_data_set": _reasons(targets) | _reasons(others),
         **find_duplicates(backgrounds, targets, others),
-        "logits": {backgrounds.records[index].image_id: round(float(logits[1][index]), 3)
-                   for index in ranked},
-        "believed_targets": [backgrounds.records[index].image_id for index in ranked
-                             if logits[1][index] > 0],
-        "believed_backgrounds": [targets.records[index].image_id for index in
-                                 np.argsort(logits[0], kind="stable") if logits[0][index] <= 0],
+        "ranked": _ranked(backgrounds, logits[1]),
+        "believed_targets": [one for one in _ranked(backgrounds, logits[1]) if one["logit"] > 0],
+        "believed_backgrounds": [one for one in _ranked(targets, logits[0])[::-1]
+                                 if one["logit"] <= 0],
         "enlarged": {"frame": job.image_size, **{
             name: int((looked.shorter_sides < job.image_size).sum())
             for name, looked in (("targets", targets), ("backgrounds", backgrounds))}},
@@ -141,6 +138,12 @@ def _named(pairs, names):
             for first, second, bits in pairs]
 
 
+def _ranked(examination, logits):
+    """Pictures by logit, the highest first."""
+    return [{"image_id": examination.records[index].image_id, "logit": float(logits[index])}
+            for index in np.argsort(-logits, kind="stable")]
+
+
 def _reasons(examination):
     return {record.image_id: error.reason for record, error in examination.bad}
 
@@ -163,7 +166,7 @@ def describe(report):
                      _look_alike_lines(report["look_alikes_in_data_set"]))
     lines += _listed(
         "seem to hold a target, the surest first, by classifiers that were not trained on them",
-        [f"{name!r}: logit {report['logits'][name]:+.1f}" for name in report["believed_targets"]])
+        [f"{one['image_id']!r}: logit {one['logit']:+.1f}" for one in report["believed_targets"]])
     lines.append(f"targets that seem to be backgrounds: {len(report['believed_backgrounds']):,} of "
                  f"{counts['targets']:,}")
     lines += [one["sentence"] for one in report["comparisons"]]
