@@ -202,13 +202,13 @@ def _branch(random, picture, perch, unit):
                             seat, (seat + end) / 2 + random.normal(0, 0.06 * unit, 2), end],
                            closed=False)
     bark, green = _pick(random, BARKS), _pick(random, GREENS)
-    for _ in range(random.integers(1, 5)):
-        root = spine[random.integers(len(spine) // 4, len(spine))]
+    for root in spine[random.integers(0, len(spine), random.integers(0, 5))]:
         turn, length = random.uniform(15, 60) * random.choice((-1, 1)), unit * random.uniform(.4, 1)
         twig = turned([[0, 0], [side * 0.5 * length, 0], [side * length, 0]], turn) + root
         draw(picture, ribbon(twig, (thick * 0.4, thick * 0.12)), np.asarray(bark) * 0.85)
-        for tip in twig[1:]:
-            _leaf(random, picture, tip, unit * random.uniform(0.2, 0.4), vary(random, green, 25))
+        _leaf(random, picture, twig[-1], unit * random.uniform(0.2, 0.35), vary(random, green, 25))
+    for tip in spine[random.integers(0, len(spine), random.integers(0, 7))]:
+        _leaf(random, picture, tip, unit * random.uniform(0.2, 0.35), vary(random, green, 25))
     paint(picture, Area(ribbon(spine, (thick * 1.3, thick * 0.5)), bark, contrast=0.45), random)
 
 
@@ -224,8 +224,8 @@ def _stones(random, picture, perch, unit):
     colour = _pick(random, STONES)
     for centre, reach in sorted(stones, key=lambda stone: stone[0][1]):
         outline = blob(random, centre, reach, 0.12)
-        paint(picture, Area(outline, vary(random, colour, 20), contrast=0.3, relief=0.6,
-                            texture=("plain", "mottled")[random.integers(2)]), random)
+        texture, contrast = (("plain", 0.3), ("mottled", 0.1))[random.integers(2)]
+        paint(picture, Area(outline, vary(random, colour, 20), None, texture, contrast), random)
 
 
 HABITATS = ((_sky, _branch), (_meadow, _stones), (_water, _stones), (_foliage, _branch),

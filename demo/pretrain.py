@@ -62,7 +62,7 @@ def _coats(random):
     """Colours and textures of a thing's three parts, whatever the thing."""
     coats = []
     for _ in range(3):
-        hue_saturation_value = (random.uniform(0, 180), 255 * random.beta(1.2, 1.8),
+        hue_saturation_value = (random.uniform(0, 180), 255 * random.beta(1.0, 2.0),
                                 random.uniform(40, 245))
         colour = cv2.cvtColor(np.uint8([[hue_saturation_value]]), cv2.COLOR_HSV2RGB)[0, 0]
         lower = colour if random.random() < 0.6 else random.uniform(30, 240, 3)
