@@ -445,8 +445,12 @@ class MaskCache:
     def __iter__(self):
         """The image ids, sorted."""
         for index in range(len(self.manifest["shards"])):
-            with h5py.File(shard_path(self.folder, index), "r") as file:
-                ids = read_ids(file)
+            path = shard_path(self.folder, index)
+            try:
+                with h5py.File(path, "r") as file:
+                    ids = read_ids(file)
+            except (OSError, KeyError) as error:
+                raise self._damaged(path.name, error) from error
             yield from ids
 
     def __contains__(self, image_id):
@@ -512,14 +516,23 @@ class MaskCache:
         differences = {
             "not in the cache": sorted(paths.keys() - held),
             "not in the data set": sorted(held - paths.keys()),
-            "changed since": [image_id for image_id in sorted(held & paths.keys())
-                              if file_crc32(paths[image_id]) not in (0, self._crc32(image_id))]}
+            "changed since": [
+                image_id for image_id in sorted(held & paths.keys())
+                if file_crc32(paths[image_id]) not in (0, self.image_crc32(image_id))]}
         listed = "; ".join(f"{len(ids)} {words} (the first is {ids[0]!r})"
                            for words, ids in differences.items() if ids)
         raise MaskCacheError(
             f"the masks in {self.folder} were made for other images than {dataset.root} "
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
+
+    def image_crc32(self, image_id):
+        """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
+        return int(self._index.file_crc32[self._position(image_id)])
+
+    def shard_file(self, image_id):
+        """Name of the shard that holds an image's masks."""
+        return self._shard_of(self._position(image_id)).name
 
     def stats(self):
         """Area and validity over the whole cache at this delta.
@@ -564,9 +577,6 @@ class MaskCache:
         if position is None:
             raise KeyError(f"mask cache {self.folder} holds no image {image_id!r}")
         return position
-
-    def _crc32(self, image_id):
-        return int(self._index.file_crc32[self._position(image_id)])
 
     def _shard_of(self, position):
         return shard_path(self.folder, position // self.manifest["shard_size"])

@@ -111,11 +111,14 @@ def index_bytes(image_ids, file_crc32, places):
         raise ValueError(f"the image id {image_ids[first]!r} occurs twice")
     content = io.BytesIO()
     with h5py.File(content, "w", libver=("v110", "v110")) as file:
-        file["id_hash"], file["position"] = hashes[order], order.astype(np.uint32)
-        file["file_crc32"] = file_crc32
+        # create_dataset and create_group store no time, so that the bytes are always the same.
+        file.create_dataset("id_hash", data=hashes[order])
+        file.create_dataset("position", data=order.astype(np.uint32))
+        file.create_dataset("file_crc32", data=file_crc32)
         for name, arrays in places.items():
+            group = file.create_group(name)
             for field in PLACE_FIELDS:
-                file[f"{name}/{field}"] = arrays[field]
+                group.create_dataset(field, data=arrays[field])
     return content.getvalue()
 
 

@@ -15,7 +15,8 @@ from common.datasets import open_backgrounds, open_dataset
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
 from common.locks import writing_alone
-from common.mask_cache import MANIFEST, MaskCache, MaskCacheError, Provenance, delta_name
+from common.mask_cache import (MANIFEST, MaskCache, MaskCacheError, Provenance, delta_name,
+                               held_deltas)
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.masks import MaskMaker
@@ -191,12 +192,13 @@ def make_masks(job, split, deltas):
         return folder  # nothing to write: the folder may well be read-only
     records = job.images(split).records
     world = processes.world_size()
+    command = job.masks_command(split, {*held_deltas(folder), *deltas})
     with progress_bar(len(records), f"masks ({split})") as advance:
         write_masks(records, mask_maker(job), deltas, folder, job.provenance(split),
                     job.batch_size, job.workers,
                     progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
-                           "recipe": job.recipe, "command": job.masks_command(split, deltas)},
+                           "recipe": job.recipe, "command": command},
                     say=warn)
     return folder
 

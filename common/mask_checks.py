@@ -1,0 +1,114 @@
+"""What can be wrong with a mask cache; each check yields Findings."""
+
+import concurrent.futures
+import dataclasses
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.boxes import mask_to_box
+from common.files import file_crc32
+from common.mask_cache import (INDEX, MANIFEST, MaskCacheError, Provenance, damaged_files,
+                               read_ids, read_shard, shard_path, survey)
+from common.mask_index import MaskIndex, PLACE_FIELDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a cache."""
+
+    file: str
+    """The file of the cache that has to be made anew; "" where none would help."""
+    problem: str
+    """What is wrong, half a sentence."""
+
+
+def check_files(folder, manifest):
+    """Checksums, files that are missing, and shards that the manifest does not know."""
+    for name, reason in damaged_files(folder, manifest):
+        yield Finding(name, reason)
+    known = {entry["file"] for entry in manifest["shards"]}
+    for path in sorted(Path(folder).glob("shard-*.h5")):
+        if path.name not in known:
+            yield Finding(path.name, "the manifest does not know it; remove it")
+
+
+def check_shard(folder, manifest, index):
+    """The ids of one shard, and each of its masks against its own box and flag.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``.
+        index: number of the shard, whose checksum is right.
+    """
+    entry, path = manifest["shards"][index], shard_path(folder, index)
+    provenance = Provenance(**manifest["provenance"])
+    try:
+        with h5py.File(path, "r") as file:
+            image_ids = read_ids(file)
+        shard = read_shard(path, image_ids, provenance)
+    except (OSError, KeyError, MaskCacheError) as error:
+        yield Finding(path.name, str(error))
+        return
+    if (len(image_ids), image_ids[0]) != (entry["count"], entry["first_image_id"]):
+        yield Finding(path.name, "its images are not the manifest's")
+    if image_ids != sorted(set(image_ids)):
+        yield Finding(path.name, "its image ids are not sorted, or one occurs twice")
+    if sorted(shard.cut) != sorted(manifest["deltas"]):
+        yield Finding(path.name, "its deltas are not the manifest's")
+    for delta, cut in shard.cut.items():
+        for row in _wrong_rows(cut, [name in shard.unreadable for name in image_ids],
+                               provenance.recipe.get("smallest_area", 0)):
+            yield Finding(path.name, f"the mask of {image_ids[row]!r} at delta {delta:.2f} does "
+                          "not match its own box or valid flag")
+
+
+def _wrong_rows(cut, unreadable, smallest_area):
+    """Rows whose box is not the mask's, or whose flag is not what the mask's area says."""
+    boxes = np.stack([mask_to_box(mask) for mask in cut.mask])
+    areas = cut.mask.mean(axis=(1, 2))
+    valid = (areas > 0) & (areas >= smallest_area) & ~np.array(unreadable)
+    return np.flatnonzero((boxes != cut.box).any(axis=1) | (valid != cut.valid)).tolist()
+
+
+def check_index_and_counts(folder, manifest):
+    """The index and the manifest's counts against the shards, whose checksums are right."""
+    found = survey(folder, len(manifest["shards"]), manifest["deltas"])
+    index = MaskIndex(Path(folder) / INDEX)
+    places_of = {name: index.places(name) for name in found.places}
+    same = np.array_equal(index.file_crc32, found.file_crc32) and all(
+        np.array_equal(places_of[name][field], found.places[name][field])
+        for name in found.places for field in PLACE_FIELDS)
+    if not same or [index.find(name) for name in found.image_ids] != list(
+            range(len(found.image_ids))):
+        yield Finding(INDEX, "it does not match the shards")
+    valid = {name: int(places["valid"].sum()) for name, places in found.places.items()}
+    if (manifest["count"], manifest["valid"], manifest["unreadable"]) != (
+            len(found.image_ids), valid, found.unreadable):
+        yield Finding(MANIFEST, "its counts are not those of the shards")
+
+
+def check_images(cache, dataset, progress=None):
+    """The cache's images against those that a data set holds now, byte for byte.
+
+    Args:
+        cache: MaskCache.
+        dataset: Dataset.
+        progress: called with a number of images each time so many more are done.
+    """
+    paths = {record.image_id: record.path for record in dataset.records}
+    held = list(cache)
+    for image_id in sorted(paths.keys() - set(held)):
+        yield Finding("", f"the image {image_id!r} of the data set has no mask")
+    for image_id in sorted(set(held) - paths.keys()):
+        yield Finding("", f"the image {image_id!r} is not in the data set")
+    both = [image_id for image_id in held if image_id in paths]
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:  # reading frees the interpreter
+        checksums = threads.map(file_crc32, (paths[image_id] for image_id in both))
+        for image_id, checksum in zip(both, checksums):
+            expected, shard = cache.image_crc32(image_id), cache.shard_file(image_id)
+            if expected not in (0, checksum):
+                yield Finding(shard, f"the image {image_id!r} has changed since its mask was made")
+            if progress is not None:
+                progress(1)

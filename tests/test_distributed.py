@@ -1,0 +1,160 @@
+"""Real runs of several processes, through gloo on this machine."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from common import processes
+from common.mask_cache import MANIFEST, MaskCache
+from stage2_ct.bc_ct import BackgroundSupervised
+from stage2_ct.data import EpochBatches, TrainingImages, training_loader
+from stage2_ct.mask_sources import CachedMasks
+from stage2_ct.training import Run, fit
+from stage2_ct.variants import TrainingConfig
+from tests import faults
+from tests.networks import small_backbone
+from tests.test_pipeline import write_cub
+
+CONFIG = TrainingConfig(epochs=2, batch_size=6, decay_every=1, image_size=16, width=8,
+                        backbone_rate=0.01, head_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    faults.write_pictures(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, pictures):
+    """A cache that one process made, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, faults.timed_reference(pictures, folder)
+
+
+def test_masks_from_two_ranks_are_those_from_one(whole, pictures, tmp_path):
+    children = faults.start_ranks(2, tmp_path, pictures, tmp_path / "cache")
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert faults.shards(tmp_path / "cache") == faults.shards(whole[0])
+    assert (tmp_path / "cache" / MANIFEST).read_bytes() == (whole[0] / MANIFEST).read_bytes()
+
+
+@pytest.mark.parametrize("dying", [0, 1])
+def test_a_rank_that_dies_ends_the_other_with_a_clear_message(whole, pictures, tmp_path, dying):
+    children = faults.start_ranks(2, tmp_path, pictures, tmp_path / "cache", dying, dies_at=7)
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == ([-9, 1] if dying == 0 else [1, -9])
+    sentence = (tmp_path / str(1 - dying)).read_text()
+    assert f"process {1 - dying} of 2: another process of this run has ended" in sentence
+    assert "run the same command again" in sentence
+    finished = faults.finished_shards(tmp_path / "cache")
+    assert finished and not (tmp_path / "cache" / MANIFEST).exists()
+    faults.make_masks(pictures, tmp_path / "cache")
+    assert finished.items() < faults.finished_shards(tmp_path / "cache").items()
+    assert faults.shards(tmp_path / "cache") == faults.shards(whole[0])
+
+
+def test_kills_in_any_rank_leave_the_bytes_of_a_run_never_stopped(whole, pictures, tmp_path):
+    folder, random = tmp_path / "cache", np.random.default_rng(2)
+    faults.kill_and_resume(lambda: faults.start_ranks(2, tmp_path, pictures, folder), folder,
+                           random, whole[1], most=3)
+    assert faults.shards(folder) == faults.shards(whole[0])
+
+
+# CT
+
+
+def train(rank, world, port, pictures, masks, folder):
+    """One process of a CT run; nothing is augmented by a library whose draws depend on ranks."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world),
+                      LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    records = [dataclasses.replace(record, label=number % 2) for number, record in enumerate(
+        faults.records_in(pictures)) if record.image_id != "007.png"][:24]
+    with processes.joined():
+        torch.manual_seed(0)
+        method = BackgroundSupervised(small_backbone(), 2, CONFIG)
+        batches = EpochBatches(len(records), CONFIG.batch_size, 0, rank, world)
+        images = TrainingImages(records, CONFIG, MaskCache(masks))
+        fit(method, CachedMasks(), training_loader(images, batches, 0, "cpu"), CONFIG,
+            Run(folder), "cpu", {})
+
+
+def test_training_by_two_ranks_follows_training_by_one(whole, pictures, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [faults.start(rank, world, port, pictures, whole[0], tmp_path / str(world),
+                             target=train) for world in (1, 2) for rank in range(world)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    alone, together = (torch.load(tmp_path / str(world) / "last.pt", weights_only=True)
+                       for world in (1, 2))
+    start = BackgroundSupervised(_seeded_backbone(), 2, CONFIG).state_dict()
+    for name, expected in alone["method"].items():
+        assert torch.allclose(together["method"][name], expected, rtol=1e-4, atol=1e-6), name
+        assert not torch.allclose(start[name], expected, rtol=1e-4, atol=1e-6), name
+    logs = [[json.loads(line) for line in (tmp_path / str(world) / "log.jsonl").open()]
+            for world in (1, 2)]
+    for one, two in zip(*logs, strict=True):
+        assert two["mask"] == pytest.approx(one["mask"], rel=1e-4)
+        assert two["classification"] == pytest.approx(one["classification"], rel=1e-4)
+
+
+def _seeded_backbone():
+    torch.manual_seed(0)
+    return small_backbone()
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_ranks_together_draw_the_batches_of_one_process(world):
+    def draws(*place):
+        batches = EpochBatches(13, 4, 0, *place)
+        batches.epoch = 3
+        return list(batches)
+    alone, parts = draws(), [draws(rank, world) for rank in range(world)]
+    for number, batch in enumerate(alone):
+        together = [part[number] for part in parts]
+        assert len({len(part) for part in together}) == 1 and all(together)
+        assert set(sum(together, [])) == set(batch)
+
+
+# The command line
+
+
+def torchrun(arguments, count=2):
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+         str(count), "-m", "pipelines", *arguments], capture_output=True, text=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, check=False)
+
+
+def test_the_commands_under_torchrun(tmp_path):
+    write_cub(tmp_path / "cub", np.random.default_rng(0))
+    faults.write_pictures(tmp_path / "backgrounds")
+    (tmp_path / "backgrounds" / "007.png").unlink()
+    shared = ["--data", str(tmp_path / "cub"), "--background", str(tmp_path / "backgrounds"),
+              "--backbone", "tiny", "--weights", "none", "--image-size", "32", "--workers", "0",
+              "--cache", str(tmp_path / "cache")]
+    done = torchrun(["masks", *shared])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1 and done.stdout.count("training it") == 1
+    assert len(MaskCache(next((tmp_path / "cache" / "masks").iterdir()))) == 8
+    done = torchrun(["train-ct", *shared, "--set", "epochs=1", "--set", "width=8", "--set",
+                     "batch_size=4"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote") == 1
+    run = next((tmp_path / "cache" / "ct").iterdir())
+    assert (run / "last.pt").is_file() and len((run / "log.jsonl").read_text().splitlines()) == 1
