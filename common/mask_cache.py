@@ -130,8 +130,8 @@ def write_shard(path, image_ids, cut, provenance, unreadable=None, file_crc32=No
     content = io.BytesIO()
     with h5py.File(content, "w", libver=("v110", "v110")) as file:
         file.attrs.update(_root_attributes(provenance))
-        ids = file.create_dataset("image_id", data=list(image_ids),
-                                  dtype=h5py.string_dtype("utf-8"))
+        names = [image_id.encode("utf-8", "surrogateescape") for image_id in image_ids]
+        ids = file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8"))
         ids.attrs["file_crc32"] = np.array(
             [0] * len(image_ids) if file_crc32 is None else file_crc32, np.uint32)
         if unreadable:

@@ -55,6 +55,7 @@ def test_a_shard_is_readable_with_h5py_alone(tmp_path):
         assert group["valid"].dtype == bool and group["box"].dtype == np.int16
         assert np.array_equal(np.unpackbits(group["mask"][0], axis=-1)[:, :11],
                               made[0.7].mask[2])
+        assert set(file["image_id"].attrs) == {"file_crc32"}
         assert dict(file.attrs).keys() == {"format_version", "mask_height", "mask_width", "recipe"}
         assert (file.attrs["mask_height"], file.attrs["mask_width"]) == SIZE
         assert json.loads(file.attrs["recipe"]) == {"gamma": 0.5}
@@ -65,6 +66,54 @@ def test_the_same_masks_give_the_same_bytes(tmp_path):
     write_cache(tmp_path / "b")
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_reading_from_the_index_is_reading_with_h5py(tmp_path):
+    write_cache(tmp_path)
+    cache = MaskCache(tmp_path, 0.85)
+    for index in range(3):
+        with h5py.File(shard_path(tmp_path, index)) as file:
+            for row, name in enumerate(file["image_id"].asstr()[()]):
+                mask, valid, box = cache.read(name)
+                group = file["0.85"]
+                assert np.array_equal(np.packbits(mask, axis=-1), group["mask"][row])
+                assert valid == group["valid"][row] and np.array_equal(box, group["box"][row])
+
+
+def test_a_mask_that_rots_while_the_cache_is_open_is_noticed(tmp_path):
+    write_cache(tmp_path)
+    cache = MaskCache(tmp_path)
+    path = shard_path(tmp_path, 0)
+    path.write_bytes(bytes(len(path.read_bytes())))
+    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .*has not its checksum"):
+        cache[IMAGE_IDS[1]]
+    assert cache[IMAGE_IDS[2]].shape == SIZE
+
+
+def test_an_id_that_occurs_twice_is_refused(tmp_path):
+    twice = [IMAGE_IDS[0], IMAGE_IDS[0]]
+    write_shard(shard_path(tmp_path, 0), twice, {0.8: random_masks(2, 0)}, PROVENANCE)
+    with pytest.raises(ValueError, match="bird 0/ä0.jpg' occurs twice"):
+        write_manifest(tmp_path, PROVENANCE, twice, [0.8])
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    names = sorted(["a\udcff.jpg", "é\nb.jpg", "\uff00.jpg"])
+    write_shard(shard_path(tmp_path, 0), names, {0.8: random_masks(3, 0)}, PROVENANCE)
+    write_manifest(tmp_path, PROVENANCE, names, [0.8])
+    cache = MaskCache(tmp_path)
+    assert list(cache) == names
+    for row, name in enumerate(names):
+        assert np.array_equal(cache[name], random_masks(3, 0).mask[row])
+
+
+def test_grid(tmp_path):
+    made = write_cache(tmp_path)[0.7]
+    picture = MaskCache(tmp_path, 0.7).grid(IMAGE_IDS[:3], columns=2)
+    assert picture.shape == (2 * 8, 2 * 13) and picture.dtype == np.uint8
+    assert np.array_equal(picture[:6, 13:24], 255 * made.mask[1])
+    assert np.array_equal(picture[8:14, :11], 255 * made.mask[2])
+    assert (picture[6:8] == 128).all()
 
 
 def test_iteration_length_and_membership(tmp_path):
