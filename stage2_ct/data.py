@@ -99,8 +99,17 @@ class TrainingImages(Dataset):
         return len(self.records)
 
     def __getitem__(self, draw):
-        """Image, label, mask and flag of one draw, a pair (index, seed)."""
-        index, seed = draw
+        """Image, label, mask and flag of one draw, a pair (index, seed).
+
+        Or the ValueError that a bad image or mask raised: for ``train_epoch`` to raise, because
+        on the way out of a worker process it would become another error in many lines.
+        """
+        try:
+            return self._draw(*draw)
+        except ValueError as error:
+            return error
+
+    def _draw(self, index, seed):
         record = self.records[index]
         frame = (self.frame, self.frame)
         image = tv_tensors.Image(
@@ -119,7 +128,10 @@ class TrainingImages(Dataset):
 
 
 def collate(samples):
-    """TrainingBatch of the samples of ``TrainingImages``."""
+    """TrainingBatch of the samples of ``TrainingImages``, or the first error among them."""
+    for sample in samples:
+        if isinstance(sample, ValueError):
+            return sample
     images, labels, masks, valid = zip(*samples)
     cached = masks[0] is not None
     return TrainingBatch(

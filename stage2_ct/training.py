@@ -61,10 +61,13 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
 
     Raises:
         FloatingPointError: a loss is no longer finite.
+        ValueError: an image or a mask is not what it should be.
     """
     method.train()
     sums, steps = {}, 0
     for batch in batches:
+        if isinstance(batch, ValueError):
+            raise batch
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
         steps += 1
         for name, loss in losses.items():  # stays on the device: no step waits for the host

@@ -1,0 +1,96 @@
+"""Bad and changed images, through the command line."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from common.files import read_json
+from common.mask_cache import MaskCache, MaskCacheError
+from tests.faults import write_pictures
+from tests.test_pipeline import STAGE2_ONLY, run, write_cub
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    write_cub(tmp_path / "cub", np.random.default_rng(0))
+    write_pictures(tmp_path / "backgrounds")  # one of them is truncated
+    return tmp_path
+
+
+@pytest.fixture
+def one_bad(inputs):
+    path = inputs / "cub/images/002.Disc/1.jpg"  # a training image
+    path.write_bytes(path.read_bytes()[:300])
+    return inputs
+
+
+def test_all_the_others_are_done_and_the_bad_ones_listed(one_bad):
+    result = run(one_bad, "masks", succeeds=False)
+    assert result.exit_code == 1
+    assert "'002.Disc/1.jpg': the file is truncated" in result.output
+    assert "007.png': the file is truncated" in result.output
+    assert "everything else is done" in result.output
+    cache = MaskCache(result.output.split("wrote ")[1].split()[0])
+    assert list(cache.manifest["unreadable"]) == ["002.Disc/1.jpg"] and len(cache) == 8
+    result = run(one_bad, "masks", "--on-bad-image", "skip")
+    assert result.exit_code == 0 and "'002.Disc/1.jpg'" in result.output
+
+
+@pytest.mark.parametrize("variant", ["bc-ct", "cam"])
+def test_training_does_without_the_bad_ones(one_bad, variant):
+    run(one_bad, "masks", "--on-bad-image", "skip")
+    arguments = ["--variant", variant, *STAGE2_ONLY]
+    result = run(one_bad, "train-ct", *arguments, succeeds=False)
+    assert result.exit_code == 1 and "'002.Disc/1.jpg': the file is truncated" in result.output
+    folder = one_bad / result.output.split("wrote ")[1].split()[0]
+    assert (folder / "last.pt").is_file()
+    assert list(read_json(folder / "config.json")["unreadable"]) == ["002.Disc/1.jpg"]
+    result = run(one_bad, "train-ct", "--resume", "--on-bad-image", "skip", *arguments)
+    assert result.exit_code == 0 and "'002.Disc/1.jpg'" in result.output
+
+
+def test_a_background_that_cannot_be_read_is_listed(inputs):
+    result = run(inputs, "train-bc", succeeds=False)
+    assert result.exit_code == 1 and "007.png': the file is truncated" in result.output
+    assert "wrote" in run(inputs, "train-bc", "--on-bad-image", "skip").output
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_training_refuses_an_image_that_has_changed(inputs, workers):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    path = inputs / "cub/images/001.Disc/2.jpg"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # of the same size: the key stays
+    path.write_bytes(content)
+    with pytest.raises(MaskCacheError, match="the image '001.Disc/2.jpg' .* has changed since its "
+                       "mask was made; put the old file back, or remove"):
+        raise run(inputs, "train-ct", *STAGE2_ONLY, "--workers", workers,
+                  succeeds=False).exception
+
+
+def test_training_refuses_a_flipped_bit(inputs):
+    output = run(inputs, "masks", "--on-bad-image", "skip").output
+    shard = MaskCache(output.split("wrote ")[1].split()[0]).folder / "shard-00000.h5"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .* run bcct masks again"):
+        raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
+    assert "is made anew" in run(inputs, "masks", "--on-bad-image", "skip").output
+    run(inputs, "train-ct", *STAGE2_ONLY)
+
+
+def test_a_copied_cache_is_held_against_the_images(inputs):
+    output = run(inputs, "masks", "--on-bad-image", "skip").output
+    copy = inputs / "copy"
+    shutil.copytree(output.split("wrote ")[1].split()[0], copy)
+    shutil.rmtree(inputs / "cache" / "masks")
+    assert "wrote" in run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY).output
+    picture = np.zeros((40, 40, 3), np.uint8)
+    cv2.imwrite(str(inputs / "cub/images/001.Disc/2.jpg"), picture)
+    with pytest.raises(MaskCacheError, match="made for other images than .* holds: 1 changed since "
+                       ".*'001.Disc/2.jpg'"):
+        raise run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY,
+                  succeeds=False).exception
