@@ -202,7 +202,7 @@ class _Outlines:
 
 def _trace(values, thresholds, reaches, hierarchy_mode):
     """Trace and measure the contours of ``reaches(values, threshold)`` for every threshold."""
-    tables, contours, points = [np.zeros((0, 8), np.int32)], [], 0
+    tables, contours, lengths, points = [np.zeros((0, 8), np.int32)], [], [], 0
     counts, parents = [], [np.zeros(0, np.int32)]
     for threshold, (y0, y1, x0, x1) in zip(thresholds, _windows(values, thresholds, reaches)):
         foreground = reaches(values[y0:y1, x0:x1], threshold).view(np.uint8)
@@ -213,13 +213,15 @@ def _trace(values, thresholds, reaches, hierarchy_mode):
         if found:
             parents.append(hierarchy[0, :, 3])
             contours.extend(found)
-            points += sum(map(len, found))
+            sizes = [len(contour) for contour in found]
+            lengths.extend(sizes)
+            points += sum(sizes)
         counts.append(len(found))
         if points > POINTS_MEASURED_AT_ONCE:
-            tables.append(_measure(contours))
-            contours, points = [], 0
+            tables.append(_measure(contours, lengths))
+            contours, lengths, points = [], [], 0
     if contours:
-        tables.append(_measure(contours))
+        tables.append(_measure(contours, lengths))
     table, parent = np.concatenate(tables), np.concatenate(parents)
     group = np.repeat(np.arange(len(counts)), counts)
     before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
@@ -241,16 +243,16 @@ def _windows(values, thresholds, reaches):
     return np.where(empty[:, None], 0, np.stack(windows, axis=1)).tolist()
 
 
-def _measure(contours):
+def _measure(contours, lengths):
     """Measure contours together; equals cv2.boundingRect and cv2.contourArea one by one.
 
     Args:
-        contours: list of (P, 1, 2) int32 arrays of x, y.
+        contours: list of K (P, 1, 2) int32 arrays of x, y.
+        lengths: list of K numbers of points P.
 
     Returns:
         (K, 8) int32: x0, y0, x1, y1, twice the area, steps, x and y of the first point.
     """
-    lengths = np.array(list(map(len, contours)))
     starts = np.cumsum(lengths) - lengths
     points = np.concatenate(contours).reshape(-1, 2)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
