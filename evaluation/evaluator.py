@@ -300,11 +300,11 @@ class Evaluator:
         self._scores[place] = np.nan if score is None else score
 
     def _put_pixels(self, place, score_map, pixel_mask):
-        """Count scores of object and background, in bins [tau_0, tau_1), ..., [tau_T, 1), {1}."""
+        """Count scores of object and background in bins between thresholds, and of 1 and above."""
         if pixel_mask.shape != self.size:
             raise EvaluationError(f"{self.truths.all[place].image_id}: its pixel mask is "
                                   f"{_by(pixel_mask.shape)}, expected {_by(self.size)}.")
-        edges = np.append(self.taus, [1.0, 2.0, 3.0])
+        edges = np.unique([0.0, *self.taus, 1.0, 2.0, 3.0])  # the published code's bins
         self._pixel_counts[place] = np.stack(
             [np.histogram(score_map[pixel_mask == kind], edges)[0] for kind in (1, 0)])
 
