@@ -158,7 +158,7 @@ class Evaluator:
     """Localization figures of score maps, streamed: accumulate each image, then compute.
 
     Of an image it keeps the IoU of the single box and the best IoU of all boxes at each tau, the
-    single boxes, and what is known of its classification: 2.1 kB at 100 thresholds.
+    single boxes, and what is known of its classification: 2.4 kB at 100 thresholds.
 
     Args:
         truths: iterable of Truth, one for every image that will be scored.
@@ -280,7 +280,7 @@ class Evaluator:
         figures = bootstrap(self._statistics(column), len(self.truths.all), resamples, seed)
         return Result(metrics=figures, tau=choice, box_rule=self.rule.name,
                       images=len(self.truths.all), with_boxes=int(self.truths.with_boxes.sum()),
-                      warnings=self.truths.warnings(self.class_names), rows=self._rows(column),
+                      warnings=self._warnings(column), rows=self._rows(column),
                       tau_curve=self._tau_curve(), iou_curve=_iou_curve(self._at(column)))
 
     def _put_boxes(self, place, candidates):
@@ -350,6 +350,15 @@ class Evaluator:
                 figures["pxap"] = metrics.pxap(weights, *pixel_counts)
             return figures
         return statistics
+
+    def _warnings(self, column):
+        warnings = self.truths.warnings(self.class_names)
+        nothing = [truth.image_id for truth, box in zip(self.truths.all, self._boxes[:, column])
+                   if not box.any()]
+        if nothing:
+            warnings += (f"{len(nothing)} of {len(self.truths.all)} score maps have no pixel that "
+                         f"reaches tau, hence no box: {_some(nothing)}.",)
+        return warnings
 
     def _rows(self, column):
         return tuple(

@@ -172,6 +172,17 @@ def test_images_without_boxes_are_counted_and_kept_in_classification():
         alone.compute(0.5)
 
 
+@pytest.mark.parametrize("rule", ["largest", "wsol"])
+def test_score_maps_without_a_box_are_counted(rule):
+    scored = evaluator([truth("a"), truth("b")], rule=rule)
+    scored.accumulate(np.zeros(SIZE), "a")
+    scored.accumulate(score_map(0, 0, 4, 4), "b")
+    result = scored.compute(0.5)
+    assert result.warnings == (
+        "1 of 2 score maps have no pixel that reaches tau, hence no box: a.",)
+    assert values(result)["gt_known"] == 0.5
+
+
 def test_classes_without_images_are_counted():
     scored = evaluator([truth("a", label=1)], class_names=["gull", "wren", "jay"])
     scored.accumulate(score_map(0, 0, 4, 4), "a")
