@@ -1,10 +1,22 @@
-"""``bcct evaluate``: localize with a trained model."""
+"""``bcct evaluate``: localize with a trained model, or score anybody's score maps."""
+
+from pathlib import Path
 
 import click
 
-from pipelines.localize import Protocol, localize
+from common.datasets import open_dataset
+from evaluation.evaluator import Evaluator
+from evaluation.references import reference_rows
+from evaluation.report import Method, Report, write_report
+from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
+from evaluation.threshold import fixed_tau, tau_oracle
+from evaluation.truth import truths_from_dataset
+from pipelines.localize import Protocol
 from pipelines.options import STAGE2, options
-from pipelines.stage2 import Stage2, load_trained
+from pipelines.report import build_report, evaluate
+from pipelines.stage2 import Stage2, train
+
+_PATH = click.Path(path_type=Path)
 
 
 def _tau_source(context, parameter, value):
@@ -19,7 +31,15 @@ def _tau_source(context, parameter, value):
     raise click.BadParameter("must be masks, val, test or a number from 0 to 1")
 
 
+def _seeds(context, parameter, value):
+    try:
+        return tuple(int(seed) for seed in value.split(",")) if value else ()
+    except ValueError:
+        raise click.BadParameter("must be whole numbers with commas between, such as 0,1,2")
+
+
 @click.command("evaluate")
+@click.argument("run", type=_PATH, required=False)
 @options(*STAGE2)
 @click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
               show_default=True, help="Images that the figures are of.")
@@ -32,15 +52,90 @@ def _tau_source(context, parameter, value):
               "class; test: the field's habit, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
               help="Boxes a class that --tau-from val looks at.")
-def command(split, score_map, box_rule, tau_from, boxes_per_class, **arguments):
-    """Localize with a trained model; give the options it was trained with."""
-    job = Stage2.from_options(**arguments)
+@click.option("--seeds", callback=_seeds, metavar="0,1,2",
+              help="Train (where need be) and evaluate with each seed; gives mean and standard "
+              "deviation.")
+@click.option("--beside", type=_PATH, help="Folder of another run to show beside this one.")
+@click.option("--scoremaps", type=_PATH,
+              help="Score the .npy files of this folder instead of a run; needs --metadata, or "
+              "--dataset and --data, and --tau-from test or a number.")
+@click.option("--metadata", type=_PATH, help="wsolevaluation's four files for the score maps.")
+@click.option("--out", type=_PATH, help="Folder of the report.  [default: RUN/report]")
+def command(run, split, score_map, box_rule, tau_from, boxes_per_class, seeds, beside, scoremaps,
+            metadata, out, **arguments):
+    """Localize with a trained model and write report.json, boxes.csv and report.html.
+
+    RUN is the folder of a training run; without it, give the options it was trained with.
+    """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class)
-    result = localize(job, load_trained(job), protocol)
-    click.echo(f"{job.run.folder}: {result.images} images, box rule {result.box_rule}, tau "
-               f"{result.tau.tau:.2f} from {result.tau.source}")
-    for name, figure in result.metrics.items():
-        click.echo(f"{name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
-                   f"{100 * figure.high:.2f}]")
-    for warning in result.warnings:
-        click.echo(warning, err=True)
+    if scoremaps is not None:
+        if out is None:
+            raise click.UsageError("--scoremaps needs --out, the folder of the report")
+        report = _score_folder(scoremaps, metadata, arguments, protocol)
+    else:
+        job = Stage2.from_run(run) if run else _job_of_options(arguments)
+        jobs = [job.with_seed(seed) for seed in seeds] or [job]
+        if seeds:
+            for each in jobs:
+                train(each)
+        other = evaluate([Stage2.from_run(beside)], protocol) if beside else None
+        report = build_report(evaluate(jobs, protocol), other, protocol)
+        out = out or jobs[0].run.folder / "report"
+    page = write_report(out, report)
+    click.echo(describe(report))
+    click.echo(f"wrote {page}")
+
+
+# With RUN or --scoremaps these two are not needed; otherwise _job_of_options asks for them.
+for _parameter in command.params:
+    if _parameter.name in ("data", "background"):
+        _parameter.required = False
+
+
+def _job_of_options(arguments):
+    for name in ("data", "background"):
+        if arguments[name] is None:
+            raise click.UsageError(f"give the folder of a run, or --{name} and the other options "
+                                   "that it was trained with")
+    return Stage2.from_options(**arguments)
+
+
+def _score_folder(folder, metadata, arguments, protocol):
+    """The Report of a folder of score maps."""
+    if protocol.tau_from in ("masks", "val"):
+        raise click.UsageError("score maps in a folder need --tau-from test (an oracle) or a "
+                               "number")
+    if metadata is not None:
+        truths, name, classes = read_metadata(metadata), metadata.name, ()
+    elif arguments["data"] is not None:
+        dataset = open_dataset(arguments["dataset"], arguments["data"], protocol.split)
+        truths, name, classes = truths_from_dataset(dataset), dataset.name, dataset.classes
+    else:
+        raise click.UsageError("--scoremaps needs --metadata, or --dataset and --data")
+    size = read_score_map(folder, truths[0].image_id).shape
+    stated = None if protocol.tau_from == "test" else float(protocol.tau_from)
+    evaluator = Evaluator(truths, rule=protocol.box_rule, size=size, tau=stated)
+    evaluate_folder(evaluator, folder)
+    choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
+    return Report(f"score maps {folder.name}", name, protocol.split, classes,
+                  Method(folder.name, evaluator.compute(choice)),
+                  references=reference_rows(truths, rule=protocol.box_rule, size=size))
+
+
+def describe(report):
+    """The report's figures as lines of text."""
+    lines = []
+    for method in filter(None, (report.method, report.beside)):
+        result = method.result
+        lines.append(f"{method.name}: {result.images} images, box rule {result.box_rule}, tau "
+                     f"{result.tau.tau:.2f} from {result.tau.source}")
+        for name, figure in result.metrics.items():
+            line = (f"  {name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
+                    f"{100 * figure.high:.2f}]")
+            if name in method.over_seeds:
+                mean, deviation = method.over_seeds[name]
+                line += (f"   {100 * mean:.2f} +- {100 * deviation:.2f} over seeds "
+                         f"{', '.join(map(str, method.seeds))}")
+            lines.append(line)
+        lines.extend(f"  {warning}" for warning in result.warnings)
+    return "\n".join(lines)

@@ -64,15 +64,21 @@ def choose_tau(job, method, protocol):
 
 def _tau_from_masks(job, method, protocol):
     """Tau that agrees best with the training images' cached masks; no box is looked at."""
-    cache = job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
-    records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
-    chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
-    records = [records[index] for index in sorted(chosen)]
-    truths = [truth_from_mask(record.image_id, cache[record.image_id], record.label)
-              for record in records]
+    truths = mask_truths(job)
+    chosen = {truth.image_id for truth in truths}
+    records = [record for record in job.stage1.targets.records if record.image_id in chosen]
     evaluator = Evaluator(truths, **_evaluator_settings(job, protocol))
     _accumulate(job, method, records, protocol, evaluator, "choosing tau")
     return tau_from_masks(evaluator)
+
+
+def mask_truths(job):
+    """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
+    cache = job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
+    records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
+    chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
+    return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
+            for record in (records[index] for index in sorted(chosen))]
 
 
 def _tau_from_boxes(job, method, protocol):

@@ -28,6 +28,23 @@ def input_gradient(classifier, images):
     return torch.autograd.grad(classifier(images).sum(), images)[0]
 
 
+def backbone_gradient(backbone, images):
+    """Gradient map of the plain backbone, which has never seen a background image (Fig. 3).
+
+    The feature map itself is sent back as upstream gradient.
+
+    Args:
+        backbone: Backbone.
+        images: (N, 3, H, W) float RGB in [0, 1].
+
+    Returns:
+        (N, H, W) float, the largest absolute value over RGB.
+    """
+    images = images.detach().requires_grad_()
+    features = backbone(images)
+    return _reduce(torch.autograd.grad(features, images, features.detach())[0], "max")
+
+
 def gradient_map(classifier, images, recipe, size):
     """One map an image, high where the classifier sees the target.
 

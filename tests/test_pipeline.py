@@ -1,6 +1,7 @@
 """The whole way through the command line, on a few small pictures in CUB's layout."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -165,7 +166,8 @@ def test_evaluation_says_where_tau_comes_from(inputs, arguments, source):
         run(inputs, "train-ct", "--seed", "1", *STAGE2_ONLY)
     output = run(inputs, "evaluate", "--seed", "1", *STAGE2_ONLY, *arguments).output
     assert "4 images" in output and source in output
-    figures = {line.split()[0]: float(line.split()[1]) for line in output.splitlines()[1:]}
+    figures = {line.split()[0]: float(line.split()[1]) for line in output.splitlines()
+               if line.startswith("  ")}
     assert figures["top1_loc"] <= min(figures["gt_known"], figures["top1_cls"])
     assert figures["top5_cls"] == 100  # of two classes
 
@@ -173,3 +175,34 @@ def test_evaluation_says_where_tau_comes_from(inputs, arguments, source):
 def test_evaluation_before_training_says_which_command(inputs):
     result = run(inputs, "evaluate", "--seed", "7", *STAGE2_ONLY, succeeds=False)
     assert "run make train-ct" in str(result.exception)
+
+
+def test_reports_of_two_runs_over_two_seeds_and_their_score_maps(inputs):
+    run(inputs, "masks", "--delta", "0.8")
+    folders = {}
+    for variant in ("bc-ct", "cam"):
+        output = run(inputs, "train-ct", "--variant", variant, "--seed", "2", "--resume",
+                     *STAGE2_ONLY).output
+        folders[variant] = Path(output.split("wrote ")[-1].strip())
+    bare = CliRunner().invoke(cli, ["evaluate", str(folders["bc-ct"]), "--seeds", "2,3",
+                                    "--beside", str(folders["cam"])], catch_exceptions=False)
+    assert "over seeds 2, 3" in bare.output and "cam: 4 images" in bare.output
+    report = json.loads((folders["bc-ct"] / "report" / "report.json").read_text())
+    assert report["beside"]["name"] == "cam" and set(report["references"]) == {
+        "full_image", "centred_square", "centred_gaussian"}
+    figure = report["metrics"]["gt_known"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    assert len((folders["bc-ct"] / "report" / "boxes.csv").read_text().splitlines()) == 5
+    assert "<html" in (folders["bc-ct"] / "report" / "report.html").read_text()
+
+    out = inputs / "exported"
+    invoke = CliRunner().invoke
+    invoke(cli, ["export-scoremaps", str(folders["bc-ct"]), "--out", str(out)],
+           catch_exceptions=False)
+    tau = str(report["tau"]["value"])
+    scored = invoke(cli, ["evaluate", "--scoremaps", str(out / "scoremaps"), "--metadata",
+                          str(out / "metadata"), "--tau-from", tau, "--out", str(out / "report")],
+                    catch_exceptions=False)
+    assert "4 images" in scored.output
+    again = json.loads((out / "report" / "report.json").read_text())
+    assert again["metrics"]["gt_known"]["value"] == figure["value"]

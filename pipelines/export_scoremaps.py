@@ -1,0 +1,35 @@
+"""``bcct export-scoremaps``: score maps for other people's evaluation code."""
+
+from pathlib import Path
+
+import click
+
+from evaluation.scoremaps import write_metadata, write_score_map
+from evaluation.truth import truths_from_dataset
+from pipelines.localize import scored_batches
+from pipelines.stage2 import Stage2, load_trained
+
+
+@click.command("export-scoremaps")
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="Folder for the score maps, OUT/scoremaps, and the list of images, "
+              "OUT/metadata.")
+@click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
+              show_default=True, help="Whose score maps.")
+@click.option("--score-map", type=click.Choice(["class", "mask", "product"]),
+              help="Which score map.  [default: the variant's own]")
+def command(run, out, split, score_map):
+    """Write one .npy an image, in the folder convention of wsolevaluation.
+
+    RUN is the folder of a training run. Each map is that of the image's true class, float32 in
+    [0, 1]. OUT/metadata holds wsolevaluation's four files for the split.
+    """
+    job = Stage2.from_run(run)
+    method = load_trained(job)
+    dataset = job.stage1.images(split)
+    for batch, maps, _ in scored_batches(job, method, dataset.records, score_map, "score maps"):
+        for record, score in zip(batch, maps):
+            write_score_map(out / "scoremaps", record.image_id, score)
+    write_metadata(out / "metadata", truths_from_dataset(dataset))
+    click.echo(f"wrote {len(dataset.records)} score maps and their metadata to {out}")
