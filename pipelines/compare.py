@@ -29,9 +29,10 @@ def command(**arguments):
     for source, job in jobs.items():
         train(job)
         result = localize(job, load_trained(job))
-        click.echo(f"{source:10}{percent(result, 'top1_cls'):>11.1f}"
-                   f"{percent(result, 'gt_known'):>10.1f}{percent(result, 'top1_loc'):>11.1f}"
-                   f"{_median_seconds(job):>18.1f}")
+        figures = [percent(result.metrics[name].value)
+                   for name in ("top1_cls", "gt_known", "top1_loc")]
+        click.echo("{:10}{:>11.1f}{:>10.1f}{:>11.1f}{:>18.1f}".format(
+            source, *figures, _median_seconds(job)))
 
 
 def _median_seconds(job):

@@ -12,7 +12,7 @@ from pipelines.stage2 import Stage2
 
 IMAGE_SIZE = 112
 # A small data set for two cores: narrow new layers and a short schedule, the same for each variant.
-BUDGET = ("width=64", "epochs=12", "decay_every=8", "batch_size=16", "backbone_rate=0.003",
+BUDGET = ("width=64", "epochs=24", "decay_every=16", "batch_size=16", "backbone_rate=0.003",
           "head_rate=0.03")
 
 
@@ -29,8 +29,8 @@ def command(cache, **arguments):
         "data": data, "background": background, "cache": folder, "backbone": "tiny",
         "weights": str(Path(demo.__file__).with_name("tiny.pth")), "image_size": IMAGE_SIZE,
         "train_set": BUDGET, **arguments}
-    jobs = {variant: Stage2.from_options(**values(*STAGE2, **shared_options, variant=variant))
+    rows = {variant: [Stage2.from_options(**values(*STAGE2, **shared_options, variant=variant))]
             for variant in ("cam", "bc-ct")}
-    path = folder / "summary.json"
-    click.echo(table(run_experiment(jobs, path)))
-    click.echo(f"wrote {path}")
+    summary, page = run_experiment(rows, folder)
+    click.echo(table(summary))
+    click.echo(f"wrote {folder / 'summary.json'}\nlook at {page}")

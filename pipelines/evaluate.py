@@ -12,7 +12,7 @@ from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
 from pipelines.localize import Protocol
-from pipelines.options import STAGE2, options
+from pipelines.options import STAGE2, options, parse_seeds
 from pipelines.report import build_report, evaluate
 from pipelines.stage2 import Stage2, train
 
@@ -31,13 +31,6 @@ def _tau_source(context, parameter, value):
     raise click.BadParameter("must be masks, val, test or a number from 0 to 1")
 
 
-def _seeds(context, parameter, value):
-    try:
-        return tuple(int(seed) for seed in value.split(",")) if value else ()
-    except ValueError:
-        raise click.BadParameter("must be whole numbers with commas between, such as 0,1,2")
-
-
 @click.command("evaluate")
 @click.argument("run", type=_PATH, required=False)
 @options(*STAGE2)
@@ -52,7 +45,7 @@ def _seeds(context, parameter, value):
               "class; test: the field's habit, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
               help="Boxes a class that --tau-from val looks at.")
-@click.option("--seeds", callback=_seeds, metavar="0,1,2",
+@click.option("--seeds", callback=parse_seeds, metavar="0,1,2",
               help="Train (where need be) and evaluate with each seed; gives mean and standard "
               "deviation.")
 @click.option("--beside", type=_PATH, help="Folder of another run to show beside this one.")

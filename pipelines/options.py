@@ -92,6 +92,14 @@ STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set
           "variant", "masks", "train_set")
 
 
+def parse_seeds(context, parameter, value):
+    """Click callback: ``0,1,2`` as a tuple of int; nothing as an empty one."""
+    try:
+        return tuple(int(seed) for seed in value.split(",")) if value else ()
+    except ValueError:
+        raise click.BadParameter("must be whole numbers with commas between, such as 0,1,2")
+
+
 def options(*names):
     """Decorate a click command with the named shared options, in that order."""
     def decorate(function):

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from pipelines.experiment import run_experiment, table
-from pipelines.options import STAGE2, options, values
+from pipelines.options import STAGE2, options, parse_seeds, values
 from pipelines.stage2 import Stage2
 
 SHARED = Path("../shared")
@@ -14,22 +14,37 @@ SHARED = Path("../shared")
 # images held out of training, for each variant by itself.
 BUDGET = ("width=256", "epochs=12", "decay_every=8", "backbone_rate=0.001", "head_rate=0.01")
 
+# A row's variant and the backbone whose masks it learns from; CAM takes its tau from them too.
+ROWS = {
+    "cam": ("cam", "squeezenet1_1"),
+    "bc-ct": ("bc-ct", "squeezenet1_1"),
+    "bc-ct, masks by mobilenet_v2": ("bc-ct", "mobilenet_v2"),
+}
+
 
 @click.command("real")
-@options("cache", "device", "workers", "batch_size", "seed")
+@options("cache", "device", "workers", "batch_size")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", callback=parse_seeds,
+              help="Seeds that every row is trained with; their mean is shown.")
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED, show_default=True,
-              help="Folder with data/cub25, data/background and weights/squeezenet1_1.pth.")
-def command(cache, shared, **arguments):
+              help="Folder with data/cub25, data/background and weights/.")
+def command(cache, seeds, shared, **arguments):
     """Run both stages on CUB birds with SqueezeNet and print the main table.
 
     Writes CACHE/real/summary.json and what the steps before it make.
     """
-    shared_options = {
-        "data": shared / "data/cub25", "background": shared / "data/background",
-        "cache": cache / "real", "backbone": "squeezenet1_1",
-        "weights": str(shared / "weights/squeezenet1_1.pth"), "train_set": BUDGET, **arguments}
-    jobs = {variant: Stage2.from_options(**values(*STAGE2, **shared_options, variant=variant))
-            for variant in ("cam", "bc-ct")}
-    path = cache / "real" / "summary.json"
-    click.echo(table(run_experiment(jobs, path)))
-    click.echo(f"wrote {path}")
+    rows = {}
+    for name, (variant, masks_by) in ROWS.items():
+        rows[name] = [Stage2.from_options(**values(
+            *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
+            cache=cache / "real", backbone="squeezenet1_1",
+            weights=_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
+            bc_weights=_weights(shared, masks_by), train_set=BUDGET, variant=variant, seed=seed,
+            **arguments)) for seed in seeds]
+    summary, page = run_experiment(rows, cache / "real")
+    click.echo(table(summary))
+    click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")
+
+
+def _weights(shared, backbone):
+    return str(shared / "weights" / f"{backbone}.pth")
