@@ -72,3 +72,61 @@ def truth_from_mask(image_id, mask, label=-1):
         return Truth(image_id, (), mask.shape, label)
     box = box_geometry.mask_to_box(box_geometry.largest_component(mask))
     return Truth(image_id, (tuple(box.tolist()),), mask.shape, label)
+
+
+class Truths:
+    """The truths an evaluator scores against, looked up by image id, each used once."""
+
+    def __init__(self, truths):
+        self.all = tuple(truths)
+        self._places = {truth.image_id: place for place, truth in enumerate(self.all)}
+        self.seen = np.zeros(len(self.all), dtype=bool)
+        self.with_boxes = np.array([bool(truth.boxes) for truth in self.all], dtype=bool)
+        if not self.all:
+            raise EvaluationError("there is no image to score; the list of images is empty.")
+        if len(self._places) < len(self.all):
+            twice = [truth.image_id for place, truth in enumerate(self.all)
+                     if self._places[truth.image_id] != place]
+            raise EvaluationError(f"{twice[0]}: listed more than once; list every image once.")
+
+    def take(self, image_id):
+        """Place of an image, marked as seen; refuses unknown ids and second times."""
+        place = self._places.get(image_id)
+        if place is None:
+            raise EvaluationError(f"{image_id}: not among the {len(self.all)} images to score; "
+                                  "is it of another split?")
+        if self.seen[place]:
+            raise EvaluationError(f"{image_id}: scored twice; hand in every image once.")
+        self.seen[place] = True
+        return place
+
+    def check_complete(self):
+        """Refuse to go on while an image has not been scored, or if none has a box."""
+        if not self.seen.all():
+            missing = [self.all[place].image_id for place in np.flatnonzero(~self.seen)]
+            raise EvaluationError(f"{missing[0]}: its score map is missing, one of {len(missing)} "
+                                  f"missing of {len(self.all)}; score every image.")
+        if not self.with_boxes.any():
+            raise EvaluationError(f"{self.all[0].image_id}: neither this nor any other image has a "
+                                  "box; localization needs annotated boxes.")
+
+    def warnings(self, class_names=None):
+        """Counted sentences on images without boxes and classes without images."""
+        found = []
+        without = [truth.image_id for truth in self.all if not truth.boxes]
+        if without:
+            found.append(f"{len(without)} of {len(self.all)} images have no box and count in no "
+                         f"localization figure: {few(without)}.")
+        if class_names is not None:
+            present = {truth.label for truth in self.all}
+            absent = [name for label, name in enumerate(class_names) if label not in present]
+            if absent:
+                found.append(f"{len(absent)} of {len(class_names)} classes have no test image: "
+                             f"{few(absent)}.")
+        return tuple(found)
+
+
+def few(names, limit=5):
+    """The first few of many names, and how many more there are; for one sentence."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(str, names[:limit])) + rest
