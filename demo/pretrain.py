@@ -3,6 +3,11 @@
 It stands in for ImageNet: a classification of 32 kinds of rendered things, none of them a bird,
 from one label an image and no box, on the backgrounds of the embedded data set. Batch norm helps
 the training and is folded into the convolutions afterwards.
+
+The shipped weights: seed 0, 10,240 pictures, 16 epochs, 2026-11-23, 25 minutes on a busy two-core
+machine; held-out accuracy 99.0 % over 1,600 pictures, 99.1 % as saved in half precision. They were
+made at commit cca14a8, when branches bore more leaves and mottled stones more contrast than
+``demo.habitats`` paints today; running this script again gives similar weights, not equal ones.
 """
 
 from pathlib import Path
@@ -62,7 +67,7 @@ def _coats(random):
     """Colours and textures of a thing's three parts, whatever the thing."""
     coats = []
     for _ in range(3):
-        hue_saturation_value = (random.uniform(0, 180), 255 * random.beta(1.0, 2.0),
+        hue_saturation_value = (random.uniform(0, 180), 255 * random.beta(1.2, 1.8),
                                 random.uniform(40, 245))
         colour = cv2.cvtColor(np.uint8([[hue_saturation_value]]), cv2.COLOR_HSV2RGB)[0, 0]
         lower = colour if random.random() < 0.6 else random.uniform(30, 240, 3)
