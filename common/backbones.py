@@ -30,6 +30,8 @@ class Architecture:
     """Input pixels a feature map's pixel."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
+    pixel_taps: tuple[int, ...] | None = None
+    """Layers whose outputs a unit reads at every pixel; None for ``taps``."""
     drop_last: int = 0
     """Layers left out at the end: a final pooling that only the classifier wants."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -58,9 +60,11 @@ ARCHITECTURES = {
          "maxpool4", "inception5a", "inception5b"),
         1024, 32, (6, 10, 12, 14, 15), mean=(0.5,) * 3, std=(0.5,) * 3),
     "squeezenet1_1": Architecture(
-        _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12)),
+        _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12),
+        pixel_taps=(7, 10, 12)),
     "mobilenet_v2": Architecture(
-        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13)),
+        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13),
+        pixel_taps=(10, 13, 16)),
     "resnet50": Architecture(
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
@@ -81,6 +85,7 @@ class Backbone(nn.Module):
         channels: int, channels of the feature map.
         stride: int, input pixels a feature map's pixel.
         taps: tuple of int, the layers that a layer-wise gradient map reads.
+        pixel_taps: tuple of int, the layers that a unit reads at every pixel.
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
     """
 
@@ -92,6 +97,7 @@ class Backbone(nn.Module):
         self.channels = architecture.channels
         self.stride = stride
         self.taps = architecture.taps
+        self.pixel_taps = architecture.pixel_taps or architecture.taps
         self.fully_connected = fully_connected
         for buffer in ("mean", "std"):
             values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)

@@ -55,7 +55,8 @@ def command(folder, **arguments):
 def look_at_all(job, classifier):
     """Examinations of the backgrounds, of the targets that would be trained on, of the others."""
     training = job.targets.records
-    training = [training[index] for index in sample_targets(len(training), job.classifier_config)]
+    training = [training[index] for index in sample_targets(
+        len(training), job.classifier_config.max_targets, job.seed)]
     paths = {record.path for record in training}
     others = [record for record in job.images("all").records if record.path not in paths]
     examinations = []

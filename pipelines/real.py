@@ -14,11 +14,13 @@ SHARED = Path("../shared")
 # images held out of training, for each variant by itself.
 BUDGET = ("width=256", "epochs=12", "decay_every=8", "backbone_rate=0.001", "head_rate=0.01")
 
-# A row's variant and the backbone whose masks it learns from; CAM takes its tau from them too.
+# A row's variant, the recipe of its masks and the backbone that makes them; CAM takes its tau from
+# such masks too.
 ROWS = {
-    "cam": ("cam", "squeezenet1_1"),
-    "bc-ct": ("bc-ct", "squeezenet1_1"),
-    "bc-ct, masks by mobilenet_v2": ("bc-ct", "mobilenet_v2"),
+    "cam": ("cam", "guided-layers", "squeezenet1_1"),
+    "bc-ct, gradient masks": ("bc-ct", "guided-layers", "squeezenet1_1"),
+    "bc-ct": ("bc-ct", "default", "squeezenet1_1"),
+    "bc-ct, masks by mobilenet_v2": ("bc-ct", "default", "mobilenet_v2"),
 }
 
 
@@ -34,13 +36,13 @@ def command(cache, seeds, shared, **arguments):
     Writes CACHE/real/summary.json and what the steps before it make.
     """
     rows = {}
-    for name, (variant, masks_by) in ROWS.items():
+    for name, (variant, recipe, masks_by) in ROWS.items():
         rows[name] = [Stage2.from_options(**values(
             *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
             cache=cache / "real", backbone="squeezenet1_1",
             weights=_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
-            bc_weights=_weights(shared, masks_by), train_set=BUDGET, variant=variant, seed=seed,
-            **arguments)) for seed in seeds]
+            bc_weights=_weights(shared, masks_by), recipe=recipe, train_set=BUDGET,
+            variant=variant, seed=seed, **arguments)) for seed in seeds]
     summary, page = run_experiment(rows, cache / "real")
     click.echo(table(summary))
     click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")

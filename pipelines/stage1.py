@@ -19,7 +19,8 @@ from common.mask_cache import (MANIFEST, MaskCache, MaskCacheError, Provenance, 
                                held_deltas)
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
-from stage1_bc.masks import MaskMaker
+from stage1_bc.maker import MaskMaker
+from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
 from stage1_bc.training import ClassifierConfig, compute_features, sample_targets, train_unit
 from stage1_bc.writing import write_masks
@@ -57,7 +58,8 @@ class Stage1:
     @property
     def classifier_config(self):
         """ClassifierConfig of the background classifier."""
-        config = ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed)
+        config = ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed,
+                                  pixel_unit=self.chosen_recipe.signal == "pixels")
         return override(config, self.bc_set)
 
     @property
@@ -131,19 +133,40 @@ def train_classifier(job):
     classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
     classifier.to(job.device, memory_format=torch.channels_last)
     targets, backgrounds = job.targets.records, job.backgrounds.records
-    chosen = sample_targets(len(targets), job.classifier_config)
+    config = job.classifier_config
+    chosen = sample_targets(len(targets), config.max_targets, config.seed)
     if len(chosen) < len(targets):
         click.echo(f"{len(targets)} target images: {len(chosen)} of them are sampled")
     features = [_features(classifier, [targets[index] for index in chosen], job, "targets",
                           unreadable),
                 _features(classifier, backgrounds, job, "backgrounds", unreadable)]
-    accuracies = train_unit(classifier, *features, job.classifier_config)
+    accuracies = train_unit(classifier, *features, config)
+    if config.pixel_unit:
+        _teach_pixels(classifier, job, [record for record in targets
+                                        if str(record.path) not in unreadable])
     about = {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
              "unreadable": unreadable}
     save_checkpoint(job.classifier_path, {**classifier.checkpoint(about),
                                           "config": to_dict(job.classifier_config),
                                           "digest": classifier.digest()})
     return about
+
+
+def _teach_pixels(classifier, job, targets):
+    """Train the classifier's pixel unit on readable target images and all backgrounds."""
+    config = job.classifier_config
+    chosen = [targets[index] for index in
+              sample_targets(len(targets), config.pixel_targets, config.seed)]
+    with progress_bar(len(chosen) + len(job.backgrounds.records), "pixel unit") as advance:
+        def images(records):
+            for batch in load_frames(records, (job.image_size,) * 2,
+                                     consecutive(len(records), job.batch_size), job.workers):
+                advance(len(batch.positions) + len(batch.bad))
+                if batch.positions:
+                    yield to_float(batch.images.to(job.device)).contiguous(
+                        memory_format=torch.channels_last)
+        train_pixel_unit(classifier, images(chosen), images(job.backgrounds.records),
+                         RECIPES["guided-layers"])
 
 
 def _features(classifier, records, job, description, unreadable):

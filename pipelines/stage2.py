@@ -17,8 +17,9 @@ from common.mask_cache import MaskCache
 from pipelines.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks
 from stage1_bc.classifier import build_classifier
-from stage1_bc.masks import MaskMaker
+from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
+from stage1_bc.recipe import RECIPES
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.training import Run, fit
@@ -147,7 +148,10 @@ class Stage2:
             job = self.stage1
             classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
             torch.nn.init.zeros_(classifier.unit.bias)
-            maker = MaskMaker(classifier, job.chosen_recipe, (job.image_size,) * 2, job.device)
+            recipe = job.chosen_recipe
+            if recipe.signal == "pixels":  # taught by finished masks: there are none yet
+                recipe = RECIPES["guided-layers"]
+            maker = MaskMaker(classifier, recipe, (job.image_size,) * 2, job.device)
             return MadeMasks(JointMaker(maker, self.delta, _endless_backgrounds(job)))
         return CachedMasks()
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from common.backbones import build_backbone
 from common.config import digest, lookup
+from stage1_bc.pixel_unit import PixelUnit
 
 HEADS = {
     "pooled": "the unit reads globally average-pooled features",
@@ -20,6 +21,8 @@ class BackgroundClassifier(nn.Module):
 
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
+
+    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``), which its logit does not use.
 
     Args:
         backbone: Backbone; frozen here.
@@ -36,6 +39,7 @@ class BackgroundClassifier(nn.Module):
         with torch.no_grad():
             width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
         self.unit = nn.Linear(width, 1)
+        self.pixel_unit = None
 
     def forward(self, images):
         """Logit of "holds a target".
@@ -72,13 +76,15 @@ class BackgroundClassifier(nn.Module):
             about: dict of plain values a reader wants to know, such as accuracies.
         """
         return {"backbone": self.backbone.name, "head": self.head, "image_size": self.image_size,
-                "unit": {name: tensor.cpu() for name, tensor in self.unit.state_dict().items()},
+                "unit": _on_cpu(self.unit),
+                "pixel_unit": None if self.pixel_unit is None else _on_cpu(self.pixel_unit),
                 "backbone_digest": state_digest(self.backbone), "about": about}
 
     def digest(self):
-        """Hex digest of everything its logits depend on."""
+        """Hex digest of everything its logits and its maps depend on."""
+        units = [unit for unit in (self.unit, self.pixel_unit) if unit is not None]
         return digest(self.head, self.image_size, state_digest(self.backbone),
-                      state_digest(self.unit))
+                      *map(state_digest, units))
 
 
 def build_classifier(backbone, weights, head="pooled", image_size=224):
@@ -99,7 +105,14 @@ def load_classifier(checkpoint, weights):
         raise ValueError(f"the background classifier was trained on other weights than {weights}; "
                          "give those, or train it again with bcct train-bc")
     classifier.unit.load_state_dict(checkpoint["unit"])
+    if checkpoint["pixel_unit"] is not None:
+        classifier.pixel_unit = PixelUnit(classifier.backbone)
+        classifier.pixel_unit.load_state_dict(checkpoint["pixel_unit"])
     return classifier.eval()
+
+
+def _on_cpu(module):
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
 
 def state_digest(module):

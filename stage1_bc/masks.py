@@ -2,11 +2,9 @@
 
 import joblib
 import numpy as np
-import torch
 
 from common.boxes import largest_component, mask_to_box
 from common.mask_cache import CutMasks
-from stage1_bc.gradient_maps import gradient_map
 
 
 def normalise(maps, recipe):
@@ -58,47 +56,3 @@ def cut(maps, delta, recipe):
     areas = masks.mean(axis=(1, 2))
     valid = (areas > 0) & (areas >= recipe.smallest_area)
     return CutMasks(masks, valid, boxes)
-
-
-class MaskMaker:
-    """Makes masks from images with a trained background classifier.
-
-    Args:
-        classifier: BackgroundClassifier.
-        recipe: Recipe.
-        size: (height, width) of a mask in pixels.
-        device: torch device to work on.
-    """
-
-    def __init__(self, classifier, recipe, size, device="cpu"):
-        self.classifier = classifier.to(device, memory_format=torch.channels_last).eval()
-        self.recipe = recipe
-        self.size = tuple(size)
-        self.device = device
-
-    def maps(self, images):
-        """Normalised gradient maps.
-
-        Args:
-            images: (N, 3, H, W) float RGB in [0, 1].
-
-        Returns:
-            (N, height, width) float32 array in [0, 1].
-        """
-        images = images.to(self.device, memory_format=torch.channels_last)
-        with torch.enable_grad():
-            maps = gradient_map(self.classifier, images, self.recipe, self.size)
-        return normalise(maps.detach().cpu().numpy(), self.recipe)
-
-    def masks(self, images, deltas):
-        """Masks at several thresholds from one gradient map an image.
-
-        Args:
-            images: (N, 3, H, W) float RGB in [0, 1].
-            deltas: iterable of float.
-
-        Returns:
-            dict from delta to CutMasks.
-        """
-        maps = self.maps(images)
-        return {delta: cut(maps, delta, self.recipe) for delta in deltas}

@@ -14,7 +14,9 @@ class Recipe:
 
     signal: str = "layers"
     """"input": gradient on the image (Eq. 1); "layers": gradient times activation at several
-    layers (layer-wise class activation), summed; "both": the sum of the two."""
+    layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
+    of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
+    ``stage1_bc.pixel_unit``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
@@ -42,7 +44,7 @@ class Recipe:
     """A mask smaller than this fraction of the frame is invalid."""
 
     def __post_init__(self):
-        check_choice(self, "signal", ("input", "layers", "both"))
+        check_choice(self, "signal", ("input", "layers", "both", "pixels"))
         check_choice(self, "reduction", ("max", "sum", "square"))
         check_choice(self, "normalise", ("max", "rank"))
         check_choice(self, "component", ("largest", "all"))
@@ -53,7 +55,8 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="layers", guided=True, gamma=0.118),
+    "default": Recipe(signal="pixels", mirror=False, gamma=0.139),
+    "guided-layers": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),
     "blurred": Recipe(signal="input", reduction="max", mirror=False, blur=12.0),
     "guided": Recipe(signal="input", guided=True, mirror=False, blur=6.0, normalise="rank"),

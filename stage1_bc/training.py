@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from common.threads import in_order, one_thread_an_operation
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierConfig:
@@ -27,21 +29,23 @@ class ClassifierConfig:
     """Fraction of each kind kept for validation."""
     max_targets: int = 20000
     """Target images used at most; more are sampled down to this many."""
+    pixel_unit: bool = False
+    """Also train the unit that reads every pixel, which the recipe "pixels" needs."""
+    pixel_targets: int = 1000
+    """Target images that unit learns from at most; a sample of them where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
 
 
-def sample_targets(count, config):
-    """Indices of the target images to use: all, or a sorted random sample of ``max_targets``."""
-    if count <= config.max_targets:
+def sample_targets(count, most, seed):
+    """Indices of the target images to use: all, or a sorted random sample of ``most``."""
+    if count <= most:
         return np.arange(count)
-    chosen = np.random.default_rng(config.seed).choice(count, config.max_targets, replace=False)
-    return np.sort(chosen)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
-@torch.no_grad()
 def compute_features(classifier, batches, device):
-    """What the unit reads, for every image once.
+    """What the unit reads, for every image once; the same bits whatever the number of cores.
 
     Args:
         classifier: BackgroundClassifier on ``device``.
@@ -51,7 +55,11 @@ def compute_features(classifier, batches, device):
     Returns:
         (images, D) float32 on the CPU.
     """
-    return torch.cat([classifier.features(images.to(device)).float().cpu() for images in batches])
+    @torch.no_grad()  # in each thread: it is a setting of the thread
+    def features(images):
+        return classifier.features(images.to(device)).float().cpu()
+    with one_thread_an_operation() as threads:
+        return torch.cat(list(in_order(features, batches, device, threads)))
 
 
 def split(count, config):
@@ -68,6 +76,7 @@ def split(count, config):
     return order[held:], order[:held]
 
 
+@one_thread_an_operation()  # the same bits whatever the number of cores
 def train_unit(classifier, targets, backgrounds, config):
     """Train the unit with binary cross-entropy (paper, Eq. 3).
 

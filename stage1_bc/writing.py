@@ -15,6 +15,7 @@ from common.mask_cache import (ADDING, SHARD_SIZE, CutMasks, MaskCacheError, Pro
                                adopt_added, damaged_files, delta_name, held_deltas, read_manifest,
                                read_shard, shard_is_done, shard_path, shard_slices,
                                write_manifest, write_shard)
+from common.threads import in_order, one_thread_an_operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +139,12 @@ def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
     loader = iter(load_frames(job.records, maker.size, sum(batches.values(), []), workers,
                               checksums=True))
     with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
-          torch.backends.cudnn.flags(enabled=True, deterministic=True)):  # each run, same bytes
+          torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
+          one_thread_an_operation() as threads):
         writing = None
         for index in pending:
-            shard = _make_shard(job, index, maker, loader, len(batches[index]), source, progress)
+            frames = (next(loader) for _ in batches[index])
+            shard = _make_shard(job, index, maker, frames, threads, source, progress)
             if writing is not None:
                 writing.result()
             writing = writer.submit(write_shard, shard_path(folder, index), job.ids(index),
@@ -158,7 +161,7 @@ def _is_done(job, index, folder, damaged):
     return shard_is_done(path, job.ids(index), job.deltas, job.provenance)
 
 
-def _make_shard(job, index, maker, loader, batches, source, progress):
+def _make_shard(job, index, maker, frames, threads, source, progress):
     """One shard: masks that ``source`` has are taken from there, the others are made."""
     part, count = job.slices[index], len(job.ids(index))
     held = _held_shard(job, index, source)
@@ -166,17 +169,18 @@ def _make_shard(job, index, maker, loader, batches, source, progress):
     cut = {delta: CutMasks(np.zeros((count, *maker.size), bool), np.zeros(count, bool),
                            np.zeros((count, 4), np.int16)) for delta in deltas}
     checksums, unreadable = np.zeros(count, np.uint32), {}
-    for _ in range(batches):
-        batch = next(loader)
+
+    def make(batch):
+        return batch, maker.masks(to_float(batch.images), deltas) if batch.positions else {}
+    for batch, made in in_order(make, frames, maker.device, threads):
         unreadable.update({job.records[position].image_id: error.reason
                            for position, error in batch.bad})
         for position, checksum in batch.file_crc32.items():
             checksums[position - part.start] = checksum
-        if batch.positions:
-            rows = np.array(batch.positions) - part.start
-            for delta, made in maker.masks(to_float(batch.images), deltas).items():
-                for field in ("mask", "valid", "box"):
-                    getattr(cut[delta], field)[rows] = getattr(made, field)
+        rows = np.array(batch.positions, int) - part.start
+        for delta, masks in made.items():
+            for field in ("mask", "valid", "box"):
+                getattr(cut[delta], field)[rows] = getattr(masks, field)
         progress(len(batch.positions) + len(batch.bad))
     _require_unchanged(job.ids(index), held.file_crc32, checksums, source)
     return Shard({**held.cut, **cut}, checksums, unreadable)

@@ -17,7 +17,7 @@ import torch
 from common import processes
 from common.datasets import Record
 from common.mask_cache import MaskCache, MaskCacheError, Provenance
-from stage1_bc.masks import MaskMaker
+from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import Recipe
 from stage1_bc.writing import write_masks
 from tests.networks import small_classifier
@@ -75,7 +75,8 @@ class _Dying:
     """A MaskMaker whose process is killed in the middle of its work."""
 
     def __init__(self, maker, batches):
-        self.maker, self.batches, self.size = maker, batches, maker.size
+        self.maker, self.batches = maker, batches
+        self.size, self.device = maker.size, maker.device
 
     def masks(self, images, deltas):
         self.batches -= 1

@@ -5,7 +5,7 @@ from common.backbones import build_backbone
 from stage1_bc.classifier import (BackgroundClassifier, build_classifier, load_classifier,
                                   state_digest)
 from stage1_bc.online import JointMaker, OnlineMaker
-from stage1_bc.masks import MaskMaker
+from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES
 from stage1_bc.training import ClassifierConfig, sample_targets, split, train_unit
 from tests.networks import small_backbone, small_classifier
@@ -71,9 +71,8 @@ def test_some_of_each_kind_are_held_back():
 
 
 def test_too_many_targets_are_sampled():
-    config = ClassifierConfig(max_targets=10)
-    assert sample_targets(10, config).tolist() == list(range(10))
-    sampled = sample_targets(1000, config)
+    assert sample_targets(10, 10, 0).tolist() == list(range(10))
+    sampled = sample_targets(1000, 10, 0)
     assert len(set(sampled)) == 10 and sorted(sampled) == sampled.tolist()
 
 
@@ -102,7 +101,7 @@ def test_the_digest_changes_with_any_weight():
 
 
 def maker(classifier):
-    return MaskMaker(classifier, RECIPES["default"], (16, 16))
+    return MaskMaker(classifier, RECIPES["guided-layers"], (16, 16))
 
 
 def test_online_masks_are_the_makers_own():

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from stage1_bc.masks import MaskMaker, cut, normalise
+from stage1_bc.maker import MaskMaker
+from stage1_bc.masks import cut, normalise
 from stage1_bc.recipe import RECIPES, Recipe
 from common.config import ConfigError
 from tests.networks import small_classifier
@@ -58,11 +59,11 @@ def test_a_component_below_the_smallest_area_is_invalid():
 
 
 def test_several_deltas_come_from_one_map():
-    maker = MaskMaker(small_classifier(), RECIPES["default"], (16, 16))
+    maker = MaskMaker(small_classifier(), RECIPES["guided-layers"], (16, 16))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     made = maker.masks(images, [0.7, 0.9])
     for delta in (0.7, 0.9):
-        alone = cut(maker.maps(images), delta, RECIPES["default"])
+        alone = cut(maker.maps(images), delta, RECIPES["guided-layers"])
         assert np.array_equal(made[delta].mask, alone.mask)
     assert (made[0.7].mask | ~made[0.9].mask).all()  # here the components nest
 

@@ -1,0 +1,52 @@
+"""Making masks with a trained background classifier and a recipe."""
+
+import torch
+
+from stage1_bc.gradient_maps import gradient_map
+from stage1_bc.masks import cut, normalise
+from stage1_bc.pixel_unit import pixel_map
+
+
+class MaskMaker:
+    """Makes masks from images with a trained background classifier.
+
+    Args:
+        classifier: BackgroundClassifier.
+        recipe: Recipe.
+        size: (height, width) of a mask in pixels.
+        device: torch device to work on.
+    """
+
+    def __init__(self, classifier, recipe, size, device="cpu"):
+        self.classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+        self.recipe = recipe
+        self.size = tuple(size)
+        self.device = device
+
+    def maps(self, images):
+        """Normalised maps, gradient maps unless the recipe says otherwise.
+
+        Args:
+            images: (N, 3, H, W) float RGB in [0, 1].
+
+        Returns:
+            (N, height, width) float32 array in [0, 1].
+        """
+        images = images.to(self.device, memory_format=torch.channels_last)
+        make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
+        with torch.enable_grad():
+            maps = make_map(self.classifier, images, self.recipe, self.size)
+        return normalise(maps.detach().cpu().numpy(), self.recipe)
+
+    def masks(self, images, deltas):
+        """Masks at several thresholds from one gradient map an image.
+
+        Args:
+            images: (N, 3, H, W) float RGB in [0, 1].
+            deltas: iterable of float.
+
+        Returns:
+            dict from delta to CutMasks.
+        """
+        maps = self.maps(images)
+        return {delta: cut(maps, delta, self.recipe) for delta in deltas}

@@ -1,0 +1,165 @@
+"""A second unit on the frozen backbone, that reads every pixel instead of the pooled image.
+
+The classifier's gradient tells, image by image, where its answer came from. What is right in most
+of these masks is common to all images, what is wrong differs from one to the next: a linear unit
+that learns them all at once, with every pixel of the background images as "not target", keeps the
+first and averages out the second. Its own answers, sharpened along the images' edges, teach it a
+second time. Making a mask then takes one forward pass and no gradient.
+"""
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stage1_bc.gradient_maps import gradient_map
+from stage1_bc.masks import cut, normalise
+
+GRID = 14  # side of the grid of feature vectors that the unit reads
+SIDE = 112  # side of the picture that GrabCut works on, in pixels
+RIDGE = 0.01  # penalty on the weights of standardised features
+SEED_DELTA = 0.80  # threshold of the gradient masks that it learns first, the paper's best
+
+
+class PixelUnit(nn.Module):
+    """One linear unit over the outputs of several frozen layers, at every pixel of a grid.
+
+    Args:
+        backbone: Backbone; frozen, and not part of this module's state.
+    """
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.layers = (backbone,)  # in a tuple: its weights are the classifier's to keep
+        with torch.no_grad():
+            device = backbone.mean.device
+            width = self.read(torch.zeros(1, 3, 64, 64, device=device)).shape[-1]
+        self.register_buffer("weight", torch.zeros(width))
+        self.register_buffer("bias", torch.zeros(()))
+
+    @torch.no_grad()
+    def read(self, images):
+        """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
+        backbone, = self.layers
+        _, outputs = backbone.forward_with_taps(images, backbone.pixel_taps)
+        grids = [functional.interpolate(output, (GRID, GRID), mode="bilinear", antialias=True)
+                 for output in outputs]
+        return torch.cat(grids, 1).flatten(2).transpose(1, 2)
+
+    def forward(self, features):
+        """Likeness to target, about 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
+        return (features.float() @ self.weight + self.bias).unflatten(1, (GRID, GRID))
+
+
+def pixel_map(classifier, images, recipe, size):
+    """One map an image from the classifier's pixel unit; as ``gradient_map`` in all else.
+
+    Raises:
+        ValueError: the classifier has no pixel unit.
+    """
+    if classifier.pixel_unit is None:
+        raise ValueError("this recipe needs a background classifier with a pixel unit; train it "
+                         "with bcct train-bc --bc-set pixel_unit=true")
+    total = _answers(classifier, images)
+    if recipe.mirror:
+        total = total + _answers(classifier, images.flip(3)).flip(2)
+    return _upsample(total.clamp_min(0), size)
+
+
+def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
+    """Give a trained classifier its pixel unit.
+
+    Args:
+        classifier: BackgroundClassifier; ``pixel_unit`` is set.
+        targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
+        backgrounds: the same for background images.
+        seed_recipe: Recipe of the gradient masks that it learns first.
+    """
+    unit = PixelUnit(classifier.backbone).to(classifier.unit.weight.device)
+    features, seeds, labels, frames = [], [], [], []
+    for images in targets:
+        maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
+        masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
+        labels.append(_on_grid(masks))
+        seeds.append(_unit_maximum(_resize(maps)))
+        frames.append((_resize(images.cpu()) * 255).round().byte())
+        features.append(unit.read(images).half().cpu())
+    features, seeds, frames = torch.cat(features), torch.cat(seeds), torch.cat(frames)
+    moments = _Moments(features, torch.cat([unit.read(images).half().cpu()
+                                            for images in backgrounds]))
+    moments.fit(unit, torch.cat(labels))
+    answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
+    sharpened = np.stack([_grab_cut(frame.permute(1, 2, 0).numpy(), one.numpy())
+                          for frame, one in zip(frames, _unit_maximum(answers) + seeds)])
+    moments.fit(unit, _on_grid(sharpened))
+    classifier.pixel_unit = unit.to(classifier.unit.weight.device)
+
+
+class _Moments:
+    """First and second moments of the features; targets and backgrounds weigh the same."""
+
+    def __init__(self, targets, backgrounds):
+        self.targets = targets  # (n, GRID ** 2, D) half
+        self.mean, self.second = 0, 0
+        for features in (targets, backgrounds):
+            weight = 0.5 / (features.shape[0] * features.shape[1])
+            for part in features.split(64):
+                flat = part.flatten(0, 1).float()
+                self.mean = self.mean + weight * flat.sum(0).double()
+                self.second = self.second + weight * (flat.T @ flat).double()
+
+    def fit(self, unit, labels):
+        """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
+        weight = 0.5 / labels.numel()
+        product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
+                      for part, label in zip(self.targets.split(64), labels.split(64))) * weight
+        level = labels.double().sum() * weight
+        covariance = self.second - torch.outer(self.mean, self.mean)
+        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        standardised = covariance / torch.outer(scale, scale)
+        standardised = standardised + RIDGE * torch.eye(len(scale), dtype=torch.double)
+        solution = torch.linalg.solve(standardised, (product - self.mean * level) / scale) / scale
+        unit.weight.copy_(solution)
+        unit.bias.copy_(level - solution @ self.mean)
+
+
+def _answers(classifier, images):
+    return classifier.pixel_unit(classifier.pixel_unit.read(images))
+
+
+def _grab_cut(frame, score):
+    """The object that GrabCut (Rother et al., 2004) finds from a score map, (SIDE, SIDE) bool."""
+    score = score / max(score.max(), 1e-12)
+    trimap = np.full(score.shape, cv2.GC_BGD, np.uint8)
+    trimap[score >= 0.08] = cv2.GC_PR_BGD
+    trimap[score >= 0.35] = cv2.GC_PR_FGD
+    trimap[score >= 0.8] = cv2.GC_FGD
+    cv2.setRNGSeed(0)  # its colour models start from random clusters
+    try:
+        cv2.grabCut(np.ascontiguousarray(frame), trimap, None, np.zeros((1, 65)),
+                    np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:  # one of the two sides is empty: there is nothing to tell apart
+        return score >= 0.35
+    return (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
+
+
+def _on_grid(masks):
+    """Share of each grid cell that a mask covers: (N, H, W) bool to (N, GRID ** 2) float."""
+    masks = torch.from_numpy(masks).float()[:, None]
+    return functional.adaptive_avg_pool2d(masks, GRID).flatten(1)
+
+
+def _resize(images):
+    """(N, [C,] H, W) at GrabCut's size."""
+    channels = images if images.ndim == 4 else images[:, None]
+    resized = functional.interpolate(channels, (SIDE, SIDE), mode="area")
+    return resized if images.ndim == 4 else resized[:, 0]
+
+
+def _upsample(maps, size):
+    return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _unit_maximum(maps):
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)

@@ -1,0 +1,117 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.maker import MaskMaker
+from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _grab_cut, _on_grid
+from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.recipe import RECIPES
+from stage1_bc.training import ClassifierConfig, train_unit
+from tests.networks import small_backbone, small_classifier
+
+
+def test_the_unit_is_the_ridge_regression_it_says():
+    random = np.random.default_rng(0)
+    unit = PixelUnit(small_backbone())
+    width = len(unit.weight)
+    targets = random.normal(2, 3, (3, GRID ** 2, width)).astype(np.float16)
+    backgrounds = random.normal(0, 1, (2, GRID ** 2, width)).astype(np.float16)
+    labels = random.random((3, GRID ** 2)).astype(np.float32)
+    moments = _Moments(torch.from_numpy(targets), torch.from_numpy(backgrounds))
+    moments.fit(unit, torch.from_numpy(labels))
+
+    # The same as weighted least squares with rows for the penalty, on standardised features.
+    pixels = np.concatenate([targets.reshape(-1, width), backgrounds.reshape(-1, width)])
+    pixels = pixels.astype(np.float64)
+    answers = np.concatenate([labels.ravel(), np.zeros(2 * GRID ** 2)])
+    weights = np.concatenate([np.full(3 * GRID ** 2, 0.5 / (3 * GRID ** 2)),
+                              np.full(2 * GRID ** 2, 0.5 / (2 * GRID ** 2))])
+    mean = weights @ pixels
+    scale = np.sqrt(weights @ (pixels - mean) ** 2)
+    rows = np.concatenate([np.sqrt(weights)[:, None] * (pixels - mean) / scale,
+                           np.sqrt(RIDGE) * np.eye(width)])
+    level = weights @ answers
+    right = np.concatenate([np.sqrt(weights) * (answers - level), np.zeros(width)])
+    solution = np.linalg.lstsq(rows, right, rcond=None)[0] / scale
+    assert np.allclose(unit.weight.numpy(), solution, atol=1e-4)
+    assert unit.bias.item() == pytest.approx(level - solution @ mean, abs=1e-4)
+
+
+def test_grab_cut_follows_the_image_and_not_the_score():
+    frame = np.zeros((112, 112, 3), np.uint8)
+    frame[30:80, 30:80] = (200, 60, 40)
+    frame += np.random.default_rng(0).integers(0, 20, frame.shape).astype(np.uint8)
+    score = np.zeros((112, 112), np.float32)
+    score[25:90, 25:90] = 0.2  # a halo
+    score[35:70, 35:70] = 0.6
+    score[45:60, 45:60] = 1.0
+    found = _grab_cut(frame, score)
+    truth = np.zeros((112, 112), bool)
+    truth[30:80, 30:80] = True
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+    assert not _grab_cut(frame, np.zeros((112, 112), np.float32)).any()
+
+
+def test_a_grid_cell_holds_the_share_that_the_mask_covers():
+    mask = np.zeros((1, 28, 28), bool)
+    mask[0, :1, :2] = True  # half of the first 2x2 cell
+    shares = _on_grid(mask)
+    assert shares[0, 0] == 0.5 and shares[0, 1:].sum() == 0
+
+
+@pytest.fixture(scope="module")
+def taught():
+    """A classifier trained on bright squares before dark noise, its pixel unit taught too."""
+    generator = torch.Generator().manual_seed(0)
+    classifier = small_classifier(image_size=32)
+    backgrounds, targets = torch.rand(2, 24, 3, 32, 32, generator=generator) * 0.2
+    targets[:, :, 8:24, 8:24] += 0.7
+    with torch.no_grad():
+        features = [classifier.features(images) for images in (targets, backgrounds)]
+    train_unit(classifier, *features, ClassifierConfig(steps=300))
+    train_pixel_unit(classifier, targets.split(9), backgrounds.split(9), RECIPES["guided-layers"])
+    return classifier, targets
+
+
+def best_overlap(classifier, targets, name):
+    """Mean IoU with the square at the best of several fractions of the maximum."""
+    truth = np.zeros((32, 32), bool)
+    truth[8:24, 8:24] = True
+    maker = MaskMaker(classifier, dataclasses.replace(RECIPES[name], gamma=1.0), (32, 32))
+    made = maker.masks(targets, [0.3, 0.4, 0.5, 0.6, 0.7])
+    return max(((masks.mask & truth).sum((1, 2)) / (masks.mask | truth).sum((1, 2))).mean()
+               for masks in made.values())
+
+
+def test_a_taught_unit_finds_the_object_better_than_the_masks_that_taught_it(taught):
+    classifier, targets = taught
+    assert best_overlap(classifier, targets, "guided-layers") < 0.4
+    assert best_overlap(classifier, targets, "default") > 0.45
+
+
+def test_the_unit_travels_in_the_checkpoint_and_in_the_digest(taught):
+    classifier, targets = taught
+    bare = small_classifier(image_size=32)
+    bare.unit.load_state_dict(classifier.unit.state_dict())
+    assert bare.digest() != classifier.digest()
+    checkpoint = classifier.checkpoint({})
+    assert checkpoint["pixel_unit"].keys() == {"weight", "bias"}
+    assert bare.checkpoint({})["pixel_unit"] is None
+
+
+def test_a_recipe_for_pixels_asks_for_the_unit():
+    maker = MaskMaker(small_classifier(), RECIPES["default"], (16, 16))
+    with pytest.raises(ValueError, match="--bc-set pixel_unit=true"):
+        maker.maps(torch.rand(1, 3, 16, 16))
+
+
+def test_a_checkpoint_with_the_unit_rebuilds_it():
+    classifier = build_classifier("tiny", "none", image_size=32)
+    classifier.pixel_unit = PixelUnit(classifier.backbone)
+    classifier.pixel_unit.weight.normal_(generator=torch.Generator().manual_seed(0))
+    loaded = load_classifier(classifier.checkpoint({}), "none")
+    assert torch.equal(loaded.pixel_unit.weight, classifier.pixel_unit.weight)
+    assert loaded.digest() == classifier.digest()
