@@ -14,20 +14,27 @@ DELTA ?= 0.80
 VARIANT ?= bc-ct
 SEED ?= 0
 CACHE ?= cache
+# Processes that share the work of masks and train-ct: one a GPU.
+NPROC ?= 1
+# The folder of a mask cache, for verify.
+MASKS ?=
 # Anything else a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
 
 BCCT := $(BIN)/python -m pipelines
+SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
+	--nproc-per-node $(NPROC) -m pipelines)
 INPUTS = --dataset $(DATASET) --data "$(DATA)" --background "$(BACKGROUND)" \
 	--backbone $(BACKBONE) --weights "$(WEIGHTS)" --seed $(SEED) --cache "$(CACHE)"
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
-.PHONY: help install test lint demo real train-bc masks train-ct evaluate compare
+.PHONY: help install test faults lint demo real train-bc masks verify train-ct evaluate compare
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: DATASET DATA SPLIT BACKGROUND BACKBONE WEIGHTS RECIPE DELTA VARIANT SEED"
-	@echo "CACHE, and ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
+	@echo "CACHE, NPROC (processes of masks and train-ct), MASKS (a folder, for verify), and"
+	@echo "ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +45,9 @@ install: $(BIN)/.installed ## Make .venv and install into it.
 
 test: install ## Run the tests.
 	$(BIN)/python -m pytest
+
+faults: install ## Try many more kills and flipped bits than the tests do (about 10 minutes).
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 lint: install ## Check the style.
 	$(BIN)/python -m flake8
@@ -52,11 +62,14 @@ train-bc: install ## Stage 1: train the background classifier.
 	$(BCCT) train-bc $(INPUTS) $(ARGS)
 
 masks: install ## Stage 1: make masks for SPLIT at each DELTA.
-	$(BCCT) masks $(INPUTS) --split $(SPLIT) --recipe $(RECIPE) \
+	$(SHARED) masks $(INPUTS) --split $(SPLIT) --recipe $(RECIPE) \
 		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
 
+verify: install ## Check the mask cache MASKS; with DATA, its images too.
+	$(BCCT) verify "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET)) $(ARGS)
+
 train-ct: install ## Stage 2: train VARIANT under the cached masks.
-	$(BCCT) train-ct $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
+	$(SHARED) train-ct $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
 
 evaluate: install ## Localize with a trained VARIANT and write its report.
 	$(BCCT) evaluate $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)

@@ -131,4 +131,4 @@ def decode_mask(stored, size):
     """The (H, W) bool mask of a shard's stored bytes: deflated bits and HDF5's Fletcher-32."""
     height, width = size
     packed = np.frombuffer(zlib.decompress(stored[:-4]), np.uint8).reshape(height, -1)
-    return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+    return np.unpackbits(packed, axis=-1, count=width).view(bool)
