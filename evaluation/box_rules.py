@@ -189,7 +189,8 @@ class _Outlines:
     boxes: (K, 4) with inclusive x1, y1. twice_area: (K,) twice the area of the polygon through the
     pixel centres. steps: (K,) steps from pixel to pixel around it. first: (K, 2) x, y of the first
     point, which is the outline's first pixel in row order. group: (K,) index of the threshold.
-    parent: (K,) index of the outline around it, -1 for none.
+    parent: (K,) index of the component's outline around a hole, -1 for a component's; None
+    unless traced with RETR_CCOMP.
     """
 
     boxes: np.ndarray
@@ -197,11 +198,12 @@ class _Outlines:
     steps: np.ndarray
     first: np.ndarray
     group: np.ndarray
-    parent: np.ndarray
+    parent: np.ndarray | None
 
 
 def _trace(values, thresholds, reaches, hierarchy_mode):
     """Trace and measure the contours of ``reaches(values, threshold)`` for every threshold."""
+    of_holes = hierarchy_mode == cv2.RETR_CCOMP
     tables, contours, lengths, points = [np.zeros((0, 8), np.int32)], [], [], 0
     counts, parents = [], [np.zeros(0, np.int32)]
     for threshold, (y0, y1, x0, x1) in zip(thresholds, _windows(values, thresholds, reaches)):
@@ -211,7 +213,8 @@ def _trace(values, thresholds, reaches, hierarchy_mode):
             foreground, hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0)
         )[-2:] if foreground.size else ((), None)
         if found:
-            parents.append(hierarchy[0, :, 3])
+            if of_holes:
+                parents.append(hierarchy[0, :, 3])
             contours.extend(found)
             sizes = [len(contour) for contour in found]
             lengths.extend(sizes)
@@ -222,11 +225,14 @@ def _trace(values, thresholds, reaches, hierarchy_mode):
             contours, lengths, points = [], [], 0
     if contours:
         tables.append(_measure(contours, lengths))
-    table, parent = np.concatenate(tables), np.concatenate(parents)
+    table = np.concatenate(tables)
     group = np.repeat(np.arange(len(counts)), counts)
-    before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
-    return _Outlines(table[:, :4], table[:, 4], table[:, 5], table[:, 6:], group,
-                     np.where(parent < 0, -1, parent + before[group]))
+    parent = None
+    if of_holes:
+        parent = np.concatenate(parents)
+        before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
+        parent = np.where(parent < 0, -1, parent + before[group])
+    return _Outlines(table[:, :4], table[:, 4], table[:, 5], table[:, 6:], group, parent)
 
 
 def _windows(values, thresholds, reaches):
@@ -285,6 +291,8 @@ def _with_empty_groups(values, group, count):
         (count,) index of each group's first value, and the values with the zeros put in.
     """
     sizes = np.bincount(group, minlength=count)
+    if sizes.all():
+        return np.cumsum(sizes) - sizes, values
     empty = np.flatnonzero(sizes == 0)
     places = np.searchsorted(group, empty)
     sizes[empty] = 1

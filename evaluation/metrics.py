@@ -2,7 +2,7 @@
 
 Every function takes ``weights``, (R, N): how often each of N images counts in each of R samples
 (a row of ones is the sample itself, see ``evaluation.bootstrap``). It returns (R,) float64
-fractions in [0, 1]. ``ious`` is (N, T): the IoU with the best ground-truth box at T thresholds.
+fractions in [0, 1]. An IoU is the one with the best ground-truth box of an image.
 """
 
 import numpy as np
@@ -58,7 +58,12 @@ def topk_loc(weights, ious, ranks, k, iou_threshold=0.5):
     return mean(weights, (ious >= iou_threshold) & (ranks < k))
 
 
-def max_box_acc(weights, ious, iou_threshold=0.5):
+def hits(ious, iou_threshold):
+    """(N, T) float32 of 0 and 1: which boxes reach an IoU, ready for a matrix product."""
+    return (ious >= iou_threshold).astype(np.float32)
+
+
+def max_box_acc(weights, hits):
     """MaxBoxAcc: share of boxes with IoU >= 0.5 at the one tau, for all images, that is best.
 
     Source: Choe et al., CVPR 2020, section 4.1. tau is the best on these very images, so the
@@ -66,13 +71,12 @@ def max_box_acc(weights, ious, iou_threshold=0.5):
 
     Args:
         weights: (R, N).
-        ious: (N, T) IoU of the single box.
+        hits: (N, T), ``hits`` of the single box at IoU 0.5.
     """
-    hits = weights.astype(np.float32) @ (ious >= iou_threshold).astype(np.float32)  # (R, T)
-    return _share(hits.max(axis=1), weights)
+    return _share((weights.astype(np.float32) @ hits).max(axis=1), weights)
 
 
-def max_box_acc_v2(weights, best_ious):
+def max_box_acc_v2(weights, hits_v2):
     """MaxBoxAccV2: the mean of MaxBoxAcc at IoU 0.3, 0.5 and 0.7, boxes from all contours.
 
     Source: Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics,
@@ -80,12 +84,13 @@ def max_box_acc_v2(weights, best_ious):
 
     Args:
         weights: (R, N).
-        best_ious: (N, T) best IoU between any box of any contour and any ground-truth box.
+        hits_v2: (N, T) for each of ``IOU_THRESHOLDS_V2``: ``hits`` of the best pair of a box of
+            any contour and any ground-truth box.
 
     Returns:
         (4, R): the mean, and its three parts in the order of ``IOU_THRESHOLDS_V2``.
     """
-    parts = np.stack([max_box_acc(weights, best_ious, each) for each in IOU_THRESHOLDS_V2])
+    parts = np.stack([max_box_acc(weights, each) for each in hits_v2])
     return np.concatenate([parts.mean(axis=0, keepdims=True), parts])
 
 

@@ -22,13 +22,14 @@ def test_localization_and_classification_at_a_fixed_tau():
 def test_one_tau_for_all_images_not_one_for_each():
     # Each image has a tau at which its box is right, yet no tau is right for more than two.
     ious = np.array([[0.9, 0.0, 0.0], [0.9, 0.0, 0.0], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
-    assert metrics.max_box_acc(ONCE, ious) == [0.5]
+    assert metrics.max_box_acc(ONCE, metrics.hits(ious, 0.5)) == [0.5]
 
 
 def test_v2_averages_three_maxima_each_with_its_own_tau():
     ious = np.array([[0.35, 0.7], [0.35, 0.5], [0.35, 0.1], [0.35, 0.1]])
     # IoU 0.3: all four at the first tau; 0.5: two at the second; 0.7: one at the second.
-    assert metrics.max_box_acc_v2(ONCE, ious).ravel() == pytest.approx(
+    hits = [metrics.hits(ious, each) for each in metrics.IOU_THRESHOLDS_V2]
+    assert metrics.max_box_acc_v2(ONCE, hits).ravel() == pytest.approx(
         [(1 + 0.5 + 0.25) / 3, 1, 0.5, 0.25])
 
 
@@ -36,7 +37,7 @@ def test_weights_count_images_more_than_once():
     weights = np.array([[1, 1, 1, 1], [0, 0, 4, 0], [2, 2, 0, 0]])
     assert metrics.gt_known(weights, IOUS).tolist() == [0.5, 1.0, 0.5]
     table = np.stack([IOUS, 1 - IOUS], axis=1)  # right at the second tau: 0, 1 and 3
-    assert metrics.max_box_acc(weights, table).tolist() == [0.75, 1.0, 1.0]
+    assert metrics.max_box_acc(weights, metrics.hits(table, 0.5)).tolist() == [0.75, 1.0, 1.0]
 
 
 def test_pxap_of_three_bins():
@@ -85,7 +86,8 @@ def test_resamples_choose_their_own_tau():
     # Half the images are right at one tau, half at the other: a resample is free to take the
     # better half, so its best is above one half more often than not.
     ious = np.repeat([[0.9, 0.0], [0.0, 0.9]], 50, axis=0)
-    figure = bootstrap(lambda weights: {"best": metrics.max_box_acc(weights, ious)}, 100)["best"]
+    hits = metrics.hits(ious, 0.5)
+    figure = bootstrap(lambda weights: {"best": metrics.max_box_acc(weights, hits)}, 100)["best"]
     assert figure.value == 0.5
     assert figure.low >= 0.5
 
