@@ -28,7 +28,7 @@ INPUTS = --dataset $(DATASET) --data "$(DATA)" --background "$(BACKGROUND)" \
 	--backbone $(BACKBONE) --weights "$(WEIGHTS)" --seed $(SEED) --cache "$(CACHE)"
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
-.PHONY: help install test faults lint demo real train-bc masks verify train-ct evaluate compare
+.PHONY: help install test faults scale lint demo real train-bc masks verify train-ct evaluate compare
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: install ## Run the tests.
 
 faults: install ## Try many more kills and flipped bits than the tests do (about 10 minutes).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
+
+scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scale $(ARGS)
 
 lint: install ## Check the style.
 	$(BIN)/python -m flake8

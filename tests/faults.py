@@ -58,8 +58,7 @@ def make_masks(pictures, folder, deltas=(0.7, 0.8), maker=None, **options):
 
 def make_masks_as_rank(rank, world, port, errors, pictures, folder, dies_at=None):
     """One of several processes that write masks; dies at its batch number ``dies_at``."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world),
-                      LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(place(rank, world, port))
     maker = MaskMaker(small_classifier(), RECIPE, (16, 16))
     if dies_at is not None:
         maker = _Dying(maker, dies_at)
@@ -85,6 +84,19 @@ class _Dying:
         return self.maker.masks(images, deltas)
 
 
+def place(rank, world, port):
+    """The environment variables by which torchrun tells a process its place."""
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def start(*arguments, target=make_masks, **options):
     """Start a child process."""
     child = CONTEXT.Process(target=target, args=arguments, kwargs=options)
@@ -94,9 +106,7 @@ def start(*arguments, target=make_masks, **options):
 
 def start_ranks(world, errors, pictures, folder, dying=None, dies_at=None):
     """Start the processes of one run; the rank ``dying`` is killed at its batch ``dies_at``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     return [start(rank, world, port, errors, pictures, folder, target=make_masks_as_rank,
                   dies_at=dies_at if rank == dying else None) for rank in range(world)]
 

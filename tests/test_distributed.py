@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import torch
 
 from common import processes
 from common.mask_cache import MANIFEST, MaskCache
+from pipelines.__main__ import cli
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
@@ -76,10 +76,9 @@ def test_kills_in_any_rank_leave_the_bytes_of_a_run_never_stopped(whole, picture
 
 
 def train(rank, world, port, pictures, masks, folder):
-    """One process of a CT run; nothing is augmented by a library whose draws depend on ranks."""
+    """One process of a CT run."""
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world),
-                      LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(faults.place(rank, world, port))
     records = [dataclasses.replace(record, label=number % 2) for number, record in enumerate(
         faults.records_in(pictures)) if record.image_id != "007.png"][:24]
     with processes.joined():
@@ -92,9 +91,7 @@ def train(rank, world, port, pictures, masks, folder):
 
 
 def test_training_by_two_ranks_follows_training_by_one(whole, pictures, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = faults.free_port()
     children = [faults.start(rank, world, port, pictures, whole[0], tmp_path / str(world),
                              target=train) for world in (1, 2) for rank in range(world)]
     for child in children:
@@ -134,27 +131,44 @@ def test_ranks_together_draw_the_batches_of_one_process(world):
 # The command line
 
 
-def torchrun(arguments, count=2):
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-         str(count), "-m", "pipelines", *arguments], capture_output=True, text=True, timeout=240,
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Folder and options of a small data set whose masks torchrun makes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_cub(folder / "cub", np.random.default_rng(0))
+    faults.write_pictures(folder / "backgrounds")
+    (folder / "backgrounds" / "007.png").unlink()
+    options = ["--data", str(folder / "cub"), "--background", str(folder / "backgrounds"),
+               "--backbone", "tiny", "--weights", "none", "--image-size", "32", "--workers", "0",
+               "--cache", str(folder / "cache")]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "pipelines", "masks", *options], capture_output=True, text=True, timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, check=False)
+    return folder, options, done
 
 
-def test_the_commands_under_torchrun(tmp_path):
-    write_cub(tmp_path / "cub", np.random.default_rng(0))
-    faults.write_pictures(tmp_path / "backgrounds")
-    (tmp_path / "backgrounds" / "007.png").unlink()
-    shared = ["--data", str(tmp_path / "cub"), "--background", str(tmp_path / "backgrounds"),
-              "--backbone", "tiny", "--weights", "none", "--image-size", "32", "--workers", "0",
-              "--cache", str(tmp_path / "cache")]
-    done = torchrun(["masks", *shared])
+def test_masks_under_torchrun(inputs):
+    folder, _, done = inputs
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote") == 1 and done.stdout.count("training it") == 1
-    assert len(MaskCache(next((tmp_path / "cache" / "masks").iterdir()))) == 8
-    done = torchrun(["train-ct", *shared, "--set", "epochs=1", "--set", "width=8", "--set",
-                     "batch_size=4"])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("wrote") == 1
-    run = next((tmp_path / "cache" / "ct").iterdir())
+    assert len(MaskCache(next((folder / "cache" / "masks").iterdir()))) == 8
+
+
+def run_command(rank, port, arguments):
+    """One of two processes that run a command, as torchrun would start it."""
+    os.environ.update(faults.place(rank, 2, port), CUDA_VISIBLE_DEVICES="")
+    cli(arguments, standalone_mode=False)
+
+
+def test_train_ct_in_two_processes(inputs):
+    folder, options, _ = inputs
+    arguments = ["train-ct", *options, "--set", "epochs=1", "--set", "width=8", "--set",
+                 "batch_size=4"]
+    port = faults.free_port()
+    children = [faults.start(rank, port, arguments, target=run_command) for rank in range(2)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    run = next((folder / "cache" / "ct").iterdir())
     assert (run / "last.pt").is_file() and len((run / "log.jsonl").read_text().splitlines()) == 1
