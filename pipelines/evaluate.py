@@ -107,7 +107,8 @@ def _score_folder(folder, metadata, arguments, protocol):
         raise click.UsageError("--scoremaps needs --metadata, or --dataset and --data")
     size = read_score_map(folder, truths[0].image_id).shape
     stated = None if protocol.tau_from == "test" else float(protocol.tau_from)
-    evaluator = Evaluator(truths, rule=protocol.box_rule, size=size, tau=stated)
+    evaluator = Evaluator(truths, rule=protocol.box_rule, size=size, tau=stated,
+                          class_names=classes or None)
     evaluate_folder(evaluator, folder)
     choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
     return Report(f"score maps {folder.name}", name, protocol.split, classes,

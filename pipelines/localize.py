@@ -127,7 +127,11 @@ def scored_batches(job, method, records, score_map, description):
         logits = prediction.logits.float()
         labels = torch.tensor([record.label for record in batch], device=logits.device)
         maps = score_maps(prediction, score_map or job.config.score_map, labels, size)
-        ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
+        if not logits.isfinite().all():
+            raise ValueError(f"{job.run.checkpoint} gives logits that are not finite; train it "
+                             "again with lower learning rates")
+        # Ties count against the true class: a model that says nothing is not always right.
+        ranks = (logits >= logits.gather(1, labels[:, None])).sum(1) - 1
         scores, predicted = logits.softmax(1).max(1)
         yield batch, maps.cpu().numpy(), (ranks.tolist(), predicted.tolist(), scores.tolist())
 
