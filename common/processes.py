@@ -34,9 +34,9 @@ def joined():
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
-    distributed.init_process_group(_backend(), timeout=PATIENCE)
-    signal.signal(signal.SIGTERM, _told_to_end)
     try:
+        distributed.init_process_group(_backend(), timeout=PATIENCE)
+        signal.signal(signal.SIGTERM, _told_to_end)
         yield
     except RuntimeError as error:
         if _is_of_a_connection(error):

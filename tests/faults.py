@@ -1,12 +1,10 @@
-"""Faults put into real runs for the tests, and many more of them by hand: ``make faults``."""
+"""Faults put into real runs, for the tests and for ``tests.many_faults``."""
 
-import argparse
 import multiprocessing
 import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import torch
 
 from common import processes
 from common.datasets import Record
-from common.mask_cache import MaskCache, MaskCacheError, Provenance
+from common.mask_cache import Provenance
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import Recipe
 from stage1_bc.writing import write_masks
@@ -181,46 +179,3 @@ def timed_reference(pictures, folder):
     child.join()
     assert child.exitcode == 0
     return time.perf_counter() - begin
-
-
-def main():
-    """Try many faults and print how many; any that does harm ends in an AssertionError."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--rank-kills", type=int, default=100)
-    parser.add_argument("--flips", type=int, default=10000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    random = np.random.default_rng(arguments.seed)
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        pictures, whole = root / "pictures", root / "whole"
-        write_pictures(pictures)
-        seconds = timed_reference(pictures, whole)
-        for label, wanted, world in (("one process", arguments.kills, 1),
-                                     ("one of two ranks", arguments.rank_kills, 2)):
-            kills = rounds = 0
-            while kills < wanted:
-                folder = root / f"killed-{world}-{rounds}"
-                kills += kill_and_resume(
-                    lambda: [start(pictures, folder)] if world == 1 else
-                    start_ranks(2, root, pictures, folder), folder, random, seconds)
-                assert shards(folder) == shards(whole)
-                rounds += 1
-                print(f"{label}: {kills} kills in {rounds} runs, every byte as without",
-                      flush=True)
-        image_ids, noticed = list(MaskCache(whole)), 0
-        for _ in range(arguments.flips):
-            path = sorted(whole.glob("*.h5"))[random.integers(PICTURES // SHARD_SIZE + 1)]
-            put_back = flip(path, random)
-            try:
-                MaskCache(whole)[image_ids[0]]
-            except MaskCacheError as error:
-                noticed += path.name in str(error)
-            put_back()
-        print(f"{noticed} of {arguments.flips} flipped bits noticed, with the file's name")
-        assert noticed == arguments.flips
-
-
-if __name__ == "__main__":
-    main()
