@@ -65,9 +65,14 @@ def gradient_map(classifier, images, recipe, size):
             resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
         maps = _maps_at_one_scale(classifier, resized, recipe, size)
         if len(maps) * len(recipe.scales) > 1:  # what is added up must first weigh the same
-            maps = [_unit_maximum(one) for one in maps]
+            maps = [unit_maximum(one) for one in maps]
         total = total + sum(maps)
     return total
+
+
+def unit_maximum(maps):
+    """Each map (N, h, w) divided by its largest value; a map of zeros stays one."""
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def _maps_at_one_scale(classifier, images, recipe, size):
@@ -138,11 +143,6 @@ def _fit_matrix(length, target, sigma):
         kernel = (kernel / kernel.sum()).view(1, 1, -1)
         units = functional.conv1d(functional.pad(units, (reach, reach), mode="reflect"), kernel)
     return units[:, 0].T
-
-
-def _unit_maximum(maps):
-    """Each map divided by its largest value; a map of zeros stays one."""
-    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def _add_noise(images, standard_deviation, sample):

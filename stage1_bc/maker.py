@@ -5,6 +5,7 @@ import torch
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.masks import cut, normalise
 from stage1_bc.pixel_unit import pixel_map
+from stage1_bc.sharpening import sharpen
 
 
 class MaskMaker:
@@ -35,8 +36,10 @@ class MaskMaker:
         images = images.to(self.device, memory_format=torch.channels_last)
         make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
         with torch.enable_grad():
-            maps = make_map(self.classifier, images, self.recipe, self.size)
-        return normalise(maps.detach().cpu().numpy(), self.recipe)
+            maps = make_map(self.classifier, images, self.recipe, self.size).detach()
+        if self.recipe.sharpen:
+            maps = sharpen(images, maps, self.recipe.sharpen)
+        return normalise(maps.cpu().numpy(), self.recipe)
 
     def masks(self, images, deltas):
         """Masks at several thresholds from one gradient map an image.

@@ -7,17 +7,15 @@ first and averages out the second. Its own answers, sharpened along the images' 
 second time. Making a mask then takes one forward pass and no gradient.
 """
 
-import cv2
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from stage1_bc.gradient_maps import gradient_map
+from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.masks import cut, normalise
+from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
-SIDE = 112  # side of the picture that GrabCut works on, in pixels
 RIDGE = 0.01  # penalty on the weights of standardised features
 SEED_DELTA = 0.80  # threshold of the gradient masks that it learns first, the paper's best
 
@@ -82,16 +80,15 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
         masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
         labels.append(_on_grid(masks))
-        seeds.append(_unit_maximum(_resize(maps)))
-        frames.append((_resize(images.cpu()) * 255).round().byte())
+        seeds.append(unit_maximum(shrink(maps)))
+        frames.append(shrink_images(images).cpu())
         features.append(unit.read(images).half().cpu())
     features, seeds, frames = torch.cat(features), torch.cat(seeds), torch.cat(frames)
     moments = _Moments(features, torch.cat([unit.read(images).half().cpu()
                                             for images in backgrounds]))
     moments.fit(unit, torch.cat(labels))
     answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
-    sharpened = np.stack([_grab_cut(frame.permute(1, 2, 0).numpy(), one.numpy())
-                          for frame, one in zip(frames, _unit_maximum(answers) + seeds)])
+    sharpened = objects(frames, unit_maximum(answers) + seeds)
     moments.fit(unit, _on_grid(sharpened))
     classifier.pixel_unit = unit.to(classifier.unit.weight.device)
 
@@ -128,38 +125,11 @@ def _answers(classifier, images):
     return classifier.pixel_unit(classifier.pixel_unit.read(images))
 
 
-def _grab_cut(frame, score):
-    """The object that GrabCut (Rother et al., 2004) finds from a score map, (SIDE, SIDE) bool."""
-    score = score / max(score.max(), 1e-12)
-    trimap = np.full(score.shape, cv2.GC_BGD, np.uint8)
-    trimap[score >= 0.08] = cv2.GC_PR_BGD
-    trimap[score >= 0.35] = cv2.GC_PR_FGD
-    trimap[score >= 0.8] = cv2.GC_FGD
-    cv2.setRNGSeed(0)  # its colour models start from random clusters
-    try:
-        cv2.grabCut(np.ascontiguousarray(frame), trimap, None, np.zeros((1, 65)),
-                    np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:  # one of the two sides is empty: there is nothing to tell apart
-        return score >= 0.35
-    return (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
-
-
 def _on_grid(masks):
     """Share of each grid cell that a mask covers: (N, H, W) bool to (N, GRID ** 2) float."""
     masks = torch.from_numpy(masks).float()[:, None]
     return functional.adaptive_avg_pool2d(masks, GRID).flatten(1)
 
 
-def _resize(images):
-    """(N, [C,] H, W) at GrabCut's size."""
-    channels = images if images.ndim == 4 else images[:, None]
-    resized = functional.interpolate(channels, (SIDE, SIDE), mode="area")
-    return resized if images.ndim == 4 else resized[:, 0]
-
-
 def _upsample(maps, size):
     return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def _unit_maximum(maps):
-    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)

@@ -32,6 +32,9 @@ class Recipe:
     """Input sides, in mask sides; the maps of several are summed."""
     blur: float = 6.0
     """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
+    sharpen: float = 0.0
+    """Weight of the object that GrabCut finds from the map, which is added to it (see
+    ``stage1_bc.sharpening``), in parts of the map's largest value."""
     normalise: str = "max"
     """"max": divide by the largest value (Eq. 2); "rank": fraction of pixels with a smaller
     value."""
@@ -50,12 +53,13 @@ class Recipe:
         check_choice(self, "component", ("largest", "all"))
         if self.samples < 1 or not self.scales or min(self.scales) <= 0:
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
-        if self.gamma <= 0 or self.blur < 0:
-            raise ConfigError("a recipe needs gamma > 0 and blur >= 0")
+        if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
+            raise ConfigError("a recipe needs gamma > 0, blur >= 0 and sharpen >= 0")
 
 
 RECIPES = {
-    "default": Recipe(signal="pixels", mirror=False, gamma=0.139),
+    "default": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
+    "pixels": Recipe(signal="pixels", mirror=False, gamma=0.139),
     "guided-layers": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),
     "blurred": Recipe(signal="input", reduction="max", mirror=False, blur=12.0),

@@ -6,7 +6,7 @@ import torch
 
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _grab_cut, _on_grid
+from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _on_grid
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
 from stage1_bc.training import ClassifierConfig, train_unit
@@ -38,21 +38,6 @@ def test_the_unit_is_the_ridge_regression_it_says():
     solution = np.linalg.lstsq(rows, right, rcond=None)[0] / scale
     assert np.allclose(unit.weight.numpy(), solution, atol=1e-4)
     assert unit.bias.item() == pytest.approx(level - solution @ mean, abs=1e-4)
-
-
-def test_grab_cut_follows_the_image_and_not_the_score():
-    frame = np.zeros((112, 112, 3), np.uint8)
-    frame[30:80, 30:80] = (200, 60, 40)
-    frame += np.random.default_rng(0).integers(0, 20, frame.shape).astype(np.uint8)
-    score = np.zeros((112, 112), np.float32)
-    score[25:90, 25:90] = 0.2  # a halo
-    score[35:70, 35:70] = 0.6
-    score[45:60, 45:60] = 1.0
-    found = _grab_cut(frame, score)
-    truth = np.zeros((112, 112), bool)
-    truth[30:80, 30:80] = True
-    assert (found & truth).sum() / (found | truth).sum() > 0.95
-    assert not _grab_cut(frame, np.zeros((112, 112), np.float32)).any()
 
 
 def test_a_grid_cell_holds_the_share_that_the_mask_covers():
