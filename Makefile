@@ -28,7 +28,8 @@ INPUTS = --dataset $(DATASET) --data "$(DATA)" --background "$(BACKGROUND)" \
 	--backbone $(BACKBONE) --weights "$(WEIGHTS)" --seed $(SEED) --cache "$(CACHE)"
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
-.PHONY: help install test faults scale lint demo real train-bc masks verify train-ct evaluate compare
+.PHONY: help install test faults scale lint demo real train-bc masks recipes verify train-ct \
+	evaluate compare
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ train-bc: install ## Stage 1: train the background classifier.
 masks: install ## Stage 1: make masks for SPLIT at each DELTA.
 	$(SHARED) masks $(INPUTS) --split $(SPLIT) --recipe $(RECIPE) \
 		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
+
+recipes: install ## Measure the masks of several recipes, side by side.
+	$(BCCT) recipes $(INPUTS) $(FIRST_DELTA) $(ARGS)
 
 verify: install ## Check the mask cache MASKS; with DATA, its images too.
 	$(BCCT) verify "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET)) $(ARGS)

@@ -15,6 +15,7 @@ COMMANDS = {
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
     "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
+    "recipes": ("pipelines.recipes", "Measure the masks of several recipes, side by side."),
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
     "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),

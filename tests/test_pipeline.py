@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from common.datasets import open_dataset
 from common.mask_cache import MaskCache
 from pipelines.__main__ import cli
+from pipelines.experiment import percent
+from pipelines.localize import mask_figures
 
 
 def write_cub(root, random):
@@ -206,3 +208,17 @@ def test_reports_of_two_runs_over_two_seeds_and_their_score_maps(inputs):
     assert "4 images" in scored.output
     again = json.loads((out / "report" / "report.json").read_text())
     assert again["metrics"]["gt_known"]["value"] == figure["value"]
+
+
+def test_recipes_side_by_side(inputs, tmp_path):
+    output = run(inputs, "recipes", "--recipe", "guided-layers", "--recipe", "default",
+                 "--cache", str(tmp_path)).output
+    rows = json.loads((tmp_path / "recipes.json").read_text())["rows"]
+    assert set(rows) == {"guided-layers", "default"}
+    assert output.count("training it") == 1  # one classifier serves all recipes
+    test = open_dataset("cub", inputs / "cub", "test")
+    for name, row in rows.items():
+        folder, = (tmp_path / "masks").glob(f"cub-test-tiny-{name}-*")
+        assert row["strict"] == percent(
+            mask_figures(test, folder, 0.8).metrics["mask_strict"].value)
+        assert row["time"] > 0 and f"| {name} | {row['strict']:.1f} |" in output
