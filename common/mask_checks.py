@@ -9,9 +9,9 @@ import numpy as np
 
 from common.boxes import mask_to_box
 from common.files import file_crc32
-from common.mask_cache import (INDEX, MANIFEST, MaskCacheError, Provenance, damaged_files,
-                               read_ids, read_shard, shard_path, survey)
-from common.mask_index import MaskIndex, PLACE_FIELDS
+from common.mask_index import PLACE_FIELDS, MaskIndex
+from common.mask_manifest import INDEX, MANIFEST, damaged_files, survey
+from common.mask_shards import MaskCacheError, Provenance, read_ids, read_shard, shard_path
 
 
 @dataclasses.dataclass(frozen=True)

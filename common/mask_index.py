@@ -6,7 +6,8 @@ bytes in a cache of any size: HDF5 would have to open a shard first, which costs
 Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
 delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
 ``crc32`` (N,) uint32 of those bytes, ``valid`` (N,) bool and ``box`` (N, 4) int16. To find an id's
-place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint32.
+place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint32. It is read
+without HDF5's file lock: it is replaced as a whole, never written in place.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ class MaskIndex:
 
     def __init__(self, path):
         self.path = path
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             self.id_hash, self.position = file["id_hash"][()], file["position"][()]
             self.file_crc32 = file["file_crc32"][()]
         self._places = {}
@@ -49,7 +50,7 @@ class MaskIndex:
     def places(self, name):
         """The arrays of a delta's group, a dict."""
         if name not in self._places:
-            with h5py.File(self.path, "r") as file:
+            with h5py.File(self.path, "r", locking=False) as file:
                 self._places[name] = {field: file[name][field][()] for field in PLACE_FIELDS}
         return self._places[name]
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from common import pictures
 from common.datasets import KINDS, open_dataset
-from common.mask_cache import MaskCache, MaskCacheError, delta_name
+from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError, delta_name
 from evaluation.evaluator import MaskEvaluator
 from evaluation.truth import truths_from_dataset
 

@@ -3,7 +3,8 @@
 import click
 
 from common import processes
-from common.mask_cache import MaskCache, delta_name
+from common.mask_cache import MaskCache
+from common.mask_shards import delta_name
 from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE1, options
 from pipelines.stage1 import Stage1, ensure_classifier, make_masks

@@ -9,7 +9,7 @@ import torch
 from common.datasets import Record
 from common.images import image_size, read_image
 from common.loading import to_float
-from common.mask_cache import MANIFEST
+from common.mask_manifest import MANIFEST
 from evaluation.bootstrap import seeds_summary
 from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, GradientItem, Method, Report, View, pick_gallery

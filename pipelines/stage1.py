@@ -15,8 +15,9 @@ from common.datasets import open_backgrounds, open_dataset
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
 from common.locks import writing_alone
-from common.mask_cache import (MANIFEST, MaskCache, MaskCacheError, Provenance, delta_name,
-                               held_deltas)
+from common.mask_cache import MaskCache
+from common.mask_manifest import MANIFEST, held_deltas
+from common.mask_shards import MaskCacheError, Provenance, delta_name
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.maker import MaskMaker

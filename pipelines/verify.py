@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from common.datasets import open_dataset
-from common.mask_cache import MaskCache, read_manifest
+from common.mask_cache import MaskCache
 from common.mask_checks import check_files, check_images, check_index_and_counts, check_shard
+from common.mask_manifest import read_manifest
 from pipelines.progress import progress_bar
 
 

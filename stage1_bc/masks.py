@@ -4,7 +4,7 @@ import joblib
 import numpy as np
 
 from common.boxes import largest_component, mask_to_box
-from common.mask_cache import CutMasks
+from common.mask_shards import CutMasks
 
 
 def normalise(maps, recipe):

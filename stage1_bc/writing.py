@@ -11,10 +11,10 @@ from common import processes
 from common.files import TEMPORARY
 from common.loading import consecutive, load_frames, to_float
 from common.locks import writing_alone
-from common.mask_cache import (ADDING, SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard,
-                               adopt_added, damaged_files, delta_name, held_deltas, read_manifest,
-                               read_shard, shard_is_done, shard_path, shard_slices,
-                               write_manifest, write_shard)
+from common.mask_manifest import (ADDING, adopt_added, damaged_files, held_deltas, read_manifest,
+                                  write_manifest)
+from common.mask_shards import (SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard, delta_name,
+                                read_shard, shard_is_done, shard_path, shard_slices, write_shard)
 from common.threads import in_order, one_thread_an_operation
 
 

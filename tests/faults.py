@@ -14,7 +14,7 @@ import torch
 
 from common import processes
 from common.datasets import Record
-from common.mask_cache import Provenance
+from common.mask_shards import Provenance
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import Recipe
 from stage1_bc.writing import write_masks

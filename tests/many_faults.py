@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.mask_cache import MaskCache, MaskCacheError
+from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError
 from tests import faults
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from common.boxes import mask_to_box
-from common.mask_cache import (SHARD_SIZE, CutMasks, MaskCache, Provenance, shard_path,
-                               shard_slices, write_manifest, write_shard)
+from common.mask_cache import MaskCache
+from common.mask_manifest import write_manifest
+from common.mask_shards import (SHARD_SIZE, CutMasks, Provenance, shard_path, shard_slices,
+                                write_shard)
 
 SIZE = (224, 224)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.files import read_json
-from common.mask_cache import MaskCache, MaskCacheError
+from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError
 from tests.faults import write_pictures
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
 

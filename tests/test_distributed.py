@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from common import processes
-from common.mask_cache import MANIFEST, MaskCache
+from common.mask_cache import MaskCache
+from common.mask_manifest import MANIFEST
 from pipelines.__main__ import cli
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader

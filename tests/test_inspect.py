@@ -4,7 +4,8 @@ from PIL import Image
 
 from common import pictures
 from common.datasets import open_dataset
-from common.mask_cache import MaskCache, MaskCacheError
+from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError
 from pipelines.inspect import histogram_lines, open_images, score, sections, worst_and_best
 from tests.examples import make_masks, run, write_inputs
 

@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import fcntl
 import json
 import multiprocessing
 import pickle
@@ -6,9 +8,14 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
-from common.mask_cache import (CutMasks, MaskCache, MaskCacheError, Provenance, shard_is_done,
-                               shard_path, shard_slices, write_manifest, write_shard)
+from common import pictures
+from common.datasets import Dataset, Record
+from common.mask_cache import MaskCache
+from common.mask_manifest import write_manifest
+from common.mask_shards import (CutMasks, MaskCacheError, Provenance, shard_is_done, shard_path,
+                                shard_slices, write_shard)
 
 SIZE = (6, 11)  # a width that is no multiple of eight
 IMAGE_IDS = [f"bird {number}/ä{number}.jpg" for number in range(5)]
@@ -107,13 +114,25 @@ def test_names_that_are_not_unicode(tmp_path):
         assert np.array_equal(cache[name], random_masks(3, 0).mask[row])
 
 
-def test_grid(tmp_path):
-    made = write_cache(tmp_path)[0.7]
-    picture = MaskCache(tmp_path, 0.7).grid(IMAGE_IDS[:3], columns=2)
-    assert picture.shape == (2 * 8, 2 * 13) and picture.dtype == np.uint8
-    assert np.array_equal(picture[:6, 13:24], 255 * made.mask[1])
-    assert np.array_equal(picture[8:14, :11], 255 * made.mask[2])
-    assert (picture[6:8] == 128).all()
+def test_grid_is_a_picture_of_the_masks(tmp_path):
+    write_cache(tmp_path)
+    cache = MaskCache(tmp_path, 0.7)
+    picture = cache.grid(IMAGE_IDS[:3], columns=2)
+    assert picture.ndim == 3 and picture.dtype == np.uint8
+    assert np.array_equal(picture, pictures.grid(cache, IMAGE_IDS[:3], columns=2))
+    with pytest.raises(KeyError, match="zebra"):
+        cache.grid(["zebra"])
+
+
+def test_the_grid_shows_the_images_of_a_data_set(tmp_path):
+    write_cache(tmp_path / "cache")
+    Image.new("RGB", (8, 8), (0, 0, 200)).save(tmp_path / "a.png")
+    images = Dataset("folder", tmp_path, "all", ("bird 0",),
+                     (Record(IMAGE_IDS[0], tmp_path / "a.png", 0),))
+    cache = MaskCache(tmp_path / "cache")
+    picture = cache.grid(IMAGE_IDS[:1], images)
+    assert [0, 0, 200] in picture.reshape(-1, 3).tolist()
+    assert [0, 0, 200] not in cache.grid(IMAGE_IDS[:1]).reshape(-1, 3).tolist()
 
 
 def test_iteration_length_and_membership(tmp_path):
@@ -189,6 +208,17 @@ def test_stats(tmp_path):
     assert stats["count"] == 5 and stats["valid"] == made.valid.mean()
     assert stats["mean_area"] == pytest.approx(areas.mean())
     assert sum(stats["area_histogram"]) == made.valid.sum()
+
+
+def test_readers_wait_for_no_lock(tmp_path):
+    made = write_cache(tmp_path)
+    with contextlib.ExitStack() as held:
+        for path in tmp_path.iterdir():  # another process would hold them in the same way
+            file = held.enter_context(open(path, "rb+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        cache = MaskCache(tmp_path, 0.7)
+        assert list(cache) == IMAGE_IDS
+        assert np.array_equal(cache[IMAGE_IDS[4]], made[0.7].mask[4])
 
 
 def _read_in_child(cache, image_id, queue):

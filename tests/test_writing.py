@@ -6,10 +6,16 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 
-from common.mask_cache import (ADDING, MANIFEST, MaskCache, MaskCacheError, adopt_added,
-                               shard_path)
+from common.mask_cache import MaskCache
+from common.mask_manifest import ADDING, MANIFEST, adopt_added
+from common.mask_shards import MaskCacheError, shard_path
 from stage1_bc import writing
+from stage1_bc.classifier import build_classifier
+from stage1_bc.maker import MaskMaker
+from stage1_bc.recipe import RECIPES
+from stage1_bc.writing import write_masks
 from tests import faults
 from tests.faults import PICTURES, SHARD_SIZE, finished_shards, make_masks, shards, start
 
@@ -164,6 +170,39 @@ def test_a_second_process_waits_and_says_so(whole, pictures, tmp_path):
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert shards(tmp_path / "cache") == shards(whole[0])
     assert "another run is writing to" in sentences.get(timeout=10)
+
+
+# How many threads and workers
+
+
+class _Recording(MaskMaker):
+    """A MaskMaker that keeps the bytes of its maps, before delta hides their last bits."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.seen = []
+
+    def maps(self, images):
+        maps = super().maps(images)
+        self.seen.append(maps.tobytes())
+        return maps
+
+
+def test_the_bytes_depend_on_no_number_of_threads_or_workers(pictures, tmp_path):
+    torch.manual_seed(0)
+    classifier = build_classifier("mobilenet_v2", "none", image_size=64)  # sums that threads split
+    records, made = faults.records_in(pictures)[:6], {}
+    before = torch.get_num_threads()
+    for threads, workers in ((1, 0), (2, 2)):
+        maker = _Recording(classifier, RECIPES["blurred"], (64, 64))
+        torch.set_num_threads(threads)
+        try:
+            write_masks(records, maker, (0.5,), tmp_path / str(threads), faults.PROVENANCE,
+                        batch_size=2, workers=workers, shard_size=4)
+        finally:
+            torch.set_num_threads(before)
+        made[threads] = sorted(maker.seen), shards(tmp_path / str(threads))
+    assert made[1] == made[2] and len(made[1][0]) == 3
 
 
 # What a disk may do

@@ -1,0 +1,176 @@
+"""The shards of a mask cache: HDF5 files of binary masks.
+
+Shard k holds records ``k * shard_size`` to ``(k + 1) * shard_size`` of the sorted image ids,
+whoever writes it. It is plain HDF5: ``image_id`` (N,) UTF-8; for each delta a group named with two
+decimals that holds ``mask`` (N, H, ceil(W / 8)) uint8, bits packed along the last axis, ``valid``
+(N,) bool and ``box`` (N, 4) int16, x0 y0 x1 y1 with x1, y1 exclusive; root attributes
+``format_version``, ``mask_height``, ``mask_width`` and ``recipe`` (JSON). Two attributes of
+``image_id`` say what the masks were made from: ``file_crc32`` (N,) uint32, the CRC-32 of each image
+file (0 where it is not known), and, only where images could not be read, ``unreadable`` (JSON,
+image id to reason): their masks are empty and invalid.
+"""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.config import digest
+from common.files import write_bytes
+
+FORMAT_VERSION = 1
+SHARD_SIZE = 1024  # about 0.3 MB of masks a delta: a killed run repeats at most this many images
+
+
+class MaskCacheError(ValueError):
+    """A cache that is missing, incomplete, damaged or of something else; says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a cache's masks depend on; its digest is the cache's key."""
+
+    dataset: str
+    """Digest of the image list (``Dataset.digest``)."""
+    classifier: str
+    """Digest of the background classifier: its head and its backbone's weights."""
+    recipe: dict
+    """The recipe's fields as plain values."""
+    mask_size: tuple[int, int]
+    """(height, width) of a mask in pixels."""
+    format_version: int = FORMAT_VERSION
+    """Version of the shard format."""
+
+    def key(self):
+        """Twelve hex digits that change with anything the masks depend on."""
+        return digest(dataclasses.asdict(self))[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class CutMasks:
+    """Masks of N images at one delta."""
+
+    mask: np.ndarray
+    """(N, H, W) bool."""
+    valid: np.ndarray
+    """(N,) bool: False where the map was constant or the component too small to trust."""
+    box: np.ndarray
+    """(N, 4) int16, x0 y0 x1 y1, half-open, in pixels of the mask; zeros for an empty mask."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """All that a shard says of its N images."""
+
+    cut: dict
+    """Delta to CutMasks."""
+    file_crc32: np.ndarray
+    """(N,) uint32, CRC-32 of the image files; 0 where not known."""
+    unreadable: dict
+    """Id to reason, of the images that could not be read."""
+
+
+def delta_name(delta):
+    """The name of a delta's group in a shard, such as ``0.80``."""
+    return f"{delta:.2f}"
+
+
+def shard_slices(count, shard_size=SHARD_SIZE):
+    """The slices of the sorted image ids that make the shards, in order."""
+    return [slice(start, min(start + shard_size, count)) for start in range(0, count, shard_size)]
+
+
+def shard_path(folder, index):
+    """Path of a cache's shard number ``index``."""
+    return Path(folder) / f"shard-{index:05d}.h5"
+
+
+def write_shard(path, image_ids, cut, provenance, unreadable=None, file_crc32=None):
+    """Write one shard, whole or not at all.
+
+    Args:
+        path: the shard's final path.
+        image_ids: list of N str, sorted.
+        cut: dict from delta to CutMasks of those images, in their order.
+        provenance: Provenance of the cache.
+        unreadable: dict from the ids of images that could not be read to the reason.
+        file_crc32: (N,) CRC-32 of the image files; None where they are not known.
+
+    Raises:
+        OSError: it cannot be written; names the folder.
+    """
+    # Built in memory, less than a megabyte: on a full disk HDF5 cannot even close its file.
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver=("v110", "v110")) as file:
+        file.attrs.update(_root_attributes(provenance))
+        names = [image_id.encode("utf-8", "surrogateescape") for image_id in image_ids]
+        ids = file.create_dataset("image_id", data=names, dtype=h5py.string_dtype("utf-8"))
+        ids.attrs["file_crc32"] = np.array(
+            [0] * len(image_ids) if file_crc32 is None else file_crc32, np.uint32)
+        if unreadable:
+            ids.attrs["unreadable"] = json.dumps(unreadable, sort_keys=True)
+        for delta in sorted(cut):
+            group = file.create_group(delta_name(delta))
+            packed = np.packbits(cut[delta].mask, axis=-1)  # (N, H, ceil(W / 8))
+            group.create_dataset("mask", data=packed, chunks=(1, *packed.shape[1:]),
+                                 compression="gzip", compression_opts=4, fletcher32=True)
+            group.create_dataset("valid", data=cut[delta].valid, fletcher32=True,
+                                 chunks=(len(image_ids),))
+            group.create_dataset("box", data=cut[delta].box.astype(np.int16), fletcher32=True,
+                                 chunks=(len(image_ids), 4))
+    write_bytes(path, content.getvalue())
+
+
+def _root_attributes(provenance):
+    height, width = provenance.mask_size
+    return {"format_version": provenance.format_version, "mask_height": height,
+            "mask_width": width, "recipe": json.dumps(provenance.recipe, sort_keys=True)}
+
+
+def read_shard(path, image_ids, provenance):
+    """Read a whole shard, HDF5's own checksums included; 40 ms a delta and 1,000 masks.
+
+    Returns:
+        Shard.
+
+    Raises:
+        MaskCacheError: it is missing, damaged, or not of these images and this provenance.
+    """
+    width = provenance.mask_size[1]
+    try:
+        with h5py.File(path, "r") as file:
+            if read_ids(file) != list(image_ids):
+                raise MaskCacheError(f"{path} holds other images")
+            if dict(file.attrs) != _root_attributes(provenance):
+                raise MaskCacheError(f"{path} was made in another way")
+            cut = {float(name): CutMasks(
+                np.unpackbits(group["mask"][()], axis=-1, count=width).astype(bool),
+                group["valid"][()], group["box"][()])
+                for name, group in file.items() if name != "image_id"}
+            return Shard(cut, file["image_id"].attrs["file_crc32"], read_unreadable(file))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, MaskCacheError):
+            raise
+        raise MaskCacheError(f"{path} is damaged ({error})") from error
+
+
+def shard_is_done(path, image_ids, deltas, provenance):
+    """Whether a shard exists, is sound, and holds exactly these images and deltas."""
+    try:
+        held = read_shard(path, image_ids, provenance).cut
+    except MaskCacheError:
+        return False
+    return set(map(delta_name, held)) == set(map(delta_name, deltas))
+
+
+def read_ids(file):
+    """The image ids of an open shard, a list of str."""
+    return list(file["image_id"].asstr("utf-8", "surrogateescape")[()])
+
+
+def read_unreadable(file):
+    """The images of an open shard that could not be read, a dict from id to reason."""
+    return json.loads(file["image_id"].attrs.get("unreadable", "{}"))
