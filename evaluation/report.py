@@ -21,7 +21,7 @@ from evaluation.page import render
 from evaluation.threshold import best_tau
 from evaluation.truth import EvaluationError, Truth
 
-GALLERY_LIMIT = 60  # pictures with two views each, that is some 4 MB
+GALLERY_LIMIT = 100  # pictures with two views each, that is some 6 MB
 GRADIENT_LIMIT = 24
 
 KEYS = {
@@ -162,7 +162,7 @@ class Report:
         beside: Method on the same images to compare it with, or None.
         references: {name: Result} of ``reference_rows``.
         masks: Result of MaskEvaluator on the same images, or None.
-        gallery: at most 60 GalleryItem.
+        gallery: at most 100 GalleryItem.
         gradients: at most 24 GradientItem.
     """
 
@@ -185,12 +185,13 @@ class Report:
                                       f"{len(items)}; hand in fewer.")
 
 
-def pick_gallery(result, each=8, limit=48):
+def pick_gallery(result, each=8, worst=50, limit=96):
     """Which images a gallery shows: the best, median and worst boxes, then every class in turn.
 
     Args:
         result: Result to pick by.
-        each: number of best, of median and of worst ones.
+        each: number of best and of median ones.
+        worst: number of worst ones, from which most is to be learnt.
         limit: number of all; the rest are each class's median one, then its neighbours.
 
     Returns:
@@ -198,10 +199,10 @@ def pick_gallery(result, each=8, limit=48):
     """
     rows = sorted((row for row in result.rows if row.iou is not None),
                   key=lambda row: (-row.iou, row.image_id))
-    each = min(each, math.ceil(len(rows) / 3))
+    each, worst = (min(number, math.ceil(len(rows) / 3)) for number in (each, worst))
     middle = max(0, len(rows) // 2 - each // 2)
     picked = {}
-    for kind, some in (("best", rows[:each]), ("worst", rows[::-1][:each]),
+    for kind, some in (("best", rows[:each]), ("worst", rows[::-1][:worst]),
                        ("median", rows[middle:middle + each])):
         for row in some:
             picked.setdefault(row.image_id, kind)

@@ -142,19 +142,21 @@ def test_gallery_picks_best_median_worst_and_then_every_class():
     rows = tuple(Row(f"{place:02}", (0, 0, 1, 1), 1 - place / 20, label=place % 2)
                  for place in range(20)) + (Row("none", (0, 0, 1, 1), None),)
     result = dataclasses.replace(method().result, rows=rows)
-    picks = dict(pick_gallery(result, each=2, limit=10))
+    picks = dict(pick_gallery(result, each=2, worst=2, limit=10))
     assert [name for name, kind in picks.items() if kind == "best"] == ["00", "01"]
     assert [name for name, kind in picks.items() if kind == "worst"] == ["19", "18"]
     assert [name for name, kind in picks.items() if kind == "median"] == ["09", "10"]
     more = [name for name, kind in picks.items() if kind == "more"]
     assert sorted(int(name) % 2 for name in more) == [0, 0, 1, 1]
+    kinds = list(dict(pick_gallery(result, each=2, worst=5, limit=10)).values())
+    assert kinds.count("worst") == 5 and kinds.count("best") == 2
     assert len(pick_gallery(result, each=8, limit=60)) == 20
     assert len(pick_gallery(result, each=8, limit=5)) == 5
 
 
 def test_too_many_pictures_are_refused():
-    with pytest.raises(EvaluationError, match="at most 60 pictures under gallery, not 61"):
-        report(gallery=report().gallery * 61)
+    with pytest.raises(EvaluationError, match="at most 100 pictures under gallery, not 101"):
+        report(gallery=report().gallery * 101)
 
 
 def test_pictures_are_data():
