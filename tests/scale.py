@@ -1,17 +1,21 @@
 """A mask cache of ILSVRC's size: opening it and reading from it, beside one of 10,000.
 
-``make scale``; takes minutes and 0.6 GB under the temporary folder, which it removes. A blob is
+``make scale``; takes minutes and 0.8 GB under the temporary folder, which it removes. A blob is
 drawn for one image in 64 and the shards are written from copies of these, ids and all else as in
-real ones.
+real ones. Each figure comes from a process of its own; those of the two sizes that are compared
+come from one, in turns, in processor time, so that a busy machine slows down both.
 """
 
 import argparse
+import concurrent.futures
 import json
+import multiprocessing
+import os
 import resource
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -54,44 +58,65 @@ def write_cache(folder, count):
     write_manifest(folder, provenance, ids, [0.8])
 
 
-def measure(folder, reads):
-    """Open the cache in this process, then read at random: first cold, then again."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    start = time.perf_counter()
-    cache = MaskCache(folder)
-    opened = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ids = list(cache)
-    random = np.random.default_rng(0)
-    times = []
-    for _ in range(5):
-        chosen = [ids[index] for index in random.integers(len(ids), size=reads)]
+def measure_opening(folder):
+    """Seconds and memory to open a cache, its files once dropped from the page cache."""
+    imports = peak_mib()
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    seconds = []
+    for _ in range(6):
         start = time.perf_counter()
-        for image_id in chosen:
-            cache.read(image_id)
-        times.append(1e6 * (time.perf_counter() - start) / reads)
-    return {"open_seconds": round(opened, 2), "imports_mib": round(before),
-            "with_cache_mib": round(memory), "first_read_us": round(times[0], 1),
-            "read_us": round(sorted(times)[2], 1)}
+        MaskCache(folder)
+        seconds.append(time.perf_counter() - start)
+    return {"first_open_seconds": round(seconds[0], 2),
+            "open_seconds": round(statistics.median(seconds[1:]), 2),
+            "imports_mib": imports, "with_cache_mib": peak_mib()}
+
+
+def peak_mib():
+    """The most memory that this process has had so far, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
+
+
+def measure_reads(small, large, reads):
+    """Microseconds of processor time a random read, in both caches in turns."""
+    caches = [MaskCache(folder) for folder in (small, large)]
+    all_ids, random = [list(cache) for cache in caches], np.random.default_rng(0)
+    times = ([], [])
+    for _ in range(9):
+        for cache, ids, taken in zip(caches, all_ids, times):
+            chosen = [ids[index] for index in random.integers(len(ids), size=reads)]
+            start = time.process_time()
+            for image_id in chosen:
+                cache.read(image_id)
+            taken.append(1e6 * (time.process_time() - start) / reads)
+    ratios = [of_large / of_small for of_small, of_large in zip(*times)]
+    return {"small_us": round(statistics.median(times[0]), 1),
+            "large_us": round(statistics.median(times[1]), 1),
+            "ratio": round(statistics.median(ratios), 2),
+            "ratios": [round(min(ratios), 2), round(max(ratios), 2)]}
 
 
 def measure_workers(folder, workers, reads):
-    """Microseconds a mask, read in random order by the workers of a DataLoader."""
+    """Random reads by the workers of a DataLoader: processor time a mask, and how often they wait.
+
+    A reader that met a lock would give up the processor of its own accord; it is counted how often
+    one does while it reads. What the machine's other processes do counts in neither figure.
+    """
     from torch.utils.data import DataLoader
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more than there are cores
     cache = MaskCache(folder, check=False)
     ids = list(cache)
     chosen = [ids[index] for index in np.random.default_rng(1).permutation(len(ids))[:reads]]
-    masks = _Masks(cache, chosen)
-    loader = DataLoader(masks, 256, num_workers=workers, collate_fn=len)
-    iterator = iter(loader)
-    next(iterator)  # the workers have started
-    start = time.perf_counter()
-    done = sum(iterator)
-    return round(1e6 * (time.perf_counter() - start) / done, 1)
+    loader = DataLoader(_Reads(cache, chosen), 500, num_workers=workers, collate_fn=list)
+    seconds, waits = np.sum(list(loader), axis=0)
+    return {"us_a_mask": round(1e6 * seconds / reads, 1), "waits_in_all": int(waits)}
 
 
-class _Masks:
-    """The masks of some ids, as a data set."""
+class _Reads:
+    """What reading some masks costs, as a data set."""
 
     def __init__(self, cache, ids):
         self.cache, self.ids = cache, ids
@@ -99,42 +124,47 @@ class _Masks:
     def __len__(self):
         return len(self.ids)
 
-    def __getitem__(self, index):
-        return self.cache.read(self.ids[index])
+    def __getitems__(self, indices):
+        """(seconds of processor time, times that the thread has waited) for these."""
+        before, start = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw, time.thread_time()
+        for index in indices:
+            self.cache.read(self.ids[index])
+        return (time.thread_time() - start,
+                resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
 
 
 def main():
-    """Write both caches, measure each in a process of its own, print the figures as JSON."""
+    """Write both caches and print each figure as a line of JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--count", type=int, default=1_281_167)
     parser.add_argument("--reads", type=int, default=20_000)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.reads) if not arguments.workers else
-                         {"us_a_mask": measure_workers(arguments.measure, arguments.workers,
-                                                       arguments.reads)}))
-        return
     with tempfile.TemporaryDirectory() as name:
-        for count in (10_000, arguments.count):
-            folder = Path(name) / str(count)
-            start = time.perf_counter()
+        folders = [Path(name) / "small", Path(name) / "large"]
+        for folder, count in zip(folders, (10_000, arguments.count)):
             write_cache(folder, count)
-            seconds = time.perf_counter() - start
             sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
             shards = sum(size for file, size in sizes.items() if file.startswith("shard"))
-            print(json.dumps({"masks": count, "written_in_seconds": round(seconds),
-                              "shard_bytes_a_mask": round(shards / count),
-                              "index_mb": round(sizes["index.h5"] / 1e6, 1),
-                              "manifest_mb": round(sizes["manifest.json"] / 1e6, 2)}), flush=True)
-            for workers in (None, 1, 8):
-                command = [sys.executable, "-m", "tests.scale", "--measure", str(folder),
-                           "--reads", str(arguments.reads)]
-                command += [] if workers is None else ["--workers", str(workers)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                print(json.dumps({"masks": count, "workers": workers,
-                                  **json.loads(done.stdout)}), flush=True)
+            show(masks=count, shard_bytes_a_mask=round(shards / count),
+                 index_mb=round(sizes["index.h5"] / 1e6, 1),
+                 manifest_mb=round(sizes["manifest.json"] / 1e6, 2))
+            show(masks=count, **alone(measure_opening, folder))
+        show(**alone(measure_reads, *folders, arguments.reads))
+        for workers in (1, 8):
+            show(workers=workers,
+                 **alone(measure_workers, folders[1], workers, 10 * arguments.reads))
+
+
+def alone(function, *arguments):
+    """What a function gives in a fresh process."""
+    with concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(function, *arguments).result()
+
+
+def show(**figures):
+    """Print a line of JSON."""
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":
