@@ -27,16 +27,19 @@ def command(split, delta, on_bad_image, **arguments):
         about = processes.first_says(lambda: ensure_classifier(job))
         folder = make_masks(job, split, delta)
         if processes.rank() == 0:
-            _report(about, folder, on_bad_image)
+            _report(job, split, about, folder, on_bad_image)
 
 
-def _report(about, folder, on_bad_image):
-    """Say what the cache holds."""
+def _report(job, split, about, folder, on_bad_image):
+    """Say what the cache holds, and name each image that could not be read, once."""
     click.echo(describe(about))
     cache = MaskCache(folder, check=False)
     for delta in cache.deltas:
         valid = cache.manifest["valid"][delta_name(delta)]
         click.echo(f"delta {delta_name(delta)}: {valid} of {len(cache)} masks are valid")
     click.echo(f"wrote {folder}")
-    report_bad_images({**about.get("unreadable", {}), **cache.manifest["unreadable"]},
-                      on_bad_image)
+    bad = cache.manifest["unreadable"]
+    paths = {str(record.path) for record in job.images(split).records if record.image_id in bad}
+    others = {path: reason for path, reason in about.get("unreadable", {}).items()
+              if path not in paths}  # backgrounds, and training images where others get masks
+    report_bad_images({**others, **bad}, on_bad_image)

@@ -5,11 +5,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.files import read_json
 from common.mask_cache import MaskCache
 from common.mask_shards import MaskCacheError
 from tests.faults import write_pictures
+from tests.test_images import png_header
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
 
 
@@ -32,7 +34,7 @@ def test_all_the_others_are_done_and_the_bad_ones_listed(one_bad):
     assert result.exit_code == 1
     assert "'002.Disc/1.jpg': the file is truncated" in result.output
     assert "007.png': the file is truncated" in result.output
-    assert "everything else is done" in result.output
+    assert "2 image(s) could not be read; everything else is done" in result.output
     cache = MaskCache(result.output.split("wrote ")[1].split()[0])
     assert list(cache.manifest["unreadable"]) == ["002.Disc/1.jpg"] and len(cache) == 8
     result = run(one_bad, "masks", "--on-bad-image", "skip")
@@ -50,6 +52,49 @@ def test_training_does_without_the_bad_ones(one_bad, variant):
     assert list(read_json(folder / "config.json")["unreadable"]) == ["002.Disc/1.jpg"]
     result = run(one_bad, "train-ct", "--resume", "--on-bad-image", "skip", *arguments)
     assert result.exit_code == 0 and "'002.Disc/1.jpg'" in result.output
+
+
+def write_every_kind(folder):
+    """A picture of each kind that people have; gives the names of those that nobody could see."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+    picture, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x0112] = 6  # Orientation: the camera was turned
+    folder.mkdir(parents=True)
+    for name, mode in (("grey.png", "L"), ("cmyk.jpg", "CMYK"), ("palette.gif", "P"),
+                       ("transparent.png", "RGBA"), ("with space.png", "RGB"),
+                       ("grünfink 鳥.png", "RGB"), ("two\nlines.png", "RGB")):
+        picture.convert(mode).save(folder / name)
+    picture.save(folder / "a png.jpg", format="PNG")
+    picture.save(folder / "turned.jpg", exif=exif)
+    picture.save(folder / "moving.webp", save_all=True, append_images=[picture.rotate(180)])
+    cv2.imwrite(str(folder / "deep.png"), pixels.astype(np.uint16) * 257)
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (20_000, 3)).save(folder / "wide.png")
+    (folder / "link.png").symlink_to("grey.png")
+    (folder / "bad: truncated.jpg").write_bytes((folder / "turned.jpg").read_bytes()[:-300])
+    (folder / "bad: empty.jpg").touch()
+    (folder / "bad: text.jpg").write_text("no picture")
+    (folder / "bad:\nnewline.jpg").write_text("no picture")
+    (folder / "bad: link.jpg").symlink_to("gone.jpg")
+    (folder / "bad: bomb.png").write_bytes(png_header(20_000, 20_000, 8, 2))
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("bad:"))
+
+
+def test_every_kind_of_picture_gets_its_mask_or_its_reason(inputs):
+    bad = write_every_kind(inputs / "cub" / "train" / "kinds")
+    (inputs / "cub" / "train" / "images").symlink_to(inputs / "cub" / "images" / "001.Disc")
+    (inputs / "cub" / "test").symlink_to("train")
+    arguments = ["--dataset", "folder", "--on-bad-image", "skip"]
+    output = run(inputs, "masks", "--recipe", "paper", *arguments).output
+    cache = MaskCache(output.split("wrote ")[1].splitlines()[0])
+    assert len(cache) == 26  # 14 that decode, 6 that do not, 6 of discs
+    assert list(cache.manifest["unreadable"]) == [f"train/kinds/{name}" for name in bad]
+    assert "7 image(s) could not be read" in output  # a background too
+    for name in bad:
+        assert f"{'train/kinds/' + name!r}: " in output
+    assert all(cache.read(image_id)[1] == ("bad:" not in image_id) for image_id in cache)
+    output = run(inputs, "train-ct", "--recipe", "paper", *arguments, *STAGE2_ONLY).output
+    assert "6 image(s) could not be read and were left out" in output
 
 
 def test_a_background_that_cannot_be_read_is_listed(inputs):
