@@ -16,7 +16,7 @@ SEED ?= 0
 CACHE ?= cache
 # Processes that share the work of masks and train-ct: one a GPU.
 NPROC ?= 1
-# The folder of a mask cache, for verify.
+# The folder of a mask cache, for verify and inspect.
 MASKS ?=
 # Anything else a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
@@ -24,17 +24,19 @@ ARGS ?=
 BCCT := $(BIN)/python -m pipelines
 SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
 	--nproc-per-node $(NPROC) -m pipelines)
-INPUTS = --dataset $(DATASET) --data "$(DATA)" --background "$(BACKGROUND)" \
-	--backbone $(BACKBONE) --weights "$(WEIGHTS)" --seed $(SEED) --cache "$(CACHE)"
+TARGETS = --dataset $(DATASET) --data "$(DATA)" --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
+	--seed $(SEED) --cache "$(CACHE)"
+INPUTS = $(TARGETS) --background "$(BACKGROUND)"
+OF_MASKS = "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET))
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
-.PHONY: help install test faults scale lint demo real train-bc masks recipes verify train-ct \
-	evaluate compare
+.PHONY: help install test faults scale lint demo real train-bc masks recipes verify inspect \
+	check-backgrounds train-ct evaluate compare
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: DATASET DATA SPLIT BACKGROUND BACKBONE WEIGHTS RECIPE DELTA VARIANT SEED"
-	@echo "CACHE, NPROC (processes of masks and train-ct), MASKS (a folder, for verify), and"
+	@echo "CACHE, NPROC (processes of masks and train-ct), MASKS (a folder, for verify and inspect), and"
 	@echo "ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
 
 $(BIN)/.installed: setup.cfg pyproject.toml
@@ -73,7 +75,13 @@ recipes: install ## Measure the masks of several recipes, side by side.
 	$(BCCT) recipes $(INPUTS) $(FIRST_DELTA) $(ARGS)
 
 verify: install ## Check the mask cache MASKS; with DATA, its images too.
-	$(BCCT) verify "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET)) $(ARGS)
+	$(BCCT) verify $(OF_MASKS) $(ARGS)
+
+inspect: install ## Summarize the mask cache MASKS and draw a contact sheet; with DATA, its images.
+	$(BCCT) inspect $(OF_MASKS) --cache "$(CACHE)" $(ARGS)
+
+check-backgrounds: install ## Look for what is wrong with the pictures in BACKGROUND.
+	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
 
 train-ct: install ## Stage 2: train VARIANT under the cached masks.
 	$(SHARED) train-ct $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
