@@ -59,6 +59,13 @@ ARCHITECTURES = {
          "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e",
          "maxpool4", "inception5a", "inception5b"),
         1024, 32, (6, 10, 12, 14, 15), mean=(0.5,) * 3, std=(0.5,) * 3),
+    # Up to Mixed_6e, as in SPG.
+    "inception_v3": Architecture(
+        _torchvision("inception_v3", aux_logits=False, init_weights=False),
+        ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1",
+         "Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b",
+         "Mixed_6c", "Mixed_6d", "Mixed_6e"),
+        768, 16, (3, 6, 9, 13, 14), mean=(0.5,) * 3, std=(0.5,) * 3),
     "squeezenet1_1": Architecture(
         _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12),
         pixel_taps=(7, 10, 12)),

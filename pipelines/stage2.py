@@ -81,6 +81,11 @@ class Stage2:
         return dataclasses.replace(self, seed=seed, options={**self.options, "seed": seed})
 
     @property
+    def trained_variant(self):
+        """The variant whose runs these are: its own, or that of another which trains alike."""
+        return VARIANTS[self.variant].trained_as or self.variant
+
+    @property
     def uses_masks(self):
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
@@ -118,7 +123,7 @@ class Stage2:
         elif self.uses_masks:
             masks = [self.masks, to_dict(self.stage1.chosen_recipe), str(
                 self.stage1.classifier_path.name)]
-        return {"variant": self.variant, "config": to_dict(self.config), "seed": self.seed,
+        return {"variant": self.trained_variant, "config": to_dict(self.config), "seed": self.seed,
                 "backbone": self.backbone, "weights": weights_identity(self.weights),
                 "dataset": self.stage1.targets.digest(), "masks": masks,
                 "delta": self.delta if masks else None,
@@ -126,9 +131,9 @@ class Stage2:
 
     @property
     def run(self):
-        """The Run, its folder named after the variant, the seed and all that it depends on."""
+        """The Run; its folder is named after the variant, the seed and all that it depends on."""
         key = digest(self.description)[:12]
-        return Run(self.stage1.cache / "ct" / f"{self.variant}-s{self.seed}-{key}")
+        return Run(self.stage1.cache / "ct" / f"{self.trained_variant}-s{self.seed}-{key}")
 
     def build_method(self):
         """The untrained method, its new layers drawn from the seed."""
@@ -173,7 +178,8 @@ def train(job):
     method, source = job.build_method(), job.mask_source()
     if rank == 0:
         write_json(job.run.folder / "config.json",
-                   {"description": job.description, "options": job.options,
+                   {"description": job.description,
+                    "options": {**job.options, "variant": job.trained_variant},
                     "unreadable": job.unreadable})
 
     def progress(epoch, batches):

@@ -27,6 +27,13 @@ def convolution_block(channels, width, outputs):
         nn.Conv2d(width, outputs, 1))
 
 
+def class_head(channels, width, classes):
+    """The class block that every method shares, its weights drawn: features to class maps."""
+    block = convolution_block(channels, width, classes)
+    initialise(block)
+    return block
+
+
 class ClassificationModel(nn.Module):
     """Backbone, class maps, global average pooling; and a mask branch on the class maps.
 
@@ -48,8 +55,9 @@ class ClassificationModel(nn.Module):
         self.class_block = convolution_block(backbone.channels, width, classes)
         self.mask_block = convolution_block(classes, width, 1) if mask_branch else None
         self.last_layer = nn.Linear(classes, classes) if last_layer else None
-        for block in (self.class_block, self.mask_block):
-            _initialise(block)
+        initialise(self.class_block)
+        if mask_branch:
+            initialise(self.mask_block)
 
     def forward(self, images):
         """Class logits, class maps and mask logits.
@@ -73,11 +81,28 @@ def upsample(maps, size):
     return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
-def _initialise(block):
-    """Random weights below He's scale, the last ones small: the features of a network pretrained
-    without batch norm are large, and at full scale the first steps diverge."""
-    if block is None:
-        return
+def stretch(maps):
+    """Each of the maps (N, K, H, W) moved and scaled to the range 0 to 1; a constant one to 0."""
+    lowest = maps.amin(dim=(2, 3), keepdim=True)
+    span = maps.amax(dim=(2, 3), keepdim=True) - lowest
+    return torch.where(span > 0, (maps - lowest) / span.clamp_min(1e-12), 0.0)
+
+
+def maps_of(class_maps, classes):
+    """The map of one class an image: (N, C, h, w) and (N,) int64 to (N, 1, h, w)."""
+    rows = torch.arange(len(classes), device=classes.device)
+    return class_maps[rows, classes][:, None]
+
+
+def initialise(block):
+    """Draw a block's weights below He's scale, the last convolution's small.
+
+    The features of a network pretrained without batch norm are large, and at full scale the first
+    steps diverge.
+
+    Args:
+        block: iterable of layers, the last convolution among them being the output.
+    """
     convolutions = [layer for layer in block if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -1,8 +1,6 @@
 """Score maps: what a box is cut from."""
 
-import torch
-
-from stage2_ct.model import upsample
+from stage2_ct.model import maps_of, stretch, upsample
 
 
 def score_maps(prediction, kind, classes, size):
@@ -27,17 +25,9 @@ def score_maps(prediction, kind, classes, size):
                          "have; use --score-map class")
     maps = []
     if kind in ("class", "product"):
-        rows = torch.arange(len(classes), device=classes.device)
-        chosen = prediction.class_maps[rows, classes][:, None].float()
-        maps.append(_stretch(upsample(chosen, size)))
+        chosen = maps_of(prediction.class_maps, classes).float()
+        maps.append(stretch(upsample(chosen, size)))
     if kind in ("mask", "product"):
-        maps.append(_stretch(upsample(prediction.mask_logits.float(), size).sigmoid()))
-    product = maps[0] if len(maps) == 1 else _stretch(maps[0] * maps[1])
+        maps.append(stretch(upsample(prediction.mask_logits.float(), size).sigmoid()))
+    product = maps[0] if len(maps) == 1 else stretch(maps[0] * maps[1])
     return product[:, 0]
-
-
-def _stretch(maps):
-    """Each of (N, 1, H, W) maps moved and scaled to the range 0 to 1."""
-    lowest = maps.amin(dim=(2, 3), keepdim=True)
-    span = maps.amax(dim=(2, 3), keepdim=True) - lowest
-    return torch.where(span > 0, (maps - lowest) / span.clamp_min(1e-12), 0.0)

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from torch import nn
 
 from common.config import ConfigError, check_choice
+from stage2_ct.acol import AdversarialErasing
+from stage2_ct.backprop import InputGradient
 from stage2_ct.bc_ct import BackgroundSupervised, PlainClassActivation
+from stage2_ct.has import HideAndSeek
 from stage2_ct.losses import MASK_LOSSES
+from stage2_ct.spg import SelfProducedGuidance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,11 @@ class Variant:
     """Whether it learns from masks."""
     config: TrainingConfig
     """Its settings, before any override."""
+    trained_as: str | None = None
+    """The variant whose runs it shares, since training would not differ; None for its own."""
 
+
+FROM_LABELS = TrainingConfig(score_map="class")
 
 VARIANTS = {
     # Mask weight 4 learned the object in a fifth of the epochs that weight 1 took, on training
@@ -78,5 +86,10 @@ VARIANTS = {
     "bc-ct": Variant(BackgroundSupervised, True, TrainingConfig(mask_weight=4.0)),
     "bc-ct-paper-loss": Variant(BackgroundSupervised, True, TrainingConfig(mask_loss="printed")),
     "bc-ct-class-map": Variant(BackgroundSupervised, True, TrainingConfig(score_map="class")),
-    "cam": Variant(PlainClassActivation, False, TrainingConfig(score_map="class")),
+    "cam": Variant(PlainClassActivation, False, FROM_LABELS),
+    "backprop": Variant(InputGradient, False, FROM_LABELS, trained_as="cam"),
+    "has": Variant(HideAndSeek, False, FROM_LABELS),
+    "acol": Variant(AdversarialErasing, False, FROM_LABELS),
+    "spg-plain": Variant(PlainClassActivation, False, FROM_LABELS, trained_as="cam"),
+    "spg": Variant(SelfProducedGuidance, False, FROM_LABELS),
 }

@@ -1,0 +1,80 @@
+"""Hide-and-Seek (Singh and Lee, ICCV 2017): a plain CAM that trains on images with hidden patches.
+
+With its most telling part hidden, the network has to find the others.
+"""
+
+import dataclasses
+
+import torch
+
+from stage2_ct.bc_ct import PlainClassActivation
+
+
+@dataclasses.dataclass(frozen=True)
+class Hiding:
+    """Which patches are hidden (section 3.1 of the source)."""
+
+    side: int = 32
+    """Side of a square patch in input pixels: HaS-32."""
+    probability: float = 0.5
+    """That a patch is hidden, each by itself, anew in every epoch."""
+
+
+HAS_32 = Hiding()
+
+
+class HideAndSeek(PlainClassActivation):
+    """A plain CAM whose training images have random patches hidden; whole images afterwards.
+
+    Arguments as for ``BackgroundSupervised``. What is hidden in a step depends on the seed that
+    the method was built under and on the number of steps before; both travel in its checkpoint,
+    so that a resumed run hides the very patches that one without a stop would.
+    """
+
+    def __init__(self, backbone, classes, config):
+        super().__init__(backbone, classes, config)
+        self.hiding = HAS_32
+        self.register_buffer("seed", torch.randint(2 ** 31, ()))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, images, labels, masks=None, valid=None):
+        """The classification loss of a batch with hidden patches; masks are not looked at."""
+        generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
+        self.steps += 1
+        hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device)
+        # The mean colour of the images that the backbone was trained on: hidden patches then
+        # excite its first layer as the average image does (section 3.2 of the source).
+        images = hide(images, hidden, self.hiding.side, self.backbone.mean)
+        return super().forward(images, labels)
+
+
+def draw_hidden(shape, hiding, generator):
+    """Draw which patches of N images are hidden.
+
+    Args:
+        shape: (N, 3, H, W); patches at the right and at the bottom may be cut off.
+        hiding: Hiding.
+        generator: torch.Generator on the CPU.
+
+    Returns:
+        (N, ceil(H / side), ceil(W / side)) bool.
+    """
+    rows, columns = (-(-length // hiding.side) for length in shape[2:])
+    return torch.rand(shape[0], rows, columns, generator=generator) < hiding.probability
+
+
+def hide(images, hidden, side, colour):
+    """Images with some patches in one colour.
+
+    Args:
+        images: (N, 3, H, W) float RGB.
+        hidden: (N, rows, columns) bool, a patch an element, from the upper left.
+        side: side of a patch in pixels.
+        colour: (1, 3, 1, 1) float RGB.
+
+    Returns:
+        (N, 3, H, W) float RGB; the images stay as they were.
+    """
+    height, width = images.shape[2:]
+    pixels = hidden.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :height, :width]
+    return torch.where(pixels[:, None], colour, images)
