@@ -28,13 +28,16 @@ TARGETS = --dataset $(DATASET) --data "$(DATA)" --backbone $(BACKBONE) --weights
 	--seed $(SEED) --cache "$(CACHE)"
 INPUTS = $(TARGETS) --background "$(BACKGROUND)"
 OF_MASKS = "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET))
+# Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.
+TABLE_INPUTS = --cache "$(CACHE)" \
+	$(if $(SMALL),--shared "$(SMALL)",--data "$(DATA)" --background "$(BACKGROUND)")
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
 .PHONY: help install test faults scale lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate compare
+	check-backgrounds train-ct evaluate compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: DATASET DATA SPLIT BACKGROUND BACKBONE WEIGHTS RECIPE DELTA VARIANT SEED"
 	@echo "CACHE, NPROC (processes of masks and train-ct), MASKS (a folder, for verify and inspect), and"
 	@echo "ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
@@ -63,6 +66,18 @@ demo: install ## Run everything on the embedded data set (about 5 minutes).
 
 real: install ## Run everything on CUB birds in ../shared and print the main table.
 	$(BCCT) real --cache "$(CACHE)" $(ARGS)
+
+table1: install ## Fill the paper's Table 1 (DATA=ILSVRC; or SMALL=../shared).
+	$(BCCT) table1 $(TABLE_INPUTS) $(ARGS)
+
+table2: install ## Fill the paper's Table 2 (DATA=CUB_200_2011; or SMALL=../shared).
+	$(BCCT) table2 $(TABLE_INPUTS) $(ARGS)
+
+table3: install ## Fill the paper's Table 3: BC-CT for each delta.
+	$(BCCT) table3 $(TABLE_INPUTS) $(ARGS)
+
+ablate-backgrounds: install ## Try 1, 5, 20, 100 and all background images.
+	$(BCCT) ablate-backgrounds $(TABLE_INPUTS) $(ARGS)
 
 train-bc: install ## Stage 1: train the background classifier.
 	$(BCCT) train-bc $(INPUTS) $(ARGS)

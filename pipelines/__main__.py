@@ -19,6 +19,10 @@ COMMANDS = {
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
     "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),
+    "table1": ("pipelines.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
+    "table2": ("pipelines.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
+    "table3": ("pipelines.table3", "Fill the paper's Table 3: a row a delta."),
+    "ablate-backgrounds": ("pipelines.ablate_backgrounds", "How many backgrounds are enough."),
 }
 
 

@@ -56,7 +56,7 @@ def evaluate(jobs, protocol=Protocol()):
     entry = Method(
         job.variant, results[0], tuple(each.seed for each in jobs), over_seeds,
         hashes={"masks": job.description["masks"], "dataset": job.description["dataset"],
-                **{f"checkpoint of seed {each.seed}": _file_digest(each.run.checkpoint)
+                **{f"checkpoint of seed {each.seed}": file_digest(each.run.checkpoint)
                    for each in jobs}},
         settings={"backbone": job.backbone, "score_map": protocol.score_map or job.config.score_map,
                   **job.description["config"]})
@@ -130,6 +130,7 @@ def _thumbnail(record: Record):
     return read_image(record.path, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def _file_digest(path):
+def file_digest(path):
+    """Hex SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
