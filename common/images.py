@@ -6,6 +6,7 @@ CMYK is converted without one. Whatever cannot be decoded is refused with its na
 """
 
 import contextlib
+import io
 import os
 import stat
 from importlib.util import find_spec
@@ -74,9 +75,32 @@ def read_image(path, size=None):
     Raises:
         BadImage: the file cannot be read, is damaged, is no picture, or is larger than PIXEL_LIMIT.
     """
+    with _opened_file(path) as file:
+        return _decoded(path, file, size)
+
+
+def read_bytes(path):
+    """The bytes of a picture file, for ``decode_image`` and for a checksum.
+
+    Raises:
+        BadImage: the file cannot be read or is empty.
+    """
+    with _opened_file(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise BadImage(path, _of_the_system(error)) from error
+
+
+def decode_image(content, path, size=None):
+    """The picture in a file's bytes; arguments, result and errors as for ``read_image``."""
+    return _decoded(path, io.BytesIO(content), size)
+
+
+def _decoded(path, file, size):
     if size is not None and min(size) < 1:
         raise ValueError(f"a picture cannot be squashed to size {tuple(size)}; both must be >= 1")
-    with _opened(path) as image:
+    with _opened(path, file) as image:
         orientation = _orientation(image)
         rgb = _to_rgb(image) if size is None else _squashed(
             image, (size[1], size[0]) if orientation in _SIDEWAYS else size)
@@ -99,23 +123,22 @@ def image_size(path):
     Raises:
         BadImage: as ``read_image``; damage behind the header goes unnoticed.
     """
-    with _opened(path) as image:
+    with _opened_file(path) as file, _opened(path, file) as image:
         orientation = _orientation(image)
         width, height = image.size
         return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path, file):
     """Open a picture whose pixels are not decoded yet; every fault in the body is a BadImage."""
-    with _opened_file(path) as file:
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                if image.width * image.height > PIXEL_LIMIT:
-                    raise Image.DecompressionBombError
-                yield image
-        except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
-            raise BadImage(path, _what_is_wrong(error)) from error
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > PIXEL_LIMIT:
+                raise Image.DecompressionBombError
+            yield image
+    except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
+        raise BadImage(path, _what_is_wrong(error)) from error
 
 
 def _opened_file(path):
@@ -133,7 +156,11 @@ def _opened_file(path):
             raise BadImage(path, f"it is a link to {target!r}, which does not exist") from error
         raise BadImage(path, "there is no such file") from error
     except OSError as error:
-        raise BadImage(path, f"the system says {error.strerror!r}") from error
+        raise BadImage(path, _of_the_system(error)) from error
+
+
+def _of_the_system(error):
+    return f"the system says {error.strerror!r}"
 
 
 def _what_is_wrong(error):

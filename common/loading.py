@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
+import zlib
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from common.files import file_crc32
-from common.images import BadImage, read_image
+from common.images import BadImage, decode_image, read_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,8 @@ class FrameBatch:
     bad: list
     """(index in the record list, BadImage) of the others."""
     file_crc32: dict
-    """Index in the record list to the file's CRC-32, of all of them; {} where not asked for."""
+    """Index in the record list to the file's CRC-32, 0 for what cannot be read; {} where not asked
+    for."""
 
 
 class Frames(Dataset):
@@ -42,12 +43,13 @@ class Frames(Dataset):
         return len(self.records)
 
     def __getitem__(self, index):
-        path = self.records[index].path
+        path, content = self.records[index].path, b""
         try:
-            item = torch.from_numpy(read_image(path, self.size)).permute(2, 0, 1)
+            content = read_bytes(path)
+            item = torch.from_numpy(decode_image(content, path, self.size)).permute(2, 0, 1)
         except BadImage as error:
             item = error
-        return index, item, file_crc32(path) if self.checksums else None
+        return index, item, zlib.crc32(content) if self.checksums else None
 
 
 def collate(items):

@@ -11,6 +11,7 @@ with the file that it decodes, and so does ``bcct verify --data``; either names 
 changed.
 """
 
+import os
 import zlib
 from pathlib import Path
 
@@ -120,12 +121,13 @@ class MaskCache:
         mask = decode_mask(stored, self.mask_size)
         return mask, bool(places["valid"][position]), places["box"][position]
 
-    def check_image(self, image_id, path):
+    def check_image(self, image_id, path, content):
         """Make sure that an image file is the one its mask was made from.
 
         Args:
             image_id: the image's id.
             path: its file.
+            content: the file's bytes.
 
         Raises:
             KeyError: the cache does not hold this image.
@@ -133,7 +135,7 @@ class MaskCache:
         """
         position = self._position(image_id)
         expected = self._index.file_crc32[position]
-        if expected and file_crc32(path) != expected:
+        if expected and zlib.crc32(content) != expected:
             raise MaskCacheError(
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
                 f"file back, or remove {self._shard_of(position)} and run bcct masks again")
@@ -223,9 +225,12 @@ class MaskCache:
         places = self._index.places(name)
         path = self._shard_of(position)
         try:
-            with open(path, "rb", buffering=0) as file:
-                file.seek(int(places["offset"][position]))
-                return file.read(int(places["size"][position])), places, position
+            file = os.open(path, os.O_RDONLY)
+            try:
+                return os.pread(file, int(places["size"][position]),
+                                int(places["offset"][position])), places, position
+            finally:
+                os.close(file)
         except OSError as error:
             raise self._damaged(path.name, error) from error
 

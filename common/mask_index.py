@@ -10,6 +10,7 @@ place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint
 without HDF5's file lock: it is replaced as a whole, never written in place.
 """
 
+import functools
 import hashlib
 import io
 import zlib
@@ -38,8 +39,9 @@ class MaskIndex:
             self.id_hash, self.position = file["id_hash"][()], file["position"][()]
             self.file_crc32 = file["file_crc32"][()]
         self._places = {}
+        self.find = functools.lru_cache(1)(self._find)  # training asks twice for each image
 
-    def find(self, image_id):
+    def _find(self, image_id):
         """An image's place in the sorted ids, or None."""
         wanted = np.uint64(id_hash(image_id))
         found = np.searchsorted(self.id_hash, wanted)

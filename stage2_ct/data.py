@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from common.images import read_image
+from common.images import decode_image, read_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,18 @@ class ScaleColour(v2.Transform):
         return tv_tensors.wrap(torch.from_numpy(scaled).permute(2, 0, 1), like=inpt)
 
 
+class Crop(v2.RandomResizedCrop):
+    """torchvision's crop, with masks resized by OpenCV, which takes a third of the time."""
+
+    def transform(self, inpt, params):
+        if not isinstance(inpt, tv_tensors.Mask):
+            return super().transform(inpt, params)
+        top, left = params["top"], params["left"]
+        window = inpt.numpy()[0, top:top + params["height"], left:left + params["width"]]
+        mask = cv2.resize(window, tuple(self.size[::-1]), interpolation=cv2.INTER_NEAREST_EXACT)
+        return tv_tensors.Mask(torch.from_numpy(mask[None]))
+
+
 def augmentation(config):
     """The random transform of a training image and its mask.
 
@@ -70,7 +82,7 @@ def augmentation(config):
     if config.vertical_flip:
         flips.append(v2.RandomVerticalFlip())
     return v2.Compose([
-        v2.RandomResizedCrop(config.image_size, scale=(config.smallest_crop, 1.0), antialias=True),
+        Crop(config.image_size, scale=(config.smallest_crop, 1.0), antialias=True),
         *flips, ScaleColour(config.colour)])
 
 
@@ -112,17 +124,20 @@ class TrainingImages(Dataset):
     def _draw(self, index, seed):
         record = self.records[index]
         frame = (self.frame, self.frame)
+        content = read_bytes(record.path)
         image = tv_tensors.Image(
-            torch.from_numpy(read_image(record.path, frame)).permute(2, 0, 1))
+            torch.from_numpy(decode_image(content, record.path, frame)).permute(2, 0, 1))
         mask, valid = None, None
         if self.cache is not None:
-            self.cache.check_image(record.image_id, record.path)
+            self.cache.check_image(record.image_id, record.path, content)
             array, valid, _ = self.cache.read(record.image_id)
-            array = cv2.resize(array.astype(np.uint8), frame[::-1],
+            array = cv2.resize(array.view(np.uint8), frame[::-1],
                                interpolation=cv2.INTER_NEAREST_EXACT)
-            mask = tv_tensors.Mask(torch.from_numpy(array)[None])
+            mask = tv_tensors.Mask(torch.from_numpy(array[None]))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed, which seeds every kind of device too: where one has not
+            # started, it notes a stack trace for later, each time, and never forgets one.
+            torch.default_generator.manual_seed(seed)
             image, mask = self.transform(image, mask)
         return image, record.label, mask, valid
 

@@ -18,7 +18,7 @@ CONFIG = TrainingConfig(image_size=28, colour=0.0)
 class KnownMasks:
     """A cache whose mask is known at every pixel: where the picture is bright."""
 
-    def check_image(self, image_id, path):
+    def check_image(self, image_id, path, content):
         pass
 
     def read(self, image_id):

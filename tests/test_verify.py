@@ -123,7 +123,7 @@ def test_a_changed_an_added_and_a_removed_image(cache, tmp_path):
         MaskCache(cache).require_images(open_dataset("folder", images, "all"))
     with pytest.raises(MaskCacheError, match="'class 1/3.png' .* has changed.*put the old file "
                        "back, or remove .*shard-00001.h5"):
-        MaskCache(cache).check_image("class 1/3.png", changed)
+        MaskCache(cache).check_image("class 1/3.png", changed, bytes(content))
 
 
 def test_an_index_and_counts_that_do_not_match(cache):
