@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from common import processes
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import to_float
+from common.precision import autocast, choose_precision
 
 
 def build_optimizer(method, config):
@@ -26,7 +27,8 @@ def build_optimizer(method, config):
     return optimizer, schedule
 
 
-def train_step(method, source, batch, optimizer, scaler, device, gradient_limit):
+def train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
+               precision=torch.float32):
     """One optimizer step.
 
     Args:
@@ -34,9 +36,10 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
         source: mask source.
         batch: TrainingBatch.
         optimizer: torch optimizer.
-        scaler: torch.amp.GradScaler; enabled where half precision is used.
+        scaler: torch.amp.GradScaler; enabled where float16 is used.
         device: torch device.
         gradient_limit: largest norm of the step's gradient.
+        precision: torch dtype that the method computes in.
 
     Returns:
         dict of detached scalar losses.
@@ -45,7 +48,7 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = batch.labels.to(device, non_blocking=True)
     masks, valid = source(batch, images)
-    with torch.autocast(torch.device(device).type, torch.float16, enabled=scaler.is_enabled()):
+    with autocast(device, precision):
         losses = method(images, labels, masks, valid)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(sum(losses.values())).backward()
@@ -56,7 +59,8 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit):
+def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit,
+                precision=torch.float32):
     """One pass over the batches; gives the mean of each loss over steps and processes, as floats.
 
     Raises:
@@ -68,7 +72,8 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
     for batch in batches:
         if isinstance(batch, ValueError):
             raise batch
-        losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit)
+        losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
+                            precision)
         steps += 1
         for name, loss in losses.items():  # stays on the device: no step waits for the host
             sums[name] = sums.get(name, 0) + loss
@@ -146,8 +151,8 @@ def fit(method, source, loader, config, run, device, description, progress=None)
             epoch, and may count them as they pass. None for silence.
     """
     optimizer, schedule = build_optimizer(method, config)
-    half = torch.device(device).type == "cuda"
-    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=half)
+    precision = choose_precision(config.precision, device)
+    scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == torch.float16)
     parts = {"method": method, "optimizer": optimizer, "schedule": schedule, "scaler": scaler,
              "source": source}
     done, learner = run.restore(parts), shared(method, device)
@@ -156,9 +161,10 @@ def fit(method, source, loader, config, run, device, description, progress=None)
         batches = loader if progress is None else progress(epoch, loader)
         start = time.perf_counter()
         losses = train_epoch(learner, source, batches, optimizer, scaler, device,
-                             config.gradient_limit)
+                             config.gradient_limit, precision)
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
         if processes.rank() == 0:
             run.save(epoch + 1, parts, description)
-            run.log({"epoch": epoch + 1, "seconds": seconds, **losses})
+            run.log({"epoch": epoch + 1, "seconds": seconds,
+                     "precision": str(precision).removeprefix("torch."), **losses})

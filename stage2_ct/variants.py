@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import nn
 
 from common.config import ConfigError, check_choice
+from common.precision import PRECISIONS
 from stage2_ct.acol import AdversarialErasing
 from stage2_ct.backprop import InputGradient
 from stage2_ct.bc_ct import BackgroundSupervised, PlainClassActivation
@@ -35,6 +36,9 @@ class TrainingConfig:
     gradient_limit: float = 5.0
     """Largest norm of a step's gradient; longer ones are scaled down to it. The new layers are six
     convolutions in a row without normalisation, and their first steps can be far too long."""
+    precision: str = "auto"
+    """Number format while it learns: "float32", "bfloat16", "float16" or "auto" (see
+    ``common.precision``). Localizing is float32."""
     image_size: int = 224
     """Side of the square input, in pixels."""
     width: int = 1024
@@ -59,6 +63,7 @@ class TrainingConfig:
     def __post_init__(self):
         check_choice(self, "mask_loss", MASK_LOSSES)
         check_choice(self, "score_map", ("class", "mask", "product"))
+        check_choice(self, "precision", ("auto", *PRECISIONS))
         if min(self.epochs, self.batch_size, self.decay_every, self.image_size, self.width) < 1:
             raise ConfigError("epochs, batch_size, decay_every, image_size and width must be "
                               "at least 1")

@@ -23,8 +23,8 @@ from tests import faults
 from tests.networks import small_backbone
 from tests.test_pipeline import write_cub
 
-CONFIG = TrainingConfig(epochs=2, batch_size=6, decay_every=1, image_size=16, width=8,
-                        backbone_rate=0.01, head_rate=0.05)
+CONFIG = TrainingConfig(precision="float32", epochs=2, batch_size=6, decay_every=1,
+                        image_size=16, width=8, backbone_rate=0.01, head_rate=0.05)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from stage2_ct.training import Run, build_optimizer, fit, train_step
 from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone
 
-CONFIG = TrainingConfig(epochs=3, batch_size=4, decay_every=2, image_size=16, width=8,
-                        backbone_rate=0.01, head_rate=0.05)
+CONFIG = TrainingConfig(precision="float32", epochs=3, batch_size=4, decay_every=2,
+                        image_size=16, width=8, backbone_rate=0.01, head_rate=0.05)
 
 
 class LeftHalf:
