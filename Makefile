@@ -33,7 +33,7 @@ TABLE_INPUTS = --cache "$(CACHE)" \
 	$(if $(SMALL),--shared "$(SMALL)",--data "$(DATA)" --background "$(BACKGROUND)")
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
-.PHONY: help install test faults scale lint demo real train-bc masks recipes verify inspect \
+.PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
 	check-backgrounds train-ct evaluate compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
@@ -57,6 +57,10 @@ faults: install ## Try many more kills and flipped bits than the tests do (about
 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scale $(ARGS)
+
+bench: install ## Measure how fast everything is, as ratios on this machine (about 20 minutes).
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
 
 lint: install ## Check the style.
 	$(BIN)/python -m flake8

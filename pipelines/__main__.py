@@ -17,6 +17,7 @@ COMMANDS = {
     "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
     "recipes": ("pipelines.recipes", "Measure the masks of several recipes, side by side."),
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
+    "bench": ("pipelines.bench", "Measure how fast everything is, as ratios."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
     "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),
     "table1": ("pipelines.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),

@@ -12,7 +12,8 @@ MAY_IMPORT = {
     "stage2_ct": {"common"},
     "evaluation": {"common"},
     "demo": {"common"},
-    "pipelines": {"common", "stage1_bc", "stage2_ct", "evaluation", "demo"},
+    "benchmarks": {"common", "stage1_bc", "stage2_ct", "evaluation"},
+    "pipelines": {"benchmarks", "common", "stage1_bc", "stage2_ct", "evaluation", "demo"},
 }
 
 

@@ -1,0 +1,1 @@
+"""How fast everything is, as ratios on the machine at hand; ``bcct bench`` runs it."""

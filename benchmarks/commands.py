@@ -1,0 +1,101 @@
+"""Whole commands in processes of their own: how they start, and how time and memory grow."""
+
+import subprocess
+import sys
+import time
+
+from benchmarks.pictures import write_pictures
+from benchmarks.rows import Target, interleaved, quotients, row
+from benchmarks.setting import GRADIENT_RECIPE
+from benchmarks.stage1 import WITHOUT_PIXEL_UNIT
+
+BCCT = (sys.executable, "-m", "pipelines")
+GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that what is not its arithmetic shows
+GROWTH_IMAGES = 32  # n: training images and test images, 2 n in all
+STEPS = (1, 4, 16)
+
+
+def start(setting):
+    """Seconds until the help text is there."""
+    def show_help():
+        subprocess.run([*BCCT, "--help"], check=True, stdout=subprocess.DEVNULL)
+    show_help()
+    seconds = interleaved(5 * setting.repeats, help=show_help)["help"]
+    return [row("bcct --help, seconds", seconds, Target(high=0.3), "in a process of its own")]
+
+
+def growth(setting):
+    """Time and memory of masks, a CT epoch and an evaluation at n, 4 n and 16 n images."""
+    folders = {step: _prepared(setting, step) for step in STEPS}
+    seconds = {name: {step: [] for step in STEPS} for name in _COMMANDS}
+    memory = {name: {step: [] for step in STEPS} for name in _COMMANDS}
+    for _ in range(max(1, setting.repeats - 1)):  # the longest of all measurements
+        for step, (cache, words) in folders.items():
+            for name, (made, options) in _COMMANDS.items():
+                setting.fresh(cache / made)
+                command = _command(cache, name, words, options)
+                start = time.perf_counter()
+                memory[name][step].append(peak_memory(*command))
+                seconds[name][step].append(time.perf_counter() - start)
+    note = (f"{GROWTH_BACKBONE}, {' and '.join(str(step * GROWTH_IMAGES) for step in STEPS)} "
+            "training images and as many test images")
+    return [line for name in _COMMANDS for line in (
+        row(f"growth of {name}: seconds a further image, 4 n to 16 n over n to 4 n",
+            [_growth(*times) for times in zip(*(seconds[name][step] for step in STEPS))],
+            Target(0.9, 1.1), note),
+        row(f"growth of {name}: peak memory at 16 n over n",
+            quotients(memory[name][16], memory[name][1]), Target(high=1.1), note))]
+
+
+_COMMANDS = {  # name: (folder in the cache that it makes, its options)
+    "masks": ("masks", ()),
+    "train-ct": ("ct", ("--set", "epochs=1", "--set", "width=64")),
+    "evaluate": ("ct/none", ("--tau-from", "0.5")),
+}
+
+
+def _growth(first, second, third):
+    """Cost of a further image from 4 n to 16 n over that from n to 4 n; the start cancels."""
+    return ((third - second) / 12) / ((second - first) / 3)
+
+
+def _prepared(setting, step):
+    """Pictures and a trained classifier of ``step`` times n images: (cache, options)."""
+    count = step * GROWTH_IMAGES
+    cache = setting.folder / f"growth-{count}"
+    data, background = write_pictures(cache / "pictures", count, count, 16)
+    words = ("--data", data, "--background", background, "--cache", cache, "--backbone",
+             GROWTH_BACKBONE, "--weights", "none", *GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT)
+    setting.bcct("masks", *words)
+    return cache, words
+
+
+def _command(cache, name, words, options):
+    if name == "evaluate":
+        folder, = (cache / "ct").iterdir()
+        return (*BCCT, name, folder, *options)
+    return (*BCCT, name, *words, *options)
+
+
+# A process of its own, small when it starts the command: on Linux a process counts what the one
+# that it was forked from had in memory as its own peak.
+_LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def peak_memory(*command):
+    """Run a command, silently, and give its largest resident memory in bytes.
+
+    Of a command that starts workers, it is that of the largest process.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    done = subprocess.run([sys.executable, "-c", _LAUNCHER, *map(str, command)], check=True,
+                          capture_output=True, text=True)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return unit * int(done.stdout)

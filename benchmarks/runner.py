@@ -1,0 +1,78 @@
+"""All measurements, one after another; each one's rows are kept as soon as they are there."""
+
+import dataclasses
+import importlib
+import json
+
+from common.files import read_json, write_bytes, write_json
+
+MEASUREMENTS = {  # name: (module, function)
+    "start": ("benchmarks.commands", "start"),
+    "bc": ("benchmarks.stage1", "classifier"),
+    "masks": ("benchmarks.stage1", "masks"),
+    "loader": ("benchmarks.stage2", "loader"),
+    "ct": ("benchmarks.stage2", "epochs"),
+    "evaluate": ("benchmarks.stage2", "evaluation"),
+    "boxes": ("benchmarks.box_rule", "box_rule"),
+    "peers": ("benchmarks.peers", "peers"),
+    "growth": ("benchmarks.commands", "growth"),
+}
+
+
+def measure(setting, names, results, say):
+    """Run measurements and keep their rows.
+
+    Args:
+        setting: Setting.
+        names: list of keys of ``MEASUREMENTS``.
+        results: path of the JSON list of rows. Rows of other measurements stay in it; those of a
+            measurement that was finished with the same setting are not measured again.
+        say: called with a line of text for the person who waits.
+
+    Returns:
+        list of dicts, the fields of each Row.
+    """
+    state = results.with_name("state.json")  # what was measured with which setting
+    kept = read_json(state) if state.is_file() else {}
+    wanted = json.loads(json.dumps(setting.identity()))
+    for name in names:
+        if kept.get(name, {}).get("setting") == wanted:
+            say(f"{name}: measured before, kept")
+            continue
+        say(f"{name} ...")
+        module, function = MEASUREMENTS[name]
+        rows = getattr(importlib.import_module(module), function)(setting)
+        kept[name] = {"setting": wanted, "rows": [dataclasses.asdict(row) for row in rows]}
+        write_json(state, kept)
+        lines = [row for one in MEASUREMENTS if one in kept for row in kept[one]["rows"]]
+        write_json(results, lines)
+        write_bytes(results.with_suffix(".md"), markdown(lines).encode())
+    return [row for name in names for row in kept[name]["rows"]]
+
+
+def table(rows):
+    """Rows as lines of text."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'':{width}}  ratio  [low, high]         target        holds"]
+    for row in rows:
+        lines.append(f"{row['name']:{width}}  {_ratio(row):25}  {row['target'] or 'reported':12}  "
+                     f"{_holds(row)}")
+    return "\n".join(lines)
+
+
+def markdown(rows):
+    """Rows as a table in Markdown, and the machine under it."""
+    lines = ["| what | ratio [low, high] | target | holds | measured on |", "|---|---|---|---|---|"]
+    lines += [f"| {row['name']} | {_ratio(row)} | {row['target'] or 'reported'} | {_holds(row)} | "
+              f"{row['note']} |" for row in rows]
+    return "\n".join([*lines, "", *sorted({row["machine"] for row in rows}), ""])
+
+
+def _ratio(row):
+    if row["ratio"] is None:
+        return row["note"].split(":")[0]
+    return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _holds(row):
+    return {True: "yes", False: "NO", None: ""}[row["holds"]]
