@@ -16,9 +16,10 @@ def draw_bars(path, lines):
     """
     measured = [line for line in lines if line["source"] == "measured"]
     quoted = [line for line in lines if line["source"] == "quoted"]
-    panels = ((measured, "gt_known", "GT-known, measured here (%)", OURS),
-              (measured, "top1_error", "Top-1 localization error, measured here (%)", OURS),
-              (quoted, "top1_error", "Top-1 localization error, quoted from the paper (%)", PAPERS))
+    error = "Top-1 localization error (%)"
+    panels = ((measured, "gt_known", "measured here:\nGT-known (%)", OURS),
+              (measured, "top1_error", f"measured here:\n{error}", OURS),
+              (quoted, "top1_error", f"quoted from the paper:\n{error}", PAPERS))
     figure = Figure(figsize=(13, 1.5 + 0.35 * max(len(measured), len(quoted), 1)),
                     layout="constrained")
     for axes, (rows, name, title, colour) in zip(figure.subplots(1, 3), panels):

@@ -59,6 +59,15 @@ def test_backprop_and_spg_plain_use_the_classifier_of_cam(inputs):
     assert backprop["run"] == cam["run"] and backprop["top1_cls"] == cam["top1_cls"]
 
 
+def test_three_variants_learn_from_the_same_masks(inputs):
+    result, _ = fill(inputs, "table2", "--rows", "bc-ct,bc-ct-paper-loss,bc-ct-class-map")
+    read = [line.split(": ")[1] for line in result.output.splitlines()
+            if "learns from the 8 finished masks" in line]
+    assert len(read) == 3 and len(set(read)) == 1
+    assert "stage 1 took" in result.output
+    assert len(list((inputs / "cache/masks").glob("cub-train-*"))) == 1
+
+
 def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")
     monkeypatch.setattr(measuring, "train", lambda job: pytest.fail("trained again"))
