@@ -52,7 +52,7 @@ install: $(BIN)/.installed ## Make .venv and install into it.
 test: install ## Run the tests.
 	$(BIN)/python -m pytest
 
-faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
+faults: install ## Try many more kills and flipped bits than the tests do (20 to 45 minutes).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.many_faults $(ARGS)
 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).

@@ -1,7 +1,7 @@
 """The index of a mask cache: where each mask lies in its shard, and which bytes must be there.
 
 Made from the shards and beside them, so that a mask is read with one ``read`` of a few hundred
-bytes in a cache of any size: HDF5 would have to open a shard first, which costs a hundred reads.
+bytes in a cache of any size: to open a shard with HDF5 and read from it costs 25 times as much.
 
 Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
 delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
