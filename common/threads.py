@@ -31,7 +31,8 @@ def one_thread_an_operation():
 def in_order(function, items, device, threads):
     """Yield ``function(item)`` for each item, in their order.
 
-    On the CPU several are computed at once, each in a thread; on another device one after another.
+    On the CPU several are computed at once, each in a thread; on another device two, so that the
+    host cuts one batch's masks while the device works on the next.
 
     Args:
         function: called with one item; leaves no trace but its result. In its thread, torch
@@ -40,6 +41,6 @@ def in_order(function, items, device, threads):
         device: torch device that the function works on.
         threads: how many at once on the CPU.
     """
-    threads = min(MOST_BATCHES, threads) if torch.device(device).type == "cpu" else 1
+    threads = min(MOST_BATCHES, threads) if torch.device(device).type == "cpu" else 2
     parallel = joblib.Parallel(threads, prefer="threads", return_as="generator")
     yield from parallel(joblib.delayed(function)(item) for item in items)

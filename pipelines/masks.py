@@ -12,7 +12,7 @@ from pipelines.train_bc import describe
 
 
 @click.command("masks")
-@options(*STAGE1, "recipe", "recipe_set", "delta", "on_bad_image")
+@options(*STAGE1, "recipe", "recipe_set", "precision", "delta", "on_bad_image")
 @click.option("--split", type=click.Choice(["train", "test", "all"]), default="train",
               show_default=True, help="Which images get masks.")
 def command(split, delta, on_bad_image, **arguments):

@@ -6,11 +6,25 @@ from pathlib import Path
 import click
 
 from common.backbones import ARCHITECTURES
+from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
 from stage1_bc.recipe import RECIPES
 from stage2_ct.variants import VARIANTS
 
 _PATH = click.Path(path_type=Path)
+
+
+def _batch_size(context, parameter, value):
+    """Click callback: a whole number from 1; None for auto."""
+    if value in (None, "auto"):
+        return None
+    try:
+        if int(value) >= 1:
+            return int(value)
+    except ValueError:
+        pass
+    raise click.BadParameter("must be auto or a whole number from 1")
+
 
 _OPTIONS = {
     "dataset": click.option(
@@ -82,14 +96,19 @@ _OPTIONS = {
         "--workers", type=click.IntRange(0), help="Processes that decode images.  "
         "[default: up to 16 with a GPU, up to 2 without]"),
     "batch_size": click.option(
-        "--batch-size", type=click.IntRange(1), help="Images a pass where nothing is learnt.  "
-        "[default: 64 with a GPU, 16 without]"),
+        "--batch-size", callback=_batch_size, metavar="N|auto",
+        help="Images a pass where nothing is learnt; auto goes by the memory of a GPU and is 16 "
+        "without. A batch that does not fit is computed in parts.  [default: auto]"),
+    "precision": click.option(
+        "--precision", type=click.Choice(sorted(PRECISIONS)), default="float32", show_default=True,
+        help="Number format of the network that makes masks; bfloat16 is faster on a GPU and on "
+        "CPUs with AMX (docs/performance.md says how far its masks differ)."),
 }
 
 STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "bc_set",
           "image_size", "seed", "device", "workers", "batch_size")
-STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set", "one_delta",
-          "variant", "masks", "train_set")
+STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set",
+          "precision", "one_delta", "variant", "masks", "train_set")
 
 
 def parse_seeds(context, parameter, value):

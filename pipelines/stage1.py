@@ -18,6 +18,8 @@ from common.locks import writing_alone
 from common.mask_cache import MaskCache
 from common.mask_manifest import MANIFEST, held_deltas
 from common.mask_shards import MaskCacheError, Provenance, delta_name
+from common.memory import batch_size_for
+from common.precision import PRECISIONS
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.maker import MaskMaker
@@ -46,6 +48,7 @@ class Stage1:
     recipe: str = "default"
     recipe_set: tuple[str, ...] = ()
     image_size: int = 224
+    precision: str = "float32"
 
     def __post_init__(self):
         if self.device == "auto":
@@ -54,7 +57,7 @@ class Stage1:
         if self.workers is None:
             object.__setattr__(self, "workers", default_workers(self.device))
         if self.batch_size is None:
-            object.__setattr__(self, "batch_size", 64 if "cuda" in self.device else 16)
+            object.__setattr__(self, "batch_size", batch_size_for(self.device))
 
     @property
     def classifier_config(self):
@@ -102,7 +105,13 @@ class Stage1:
         return Provenance(
             dataset=self.images(split).digest(),
             classifier=load_checkpoint(self.classifier_path)["digest"],
-            recipe=to_dict(self.chosen_recipe), mask_size=(self.image_size, self.image_size))
+            recipe=self._how_masks_are_made, mask_size=(self.image_size, self.image_size))
+
+    @property
+    def _how_masks_are_made(self):
+        """The recipe's fields, and the precision where it is not the usual one."""
+        fields = to_dict(self.chosen_recipe)
+        return fields if self.precision == "float32" else {**fields, "precision": self.precision}
 
     def mask_folder(self, split):
         """Where a split's masks are, or will be."""
@@ -116,7 +125,8 @@ class Stage1:
                    "cache": self.cache, "backbone": self.backbone, "weights": self.weights,
                    "head": self.head, "bc-set": self.bc_set, "image-size": self.image_size,
                    "seed": self.seed, "recipe": self.recipe, "recipe-set": self.recipe_set,
-                   "split": split, "delta": tuple(map(delta_name, sorted(deltas)))}
+                   "precision": self.precision, "split": split,
+                   "delta": tuple(map(delta_name, sorted(deltas)))}
         words = [word for name, value in options.items()
                  for one in (value if isinstance(value, tuple) else (value,))
                  for word in (f"--{name}", str(one))]
@@ -181,7 +191,7 @@ def _features(classifier, records, job, description, unreadable):
                 unreadable.update({str(error.path): error.reason for _, error in batch.bad})
                 advance(len(batch.positions) + len(batch.bad))
                 if batch.positions:
-                    yield to_float(batch.images)
+                    yield batch.images
             if len(unreadable) - left_out == len(records):
                 raise ValueError(f"none of the {len(records)} {description} can be read; the first "
                                  f"is {records[0].path}")
@@ -205,7 +215,8 @@ def warn(sentence):
 def mask_maker(job):
     """A MaskMaker with the trained classifier."""
     classifier = load_classifier(load_checkpoint(job.classifier_path), job.weights)
-    return MaskMaker(classifier, job.chosen_recipe, (job.image_size,) * 2, job.device)
+    return MaskMaker(classifier, job.chosen_recipe, (job.image_size,) * 2, job.device,
+                     PRECISIONS[job.precision])
 
 
 def make_masks(job, split, deltas):

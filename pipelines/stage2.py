@@ -55,7 +55,8 @@ class Stage2:
             "batch_size", "recipe", "recipe_set")}
         stage1 = Stage1(backbone=options["bc_backbone"] or options["backbone"],
                         weights=options["bc_weights"] or options["weights"],
-                        seed=options["bc_seed"], image_size=config.image_size, **shared)
+                        seed=options["bc_seed"], image_size=config.image_size,
+                        precision=options.get("precision", "float32"), **shared)
         own = {name: options[name] for name in (
             "backbone", "weights", "variant", "masks", "delta", "seed")}
         return cls(stage1, config=config, **own, options={

@@ -2,6 +2,8 @@
 
 import torch
 
+from common.memory import in_parts
+from common.precision import autocast
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.masks import cut, normalise
 from stage1_bc.pixel_unit import pixel_map
@@ -16,13 +18,15 @@ class MaskMaker:
         recipe: Recipe.
         size: (height, width) of a mask in pixels.
         device: torch device to work on.
+        precision: torch dtype that the network computes in.
     """
 
-    def __init__(self, classifier, recipe, size, device="cpu"):
+    def __init__(self, classifier, recipe, size, device="cpu", precision=torch.float32):
         self.classifier = classifier.to(device, memory_format=torch.channels_last).eval()
         self.recipe = recipe
         self.size = tuple(size)
         self.device = device
+        self.precision = precision
 
     def maps(self, images):
         """Normalised maps, gradient maps unless the recipe says otherwise.
@@ -34,12 +38,16 @@ class MaskMaker:
             (N, height, width) float32 array in [0, 1].
         """
         images = images.to(self.device, memory_format=torch.channels_last)
-        make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
-        with torch.enable_grad():
-            maps = make_map(self.classifier, images, self.recipe, self.size).detach()
+        maps = in_parts(self._maps, images)
         if self.recipe.sharpen:
             maps = sharpen(images, maps, self.recipe.sharpen)
         return normalise(maps.cpu().numpy(), self.recipe)
+
+    def _maps(self, images):
+        """Maps before sharpening, (N, height, width) float32 tensor."""
+        make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
+        with torch.enable_grad(), autocast(self.device, self.precision):
+            return make_map(self.classifier, images, self.recipe, self.size).detach().float()
 
     def masks(self, images, deltas):
         """Masks at several thresholds from one gradient map an image.

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from common.loading import to_float
+from common.memory import in_parts
 from common.threads import in_order, one_thread_an_operation
 
 
@@ -49,7 +51,7 @@ def compute_features(classifier, batches, device):
 
     Args:
         classifier: BackgroundClassifier on ``device``.
-        batches: iterable of (N, 3, H, W) float RGB in [0, 1].
+        batches: iterable of (N, 3, H, W) uint8 RGB.
         device: torch device.
 
     Returns:
@@ -57,7 +59,7 @@ def compute_features(classifier, batches, device):
     """
     @torch.no_grad()  # in each thread: it is a setting of the thread
     def features(images):
-        return classifier.features(images.to(device)).float().cpu()
+        return in_parts(classifier.features, to_float(images.to(device))).float().cpu()
     with one_thread_an_operation() as threads:
         return torch.cat(list(in_order(features, batches, device, threads)))
 

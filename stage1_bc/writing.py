@@ -171,7 +171,9 @@ def _make_shard(job, index, maker, frames, threads, source, progress):
     checksums, unreadable = np.zeros(count, np.uint32), {}
 
     def make(batch):
-        return batch, maker.masks(to_float(batch.images), deltas) if batch.positions else {}
+        if not batch.positions:
+            return batch, {}
+        return batch, maker.masks(to_float(batch.images.to(maker.device)), deltas)
     for batch, made in in_order(make, frames, maker.device, threads):
         unreadable.update({job.records[position].image_id: error.reason
                            for position, error in batch.bad})

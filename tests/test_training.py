@@ -18,7 +18,7 @@ CONFIG = TrainingConfig(precision="float32", epochs=3, batch_size=4, decay_every
 
 
 class LeftHalf:
-    def check_image(self, image_id, path):
+    def check_image(self, image_id, path, content):
         pass
 
     def read(self, image_id):
