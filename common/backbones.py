@@ -30,8 +30,9 @@ class Architecture:
     """Input pixels a feature map's pixel."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
-    pixel_taps: tuple[int, ...] | None = None
-    """Layers whose outputs a unit reads at every pixel; None for ``taps``."""
+    pixel_taps: tuple[str, ...] | None = None
+    """Modules whose outputs a unit reads at every pixel, by their names among the layers ("14" or
+    "14.conv.0"); None for ``taps``."""
     drop_last: int = 0
     """Layers left out at the end: a final pooling that only the classifier wants."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -68,10 +69,10 @@ ARCHITECTURES = {
         768, 16, (3, 6, 9, 13, 14), mean=(0.5,) * 3, std=(0.5,) * 3),
     "squeezenet1_1": Architecture(
         _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12),
-        pixel_taps=(7, 10, 12)),
+        pixel_taps=("7", "10", "12")),
     "mobilenet_v2": Architecture(
         _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13),
-        pixel_taps=(10, 13, 16)),
+        pixel_taps=("10", "14.conv.0", "16")),
     "resnet50": Architecture(
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
@@ -92,7 +93,7 @@ class Backbone(nn.Module):
         channels: int, channels of the feature map.
         stride: int, input pixels a feature map's pixel.
         taps: tuple of int, the layers that a layer-wise gradient map reads.
-        pixel_taps: tuple of int, the layers that a unit reads at every pixel.
+        pixel_taps: tuple of str, the modules among ``layers`` that a unit reads at every pixel.
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
     """
 
@@ -104,7 +105,7 @@ class Backbone(nn.Module):
         self.channels = architecture.channels
         self.stride = stride
         self.taps = architecture.taps
-        self.pixel_taps = architecture.pixel_taps or architecture.taps
+        self.pixel_taps = architecture.pixel_taps or tuple(map(str, architecture.taps))
         self.fully_connected = fully_connected
         for buffer in ("mean", "std"):
             values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import zlib
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -74,12 +73,7 @@ def load_frames(records, size, batches, workers, checksums=False):
         checksums: whether to give each file's CRC-32 too.
     """
     return DataLoader(Frames(records, size, checksums), batch_sampler=batches, collate_fn=collate,
-                      num_workers=workers, worker_init_fn=one_thread_a_worker)
-
-
-def one_thread_a_worker(worker):
-    """For DataLoader: keep OpenCV, as torch, from starting threads in each worker process."""
-    cv2.setNumThreads(1)
+                      num_workers=workers)
 
 
 def consecutive(count, batch_size, start=0):

@@ -45,6 +45,9 @@ def _tau_source(context, parameter, value):
               "class; test: the field's habit, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
               help="Boxes a class that --tau-from val looks at.")
+@click.option("--input-size", type=click.IntRange(16),
+              help="Side of the square that images are squashed to.  [default: 9/7 of training's, "
+              "whose random crops show objects larger]")
 @click.option("--seeds", callback=parse_seeds, metavar="0,1,2",
               help="Train (where need be) and evaluate with each seed; gives mean and standard "
               "deviation.")
@@ -54,13 +57,13 @@ def _tau_source(context, parameter, value):
               "--dataset and --data, and --tau-from test or a number.")
 @click.option("--metadata", type=_PATH, help="wsolevaluation's four files for the score maps.")
 @click.option("--out", type=_PATH, help="Folder of the report.  [default: RUN/report]")
-def command(run, split, score_map, box_rule, tau_from, boxes_per_class, seeds, beside, scoremaps,
-            metadata, out, **arguments):
+def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_size, seeds, beside,
+            scoremaps, metadata, out, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
     RUN is the folder of a training run; without it, give the options it was trained with.
     """
-    protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class)
+    protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")

@@ -6,7 +6,7 @@ import click
 
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
-from pipelines.localize import scored_batches
+from pipelines.localize import Protocol, scored_batches
 from pipelines.stage2 import Stage2, load_trained
 
 
@@ -27,8 +27,8 @@ def command(run, out, split, score_map):
     """
     job = Stage2.from_run(run)
     method = load_trained(job)
-    dataset = job.stage1.images(split)
-    for batch, maps, _ in scored_batches(job, method, dataset.records, score_map, "score maps"):
+    dataset, protocol = job.stage1.images(split), Protocol(split, score_map)
+    for batch, maps, _ in scored_batches(job, method, dataset.records, protocol, "score maps"):
         for record, score in zip(batch, maps):
             write_score_map(out / "scoremaps", record.image_id, score)
     write_metadata(out / "metadata", truths_from_dataset(dataset))

@@ -14,6 +14,9 @@ from pipelines.stage1 import open_masks
 from pipelines.stage2 import predict
 from stage2_ct.score_maps import score_maps
 
+# Random crops show objects larger in training than they are in a whole image; seen this much larger
+# they look alike again (Touvron et al., NeurIPS 2019). Chosen on training images held out.
+ENLARGEMENT = 9 / 7
 TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
 
 
@@ -31,6 +34,12 @@ class Protocol:
     """masks, val, test (an oracle) or a number."""
     boxes_per_class: int = 5
     """Annotated boxes a class that ``val`` may look at, of training images."""
+    input_size: int | None = None
+    """Side of the square that an image is squashed to, in pixels; None for 9/7 of training's."""
+
+    def input_side(self, config):
+        """That side for a method trained with a TrainingConfig."""
+        return self.input_size or round(ENLARGEMENT * config.image_size)
 
 
 def localize(job, method, protocol=Protocol()):
@@ -101,21 +110,20 @@ def _evaluator_settings(job, protocol):
 
 def _accumulate(job, method, records, protocol, evaluator, description):
     """Feed an Evaluator with a method's score maps of the true classes and its rankings."""
-    for batch, maps, ranking in scored_batches(job, method, records, protocol.score_map,
-                                               description):
+    for batch, maps, ranking in scored_batches(job, method, records, protocol, description):
         evaluator.accumulate_many(
             (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
             for one, record, figures in zip(maps, batch, zip(*ranking)))
 
 
-def scored_batches(job, method, records, score_map, description):
+def scored_batches(job, method, records, protocol, description):
     """Score maps of the true classes, and how the true class ranks, batch by batch.
 
     Args:
         job: Stage2.
         method: trained method.
         records: sequence of Record.
-        score_map: class, mask or product; None for the variant's own.
+        protocol: Protocol.
         description: what the progress bar says.
 
     Yields:
@@ -123,10 +131,11 @@ def scored_batches(job, method, records, score_map, description):
         their probabilities) as lists of N).
     """
     size = (job.config.image_size,) * 2
-    for batch, prediction in predict(job, method, records, description):
+    for batch, prediction in predict(job, method, records, protocol.input_side(job.config),
+                                     description):
         logits = prediction.logits.float()
         labels = torch.tensor([record.label for record in batch], device=logits.device)
-        maps = score_maps(prediction, score_map or job.config.score_map, labels, size)
+        maps = score_maps(prediction, protocol.score_map or job.config.score_map, labels, size)
         if not logits.isfinite().all():
             raise ValueError(f"{job.run.checkpoint} gives logits that are not finite; train it "
                              "again with lower learning rates")

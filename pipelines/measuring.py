@@ -1,9 +1,11 @@
 """A trained method's figures, kept in its run's folder so that no table measures them twice."""
 
+import dataclasses
+
 from common.files import read_json, write_json
 from common.mask_shards import MaskCacheError
 from pipelines.experiment import percent
-from pipelines.localize import localize
+from pipelines.localize import ENLARGEMENT, Protocol, localize
 from pipelines.report import file_digest
 from pipelines.stage2 import load_trained, train
 
@@ -53,5 +55,6 @@ def _path(job):
 def _identity(job):
     """What the figures depend on."""
     return {"checkpoint": file_digest(job.run.checkpoint), "delta": job.delta,
+            "protocol": dataclasses.asdict(Protocol()), "enlargement": ENLARGEMENT,
             "masks": job.stage1.provenance("train").key(),
             "test": job.stage1.images("test").digest()}

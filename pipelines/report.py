@@ -59,7 +59,7 @@ def evaluate(jobs, protocol=Protocol()):
                 **{f"checkpoint of seed {each.seed}": file_digest(each.run.checkpoint)
                    for each in jobs}},
         settings={"backbone": job.backbone, "score_map": protocol.score_map or job.config.score_map,
-                  **job.description["config"]})
+                  "input_size": protocol.input_side(job.config), **job.description["config"]})
     return Evaluated(job, methods[0], entry)
 
 
@@ -98,8 +98,7 @@ def _gallery(dataset, truths, evaluated, protocol):
     views = {record.image_id: [] for record in records}
     for one in evaluated:
         rows = {row.image_id: row for row in one.entry.result.rows}
-        for batch, maps, _ in scored_batches(one.job, one.method, records, protocol.score_map,
-                                             "gallery"):
+        for batch, maps, _ in scored_batches(one.job, one.method, records, protocol, "gallery"):
             for record, score_map in zip(batch, maps):
                 views[record.image_id].append(
                     View(one.entry.name, score_map, rows[record.image_id]))

@@ -211,22 +211,23 @@ def load_trained(job):
 
 
 @torch.no_grad()
-def predict(job, method, records, description):
+def predict(job, method, records, side, description):
     """Predictions of a trained method, batch by batch.
 
     Args:
         job: Stage2.
         method: trained method on the job's device.
         records: sequence of Record.
+        side: of the square that images are squashed to, in pixels.
         description: what the progress bar says.
 
     Yields:
         (list of Record, Prediction) of at most ``batch_size`` images.
     """
     stage1 = job.stage1
-    size = (job.config.image_size,) * 2
     count = len(records)
-    batches = load_frames(records, size, consecutive(count, stage1.batch_size), stage1.workers)
+    batches = load_frames(records, (side, side), consecutive(count, stage1.batch_size),
+                          stage1.workers)
     with progress_bar(count, description) as advance:
         for batch in batches:
             for _, error in batch.bad:

@@ -10,7 +10,9 @@ second time. Making a mask then takes one forward pass and no gradient.
 import torch
 from torch import nn
 from torch.nn import functional
+from torchvision.models.feature_extraction import create_feature_extractor
 
+from common.threads import in_order, one_thread_an_operation
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.masks import cut, normalise
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
@@ -29,7 +31,8 @@ class PixelUnit(nn.Module):
 
     def __init__(self, backbone):
         super().__init__()
-        self.layers = (backbone,)  # in a tuple: its weights are the classifier's to keep
+        extractor = create_feature_extractor(backbone.layers, list(backbone.pixel_taps))
+        self.frozen = (backbone, extractor)  # in a tuple: the weights are the classifier's to keep
         with torch.no_grad():
             device = backbone.mean.device
             width = self.read(torch.zeros(1, 3, 64, 64, device=device)).shape[-1]
@@ -39,10 +42,10 @@ class PixelUnit(nn.Module):
     @torch.no_grad()
     def read(self, images):
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
-        backbone, = self.layers
-        _, outputs = backbone.forward_with_taps(images, backbone.pixel_taps)
+        backbone, extractor = self.frozen
+        outputs = extractor((images - backbone.mean) / backbone.std)
         grids = [functional.interpolate(output, (GRID, GRID), mode="bilinear", antialias=True)
-                 for output in outputs]
+                 for output in outputs.values()]
         return torch.cat(grids, 1).flatten(2).transpose(1, 2)
 
     def forward(self, features):
@@ -74,23 +77,27 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
         backgrounds: the same for background images.
         seed_recipe: Recipe of the gradient masks that it learns first.
     """
-    unit = PixelUnit(classifier.backbone).to(classifier.unit.weight.device)
-    features, seeds, labels, frames = [], [], [], []
-    for images in targets:
+    device = classifier.unit.weight.device
+    unit = PixelUnit(classifier.backbone).to(device)
+
+    def read(images):
+        return unit.read(images).half().cpu()
+
+    def look(images):
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
         masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
-        labels.append(_on_grid(masks))
-        seeds.append(unit_maximum(shrink(maps)))
-        frames.append(shrink_images(images).cpu())
-        features.append(unit.read(images).half().cpu())
-    features, seeds, frames = torch.cat(features), torch.cat(seeds), torch.cat(frames)
-    moments = _Moments(features, torch.cat([unit.read(images).half().cpu()
-                                            for images in backgrounds]))
-    moments.fit(unit, torch.cat(labels))
-    answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
-    sharpened = objects(frames, unit_maximum(answers) + seeds)
-    moments.fit(unit, _on_grid(sharpened))
-    classifier.pixel_unit = unit.to(classifier.unit.weight.device)
+        return (_on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
+                read(images))
+
+    with one_thread_an_operation() as threads:  # the same bits whatever the number of cores
+        labels, seeds, frames, features = map(
+            torch.cat, zip(*in_order(look, targets, device, threads)))
+        moments = _Moments(features, torch.cat(list(in_order(read, backgrounds, device, threads))))
+        moments.fit(unit, labels)
+        answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
+        sharpened = objects(frames, unit_maximum(answers) + seeds)
+        moments.fit(unit, _on_grid(sharpened))
+    classifier.pixel_unit = unit.to(device)
 
 
 class _Moments:

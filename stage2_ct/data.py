@@ -10,7 +10,6 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from common.images import decode_image, read_bytes
-from common.loading import one_thread_a_worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,4 +192,4 @@ def training_loader(images, batches, workers, device):
     """DataLoader of TrainingBatch over EpochBatches."""
     return DataLoader(images, batch_sampler=batches, collate_fn=collate, num_workers=workers,
                       pin_memory=torch.device(device).type == "cuda",
-                      worker_init_fn=one_thread_a_worker, persistent_workers=False)
+                      persistent_workers=False)

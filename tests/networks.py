@@ -17,7 +17,7 @@ def small_backbone(seed=0, channels=6):
     for layer in layers[::3]:
         nn.init.kaiming_normal_(layer.weight)
     backbone = Backbone("tiny", layers, stride=4)
-    backbone.channels, backbone.taps, backbone.pixel_taps = channels, (2, 5, 6), (2, 5, 6)
+    backbone.channels, backbone.taps, backbone.pixel_taps = channels, (2, 5, 6), ("2", "5", "6")
     return backbone.eval()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.backbones import build_backbone
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _on_grid
@@ -38,6 +39,22 @@ def test_the_unit_is_the_ridge_regression_it_says():
     solution = np.linalg.lstsq(rows, right, rcond=None)[0] / scale
     assert np.allclose(unit.weight.numpy(), solution, atol=1e-4)
     assert unit.bias.item() == pytest.approx(level - solution @ mean, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "googlenet", "resnet50"])
+def test_the_unit_reads_the_outputs_of_the_layers_it_names(name):
+    backbone = build_backbone(name, "none")
+    images = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    _, outputs = backbone.forward_with_taps(images, tuple(map(int, backbone.pixel_taps)))
+    grids = [torch.nn.functional.interpolate(output, (GRID, GRID), mode="bilinear", antialias=True)
+             for output in outputs]
+    expected = torch.cat(grids, 1).flatten(2).transpose(1, 2)
+    assert torch.allclose(PixelUnit(backbone).read(images), expected, atol=1e-5)
+
+
+def test_the_unit_reads_inside_a_block():
+    backbone = build_backbone("mobilenet_v2", "none")
+    assert len(PixelUnit(backbone).weight) == 64 + 576 + 160  # 14.conv.0 expands 96 sixfold
 
 
 def test_a_grid_cell_holds_the_share_that_the_mask_covers():
