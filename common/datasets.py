@@ -95,7 +95,7 @@ def open_dataset(kind, root, split="train"):
     Args:
         kind: ``cub``, CUB-200-2011's official layout; ``imagenet``, ILSVRC's CLS-LOC layout, with
             the validation images as the test split; ``folder``, a folder of class folders, either
-            ``root/<class>/*`` (split ``all`` only) or ``root/train/<class>/*`` and
+            ``root/<class>/*``, all of them training images, or ``root/train/<class>/*`` and
             ``root/test/<class>/*``, with an optional ``root/boxes.csv`` of columns ``image_id, x0,
             y0, x1, y1``, one line a box, x1 and y1 exclusive. Other folders beside ``train`` and
             ``test`` are left alone.
@@ -286,9 +286,9 @@ def _read_folder(root, split):
     """Classes and records of a folder of class folders; ids are relative to the root."""
     _require("a folder of class folders", root)
     has_splits = _has_split_folders(root)
-    if not has_splits and split != "all":
-        raise DatasetError(f"expected the folders train and test in {_quoted(root)} for its "
-                           f"{split} split, found {_content(root)}; without them the split is all")
+    if not has_splits and split == "test":
+        raise DatasetError(f"expected the folders train and test in {_quoted(root)} for its test "
+                           f"split, found {_content(root)}; without them all are training images")
     parts = ["train", "test"] if has_splits else ["."]
     classes = sorted({name for part in parts for name in _subfolders(root / part)})
     index_of_class = {name: index for index, name in enumerate(classes)}
@@ -297,7 +297,7 @@ def _read_folder(root, split):
         records += _labelled_files(root, part, index_of_class)
     if (root / _BOXES_FILE).exists():
         records = _with_boxes(records, root / _BOXES_FILE)
-    if split != "all":
+    if has_splits and split != "all":
         records = [record for record in records if record.image_id.startswith(f"{split}/")]
     return classes, records
 
@@ -308,7 +308,7 @@ def _has_split_folders(root):
     present = [part for part in ("train", "test") if (root / part).is_dir()]
     if len(present) == 1 and _subfolders(root / present[0]):
         raise DatasetError(f"expected both train and test in {_quoted(root)}, found only "
-                           f"{present[0]}; if that is all there is, open it with split all")
+                           f"{present[0]}; if that is all there is, give its content as the data set's folder")
     return len(present) == 2
 
 

@@ -235,8 +235,10 @@ def test_folder(folder):
         Record("dog/b.jpg", folder / "dog/b.jpg", 1))
 
 
-def test_folder_without_splits_opens_as_all_only(folder):
-    message = refusal("folder", folder, "train")
+def test_a_folder_without_splits_is_for_training(folder):
+    assert open_dataset("folder", folder, "train").records == open_dataset(
+        "folder", folder, "all").records
+    message = refusal("folder", folder, "test")
     assert "expected the folders train and test" in message and "found 'cat', 'dog'" in message
 
 
