@@ -308,7 +308,7 @@ def _has_split_folders(root):
     present = [part for part in ("train", "test") if (root / part).is_dir()]
     if len(present) == 1 and _subfolders(root / present[0]):
         raise DatasetError(f"expected both train and test in {_quoted(root)}, found only "
-                           f"{present[0]}; if that is all there is, give its content as the data set's folder")
+                           f"{present[0]}; if that is all there is, name {present[0]} itself")
     return len(present) == 2
 
 
