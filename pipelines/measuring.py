@@ -8,6 +8,7 @@ from pipelines.experiment import percent
 from pipelines.localize import ENLARGEMENT, Protocol, localize
 from pipelines.report import file_digest
 from pipelines.stage2 import load_trained, train
+from stage2_ct.variants import VARIANTS
 
 FIGURES = ("top1_loc", "top5_loc", "gt_known", "max_box_acc_v2", "top1_cls", "top5_cls")
 
@@ -48,8 +49,8 @@ def measured(job):
 
 
 def _path(job):
-    """A file for each variant, since several may share a run."""
-    return job.run.folder / f"figures-{job.variant}.json"
+    """A file for each method, since several may share a run; SPG-plain is the very one of CAM."""
+    return job.run.folder / f"figures-{VARIANTS[job.variant].method.__name__}.json"
 
 
 def _identity(job):
