@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from common.datasets import open_backgrounds, open_dataset
 from common.loading import consecutive, load_frames, to_float
+from common.precision import autocast, choose_precision
 from stage2_ct.training import build_optimizer
 
 
@@ -50,11 +51,15 @@ def training(method, batches, labels, masks, config):
         config: TrainingConfig.
     """
     optimizer, _ = build_optimizer(method, config)
+    device = batches[0].device
+    precision = choose_precision(config.precision, device)
     for images, classes, mask in zip(batches, labels, masks):
-        prediction = method.predict(images)
-        logits = functional.interpolate(prediction.mask_logits, mask.shape[2:], mode="bilinear")
-        loss = (functional.cross_entropy(prediction.logits, classes) + config.mask_weight
-                * functional.binary_cross_entropy_with_logits(logits, mask))
+        with autocast(device, precision):
+            prediction = method.predict(images)
+            logits = functional.interpolate(prediction.mask_logits, mask.shape[2:],
+                                            mode="bilinear")
+            loss = (functional.cross_entropy(prediction.logits, classes) + config.mask_weight
+                    * functional.binary_cross_entropy_with_logits(logits, mask))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

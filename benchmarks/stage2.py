@@ -1,12 +1,10 @@
 """What stage 2 and the evaluation cost beside the network's own arithmetic."""
 
-import contextlib
 import functools
 import json
 import statistics
 import time
 
-import cv2
 import torch
 
 from benchmarks import bare
@@ -36,7 +34,7 @@ def loader(setting):
         images[index, index]
         return time.perf_counter() - start
     ratios = []
-    with _as_in_a_worker():
+    with one_thread_an_operation():  # as a loader's worker has
         for _ in range(10 * setting.repeats + 1):
             pairs = [(seconds(alone, index), seconds(both, index)) for index in range(len(alone))]
             without, with_mask = map(sum, zip(*pairs))
@@ -80,8 +78,8 @@ def evaluation(setting):
     bare.forward(method.predict, batches[:1])
     seconds = interleaved(
         setting.repeats, bare=lambda: bare.forward(method.predict, batches),
-        **{split: functools.partial(setting.bcct, "evaluate", run, "--split", split)
-           for split in SPLITS})
+        **{split: functools.partial(setting.bcct, "evaluate", run, "--split", split,
+                                    "--input-size", SIZE) for split in SPLITS})
     few, many = (len(records[split]) for split in SPLITS)
     parts = [_parts(one / few, *times, few, many) for one, *times in zip(*seconds.values())]
     fixed = statistics.median(fixed for fixed, _ in parts)
@@ -101,16 +99,6 @@ def _parts(one, first, second, few, many):
     """
     each = (second - first) / (many - few)
     return (first - few * each) / one, each / one
-
-
-@contextlib.contextmanager
-def _as_in_a_worker():
-    """One thread for torch and for OpenCV, as a loader's worker has."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    with one_thread_an_operation():
-        yield
-    cv2.setNumThreads(before)
 
 
 def _words(setting):

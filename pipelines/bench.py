@@ -1,6 +1,7 @@
 """``bcct bench``: what everything costs beside the network's own arithmetic."""
 
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import click
 from benchmarks.runner import MEASUREMENTS, measure, table
 from benchmarks.setting import Setting
 from common.backbones import ARCHITECTURES
+from common.files import write_bytes
+from common.memory import batch_size_for
 
 
 @click.command("bench")
@@ -24,21 +27,43 @@ from common.backbones import ARCHITECTURES
               help="Training images; half as many test and background images.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True,
               help="Rounds; each row is the median of their ratios.")
-def command(cache, backbone, weights, rows, images, repeats):
+@click.option("--gpu", is_flag=True,
+              help="Measure both stages on --device instead, and write CACHE/bench-gpu.md; give "
+              "some thousands of --images.")
+@click.option("--device", default="cuda", show_default=True, help="Device for --gpu.")
+def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     """Measure every command as a ratio to the bare network on the same machine.
 
     Writes CACHE/bench.json and CACHE/bench.md after each measurement; the same command goes on
     where it stopped. Pictures are synthetic, of CUB's size, under CACHE/bench/.
     """
+    folder = cache / "bench" / backbone
+    setting = Setting(_run_quietly, folder, backbone, weights, images, repeats)
+    if gpu:
+        _measure_gpu(dataclasses.replace(setting, batch_size=batch_size_for(device)), device,
+                     cache / "bench-gpu.md")
+        return
     names = rows.split(",")
     if unknown := set(names) - set(MEASUREMENTS):
         raise click.UsageError(f"--rows: no {', '.join(sorted(unknown))}; there are "
                                f"{', '.join(MEASUREMENTS)}")
-    folder = cache / "bench" / backbone
-    setting = Setting(_run_quietly, folder, backbone, weights, images, repeats)
     found = measure(setting, names, cache / "bench.json", lambda line: click.echo(line, err=True))
     click.echo(table(found))
     click.echo(f"wrote {cache / 'bench.json'} and {cache / 'bench.md'}")
+
+
+def _measure_gpu(setting, device, path):
+    """Print and write the table of both stages on a device."""
+    import torch
+
+    from benchmarks import gpu
+
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("there is no GPU here; --device cpu tries the same on the CPU")
+    text = gpu.table(*gpu.stages(setting, device))
+    write_bytes(path, text.encode())
+    click.echo(text)
+    click.echo(f"wrote {path}")
 
 
 def _run_quietly(*words):

@@ -1,0 +1,221 @@
+"""Both stages on a GPU: images a second, as shares of the card's own matrix rate, and what bounds
+them. ``bcct bench --gpu`` prints the table."""
+
+import dataclasses
+import json
+import time
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from benchmarks import bare
+from benchmarks.setting import SIZE
+from benchmarks.stage1 import DELTAS, WITHOUT_PIXEL_UNIT
+from common.loading import consecutive, default_workers, load_frames
+from common.precision import PRECISIONS, choose_precision
+from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.maker import MaskMaker
+from stage1_bc.masks import cut
+from stage1_bc.recipe import RECIPES
+from stage2_ct.variants import VARIANTS
+
+CUB, ILSVRC = 5994, 1_281_167  # training images
+RECIPE = "guided-layers"
+TRAINING_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+    """How many images a second something takes."""
+
+    name: str
+    """What, and in which number format."""
+    images_a_second: float
+    """Measured."""
+    operations: float | None = None
+    """Floating-point operations an image, two a multiply-add; None for work of the host."""
+    matrix_rate: float | None = None
+    """Operations a second of the card's matrix products in that format."""
+
+    @property
+    def share(self):
+        """Fraction of the matrix rate that is reached; None for work of the host."""
+        if self.operations is None:
+            return None
+        return self.images_a_second * self.operations / self.matrix_rate
+
+    def minutes(self, images, cards=1):
+        """Minutes for a number of images on so many cards that share them out."""
+        return images / (self.images_a_second * cards) / 60
+
+
+def bound(whole, parts):
+    """The slowest part of a whole, and how much of that part's speed the whole reaches.
+
+    Args:
+        whole: Throughput of the command.
+        parts: list of Throughput of what it is made of.
+
+    Returns:
+        (Throughput, fraction).
+    """
+    slowest = min(parts, key=lambda part: part.images_a_second)
+    return slowest, whole.images_a_second / slowest.images_a_second
+
+
+def matrix_rate(device, precision, size=8192, seconds=1.0):
+    """Floating-point operations a second of square matrix products.
+
+    Args:
+        device: torch device.
+        precision: torch dtype.
+        size: rows of each matrix.
+        seconds: time to measure for.
+    """
+    first, second = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
+    rounds = images_a_second(lambda: first @ second, 1, device, seconds)
+    return rounds * 2 * size ** 3
+
+
+def images_a_second(function, images, device, seconds=2.0):
+    """Images a second of a function that takes so many at each call, after one call to warm up."""
+    function()
+    _finish(device)
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < seconds:
+        function()
+        _finish(device)
+        calls += 1
+    return calls * images / (time.perf_counter() - start)
+
+
+def operations(function):
+    """Floating-point operations of what a function computes, as torch counts them."""
+    with _Counter() as counter:
+        function()
+    return counter.total
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up operations by torch's own formulas; its FlopCounterMode refuses autograd.grad."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        formula = flop_registry.get(function._overloadpacket)
+        if formula is not None:
+            self.total += formula(*arguments, **(keywords or {}), out_val=result)
+        return result
+
+
+def stages(setting, device):
+    """Everything that ``bcct bench --gpu`` measures.
+
+    Args:
+        setting: Setting.
+        device: torch device.
+
+    Returns:
+        (list of Throughput, list of sentences).
+    """
+    size = 8192 if torch.device(device).type == "cuda" else 1024
+    half = choose_precision("auto", device)
+    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "training": half}
+    rates = {name: matrix_rate(device, precision, size) for name, precision in formats.items()}
+    records = bare.target_records(setting.pictures[0], "train")
+    frames = torch.cat(bare.frames(records[:setting.batch_size], SIZE, setting.batch_size, device))
+    rows, masks = [], {}
+    for name in ("float32", "bfloat16"):
+        maker = _maker(setting, device, PRECISIONS[name])
+        masks[name] = maker.masks(frames, [0.8])[0.8].mask
+        rows.append(Throughput(
+            f"maps of {RECIPE}, in memory, {name}",
+            images_a_second(lambda: maker._maps(frames), len(frames), device),
+            operations(lambda: maker._maps(frames[:1])), rates[name]))
+    rows += _host(records, maker.maps(frames), setting.batch_size, device)
+    for name in ("float32", "bfloat16"):
+        rows.append(Throughput(f"bcct masks, {name}", _mask_command(setting, device, name),
+                               rows[0].operations, rates[name]))
+    rows += _training(setting, device, frames, rates["training"], half)
+    differ = (masks["float32"] != masks["bfloat16"]).mean()
+    slowest, reached = bound(rows[-3], [rows[1], *rows[2:4]])
+    sentences = [f"matrix products: {rates['float32'] / 1e12:.1f} (float32), "
+                 f"{rates['bfloat16'] / 1e12:.1f} (bfloat16) TFLOP/s",
+                 f"masks in bfloat16 differ from those in float32 in {differ:.2%} of their pixels",
+                 f"bcct masks in bfloat16 is bounded by: {slowest.name}; it reaches {reached:.0%} "
+                 "of that"]
+    return rows, sentences
+
+
+def table(rows, sentences):
+    """Everything as Markdown."""
+    lines = ["| what | images/s | share of matrix rate | CUB, min | ILSVRC, min | 8 cards, min |",
+             "|---|---|---|---|---|---|"]
+    for row in rows:
+        share = "" if row.share is None else f"{row.share:.1%}"
+        lines.append(f"| {row.name} | {row.images_a_second:,.0f} | {share} | "
+                     f"{row.minutes(CUB):.1f} | {row.minutes(ILSVRC):.1f} | "
+                     f"{row.minutes(ILSVRC, 8):.1f} |")
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in sentences), ""])
+
+
+def _maker(setting, device, precision):
+    classifier = BackgroundClassifier(setting.network(), image_size=SIZE)
+    torch.nn.init.normal_(classifier.unit.weight, generator=torch.Generator().manual_seed(0))
+    return MaskMaker(classifier, RECIPES[RECIPE], (SIZE, SIZE), device, precision)
+
+
+def _host(records, maps, batch_size, device):
+    """What the processor does: decoding in as many workers as the commands take, and cutting."""
+    batches = load_frames(records, (SIZE, SIZE), consecutive(len(records), batch_size),
+                          default_workers(device))
+    start = time.perf_counter()
+    decoded = sum(len(batch.positions) for batch in batches)
+    decoding = decoded / (time.perf_counter() - start)
+    recipe = RECIPES[RECIPE]
+    deltas = (0.70, 0.75, 0.80, 0.85, 0.90)
+    cutting = images_a_second(lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps),
+                              "cpu")
+    return [Throughput("decoding on the host", decoding),
+            Throughput("cutting 5 deltas on the host", cutting)]
+
+
+def _mask_command(setting, device, precision):
+    """Images a second of ``bcct masks``, everything included; the classifier is there already."""
+    words = (*setting.words(setting.cache), "--device", device, "--recipe", RECIPE,
+             *WITHOUT_PIXEL_UNIT, *DELTAS, "--precision", precision)
+    setting.bcct("masks", *words)
+    setting.fresh(setting.cache / "masks")
+    start = time.perf_counter()
+    setting.bcct("masks", *words)
+    return setting.images / (time.perf_counter() - start)
+
+
+def _training(setting, device, frames, rate, precision):
+    """A bare training loop in memory, and an epoch of ``bcct train-ct``."""
+    config = VARIANTS["bc-ct"].config
+    method = VARIANTS["bc-ct"].method(setting.network().requires_grad_(True), 200, config)
+    method = method.to(device, memory_format=torch.channels_last)
+    images = frames[:TRAINING_BATCH]
+    labels = torch.zeros(len(images), dtype=torch.long, device=device)
+    batch = [images], [labels], [(images[:, :1] > 0.5).float()]
+    one = [[part[0][:1]] for part in batch]
+    count = operations(lambda: bare.training(method, *one, config))
+    loop = images_a_second(lambda: bare.training(method, *batch, config), len(images), device)
+    setting.fresh(setting.cache / "ct")
+    setting.bcct("train-ct", *setting.words(setting.cache), "--device", device, "--recipe", RECIPE,
+                 *WITHOUT_PIXEL_UNIT, "--precision", "bfloat16", "--set", "epochs=2",
+                 "--set", f"batch_size={TRAINING_BATCH}")
+    log, = (setting.cache / "ct").glob("*/log.jsonl")
+    epoch = json.loads(log.read_text().splitlines()[-1])["seconds"]
+    name = str(precision).removeprefix("torch.")
+    return [Throughput(f"bare training loop, {name}", loop, count, rate),
+            Throughput(f"an epoch of bcct train-ct, {name}", setting.images / epoch, count, rate)]
+
+
+def _finish(device):
+    """Wait for the device."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
