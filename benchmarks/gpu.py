@@ -120,6 +120,8 @@ def stages(setting, device):
     Returns:
         (list of Throughput, list of sentences).
     """
+    # Convolutions in float32 take TensorFloat-32 where the card has it; so must the products.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     size = 8192 if torch.device(device).type == "cuda" else 1024
     half = choose_precision("auto", device)
     formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "training": half}

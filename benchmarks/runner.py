@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 
+from benchmarks.rows import not_measured
 from common.files import read_json, write_bytes, write_json
 
 MEASUREMENTS = {  # name: (module, function)
@@ -29,6 +30,8 @@ def measure(setting, names, results, say):
             measurement that was finished with the same setting are not measured again.
         say: called with a line of text for the person who waits.
 
+    A measurement that fails leaves a row that says why, and is tried again the next time.
+
     Returns:
         list of dicts, the fields of each Row.
     """
@@ -41,8 +44,13 @@ def measure(setting, names, results, say):
             continue
         say(f"{name} ...")
         module, function = MEASUREMENTS[name]
-        rows = getattr(importlib.import_module(module), function)(setting)
-        kept[name] = {"setting": wanted, "rows": [dataclasses.asdict(row) for row in rows]}
+        try:
+            rows = getattr(importlib.import_module(module), function)(setting)
+            finished = wanted
+        except Exception as error:  # one failure must not cost the rows after it
+            rows, finished = [not_measured(name, None, f"{type(error).__name__}: {error}")], None
+            say(f"{name}: {rows[0].note}")
+        kept[name] = {"setting": finished, "rows": [dataclasses.asdict(row) for row in rows]}
         write_json(state, kept)
         lines = [row for one in MEASUREMENTS if one in kept for row in kept[one]["rows"]]
         write_json(results, lines)

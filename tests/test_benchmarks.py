@@ -89,6 +89,22 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, monkeypatch):
         tmp_path / "bench.md").read_text()
 
 
+def test_a_measurement_that_fails_leaves_its_reason_and_is_tried_again(tmp_path, monkeypatch):
+    calls = []
+
+    def failing(asked):
+        calls.append("failing")
+        raise ValueError("no pictures")
+    monkeypatch.setattr(commands, "failing", failing, raising=False)
+    monkeypatch.setattr(runner, "MEASUREMENTS", {"one": ("benchmarks.commands", "failing")})
+    asked = setting.Setting(None, tmp_path, "tiny")
+    for _ in range(2):
+        row, = runner.measure(asked, ["one"], tmp_path / "bench.json", lambda line: None)
+    assert calls == ["failing", "failing"]
+    assert row["ratio"] is None and "ValueError: no pictures" in row["note"]
+    assert "not measured" in runner.table([row])
+
+
 def test_a_peer_that_is_not_installed_leaves_its_row(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum", None)
     asked = setting.Setting(None, tmp_path, "tiny", images=16, repeats=1)
