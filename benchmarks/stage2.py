@@ -18,7 +18,7 @@ from stage2_ct.data import TrainingImages
 from stage2_ct.variants import VARIANTS
 
 SPLITS = ("train", "test")
-CUB_TEST = 5794  # test images of CUB-200-2011
+CUB_SCORED = 5794 + 500  # test images of CUB-200-2011, and training images that tau is chosen on
 ONE_EPOCH = ("--set", "epochs=1", "--set", f"batch_size={CT_BATCH}")
 
 
@@ -68,7 +68,7 @@ def evaluation(setting):
 
     The report's pictures, its references and the start cost the same for any number of images;
     two splits of different size tell them from what each image costs, and the row is for as many
-    images as CUB-200-2011 tests.
+    images as are scored with CUB-200-2011. Tau is stated here: choosing it is scoring more images.
     """
     _masks(setting)
     run = _run(setting)
@@ -79,12 +79,12 @@ def evaluation(setting):
     seconds = interleaved(
         setting.repeats, bare=lambda: bare.forward(method.predict, batches),
         **{split: functools.partial(setting.bcct, "evaluate", run, "--split", split,
-                                    "--input-size", SIZE) for split in SPLITS})
+                                    "--input-size", SIZE, "--tau-from", "0.5") for split in SPLITS})
     few, many = (len(records[split]) for split in SPLITS)
     parts = [_parts(one / few, *times, few, many) for one, *times in zip(*seconds.values())]
     fixed = statistics.median(fixed for fixed, _ in parts)
-    return [row("evaluation / forward pass, for CUB's 5,794 test images",
-                [each + fixed / CUB_TEST for fixed, each in parts], Target(high=1.2),
+    return [row("evaluation / forward pass, for CUB's test images",
+                [each + fixed / CUB_SCORED for fixed, each in parts], Target(high=1.2),
                 f"{setting.backbone}, {few} and {many} images; what does not grow with them takes "
                 f"as long as {fixed:.0f} forward passes")]
 
