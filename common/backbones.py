@@ -35,6 +35,8 @@ class Architecture:
     "14.conv.0"); None for ``taps``."""
     drop_last: int = 0
     """Layers left out at the end: a final pooling that only the classifier wants."""
+    strided: bool = False
+    """Whether it is a strided convolution that halves the feature map last, not a pooling layer."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of each RGB channel that the weights expect to be taken off, in [0, 1]."""
     std: tuple[float, ...] = IMAGENET_STD
@@ -72,11 +74,11 @@ ARCHITECTURES = {
         pixel_taps=("7", "10", "12")),
     "mobilenet_v2": Architecture(
         _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13),
-        pixel_taps=("10", "14.conv.0", "16")),
+        pixel_taps=("10", "14.conv.0", "16"), strided=True),
     "resnet50": Architecture(
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
-        2048, 32, (4, 5, 6, 7)),
+        2048, 32, (4, 5, 6, 7), strided=True),
     "tiny": Architecture(_tiny, ("features",), tiny.CHANNELS, tiny.STRIDE, (9, 12, 14, 16)),
 }
 
@@ -157,8 +159,9 @@ def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
         weights: ``"imagenet"`` (torchvision downloads them, honouring TORCH_HOME), ``"none"``
             (random), or the path of a state dict: of the whole network or of its convolutional
             part, in single or half precision.
-        fine: keep the last stage at twice the resolution by giving the last pooling stride 1,
-            as ACoL does with VGG-16 (28x28 for 224x224); for networks that pool with a layer.
+        fine: keep the last stage at twice the resolution: the last pooling gets stride 1, as
+            ACoL does with VGG-16 (28x28 for 224x224), or where convolutions do the halving, the
+            last of them, and those behind it are dilated so that each still sees what it saw.
         fully_connected: also keep the network's own fc6 and fc7 (VGG-16 and AlexNet).
 
     Returns:
@@ -175,7 +178,7 @@ def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
     layers = _stages(network, architecture)
     stride = architecture.stride
     if fine:
-        _refine_last_pool(name, layers)
+        (_dilate if architecture.strided else _refine_last_pool)(layers)
         stride //= 2
     parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
     classifier = None
@@ -223,13 +226,32 @@ def _stages(network, architecture):
     return nn.Sequential(*layers[:len(layers) - architecture.drop_last])
 
 
-def _refine_last_pool(name, layers):
-    pools = [index for index, layer in enumerate(layers)
-             if isinstance(layer, nn.MaxPool2d) and layer.stride == 2]
-    if not pools:
-        raise ValueError(f"{name} halves its maps by strided convolutions: a finer last stage is "
-                         "for vgg16, alexnet, squeezenet1_1, googlenet and tiny")
-    layers[pools[-1]] = nn.MaxPool2d(3, stride=1, padding=1)
+def _refine_last_pool(layers):
+    """Let the last pooling layer keep the size."""
+    last = max(index for index, layer in enumerate(layers)
+               if isinstance(layer, nn.MaxPool2d) and layer.stride == 2)
+    layers[last] = nn.MaxPool2d(3, stride=1, padding=1)
+
+
+def _dilate(layers):
+    """Let the last layer that halves keep the size, and those behind it see as far as before."""
+    halving = max(index for index, layer in enumerate(layers)
+                  if any(map(_halves, _convolutions(layer))))
+    behind = False
+    for convolution in _convolutions(layers[halving:]):
+        if _halves(convolution):
+            convolution.stride, behind = (1, 1), True
+        elif behind and convolution.kernel_size != (1, 1):
+            convolution.dilation = (2, 2)
+            convolution.padding = tuple(2 * margin for margin in convolution.padding)
+
+
+def _convolutions(module):
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def _halves(convolution):
+    return convolution.stride == (2, 2)
 
 
 def _fully_connected(name, network):

@@ -91,9 +91,14 @@ def test_a_fine_backbone_keeps_the_last_stage_twice_as_large(name, side):
     assert all(map(torch.equal, fine.state_dict().values(), coarse.state_dict().values()))
 
 
-def test_a_network_without_pooling_layers_cannot_be_fine():
-    with pytest.raises(ValueError, match="mobilenet_v2 halves its maps by strided convolutions"):
-        build_backbone("mobilenet_v2", "none", fine=True)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+def test_between_the_features_of_a_strided_network_a_fine_one_has_new_ones(name):
+    coarse, fine = (build_backbone(name, "none", fine=fine).double() for fine in (False, True))
+    images = torch.rand(1, 3, 96, 96, dtype=torch.float64)
+    with torch.no_grad():
+        features = fine(images)
+        assert features.shape[2:] == (6, 6) and fine.stride == 16
+        torch.testing.assert_close(features[..., ::2, ::2], coarse(images))
 
 
 def test_fc7_of_alexnet_reads_the_pooled_features():

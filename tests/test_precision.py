@@ -1,12 +1,15 @@
 import pytest
 import torch
 
+from common import precision as precision_module
 from common.precision import autocast, choose_precision
 
 
-@pytest.mark.parametrize("has_amx, chosen", [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_cpu_takes_bfloat16_where_it_multiplies_it_itself(monkeypatch, has_amx, chosen):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+@pytest.mark.parametrize("capabilities, chosen", [
+    ({"amx_bf16": True}, torch.bfloat16), ({"avx512_bf16": True}, torch.bfloat16),
+    ({"avx512_bf16": False, "avx512_f": True}, torch.float32), ({}, torch.float32)])
+def test_a_cpu_takes_bfloat16_where_it_multiplies_it_itself(monkeypatch, capabilities, chosen):
+    monkeypatch.setattr(precision_module, "cpu_capabilities", lambda: capabilities)
     assert choose_precision("auto", "cpu") == chosen
     assert choose_precision("auto", "cuda:1") == torch.float16
     assert choose_precision("float32", "cuda") == torch.float32
