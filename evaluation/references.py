@@ -5,7 +5,7 @@ import numpy as np
 from common import boxes as box_geometry
 
 from evaluation.evaluator import Evaluator
-from evaluation.threshold import TauChoice, best_tau, fixed_tau
+from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
 from evaluation.truth import EvaluationError
 
 SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated beside the row
@@ -50,7 +50,7 @@ def best_square_side(truths):
         truths: iterable of Truth; never those of the test images.
 
     Returns:
-        float with the largest mean IoU.
+        float, see ``evaluation.threshold.agreement``.
 
     Raises:
         EvaluationError: none has a box.
@@ -62,7 +62,7 @@ def best_square_side(truths):
             for truth in truths if truth.boxes]
     if not ious:
         raise EvaluationError("no image has a box to choose the centred square's side from.")
-    return best_tau(sides, np.mean(ious, axis=0))
+    return best_tau(sides, agreement(np.stack(ious)))
 
 
 def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", tau=None,
@@ -95,8 +95,8 @@ def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", t
         tuning = tuple(truth for truth in tuning if truth.boxes)
         side = best_square_side(tuning)
         evaluator = _accumulate(gaussian, tuning, rule, size)
-        gaussian_tau = TauChoice(best_tau(evaluator.taus, evaluator.ious.mean(axis=0)),
-                                 tuning_source, note="Largest mean IoU, as for the square.")
+        gaussian_tau = TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)),
+                                 tuning_source, note="Most IoUs of 0.5, as for the square.")
         square_note = f"Side {side:.2f} of the image's, chosen from {tuning_source}."
     else:
         as_wide = float(np.exp(-(side / 2) ** 2 / (2 * GAUSSIAN_SIGMA ** 2)))

@@ -6,7 +6,7 @@ import pytest
 from evaluation.evaluator import Evaluator
 from evaluation.references import (best_square_side, centred_gaussian_map, centred_square_map,
                                    reference_rows)
-from evaluation.threshold import (best_tau, choose_validation, fixed_tau, tau_from_boxes,
+from evaluation.threshold import (agreement, best_tau, choose_validation, fixed_tau, tau_from_boxes,
                                   tau_from_masks, tau_oracle)
 from evaluation.truth import EvaluationError, Truth, truth_from_mask
 
@@ -18,6 +18,13 @@ def test_middle_of_the_longest_best_run():
     assert best_tau(TAUS, np.array([0, 1, 1, 0, 1])) == 0.3  # the lower of two middles
     assert best_tau(TAUS, np.array([0.2, 0.1, 0.9, 0.9 - 1e-15, 0.9])) == 0.7
     assert best_tau(TAUS, np.array([1, 0, 1, 0, 0])) == 0.1
+
+
+def test_boxes_agree_by_the_share_that_reaches_a_half_and_then_by_the_mean():
+    ious = np.array([[0.5, 1.0, 0.6], [0.5, 0.4, 0.6], [0.5, 0.4, 0.4]])
+    assert np.argsort(agreement(ious)).tolist() == [1, 2, 0]  # 1/3, 2/3 and all, whatever the mean
+    assert agreement(np.array([[0.5, 0.7], [0.6, 0.6]])).argmax() == 1
+    assert agreement(np.array([[0.49, 0.5]])).argmax() == 1
 
 
 def pyramid():
