@@ -15,6 +15,7 @@ from pipelines.localize import Protocol
 from pipelines.options import STAGE2, options, parse_seeds
 from pipelines.report import build_report, evaluate
 from pipelines.stage2 import Stage2, train
+from stage2_ct.score_maps import SCORE_MAPS
 
 _PATH = click.Path(path_type=Path)
 
@@ -36,7 +37,7 @@ def _tau_source(context, parameter, value):
 @options(*STAGE2)
 @click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
               show_default=True, help="Images that the figures are of.")
-@click.option("--score-map", type=click.Choice(["class", "mask", "product"]),
+@click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="What a box is cut from.  [default: the variant's own]")
 @click.option("--box-rule", type=click.Choice(["largest", "wsol"]), default="largest",
               show_default=True, help="How a score map becomes a box: our rule or Choe et al.'s.")

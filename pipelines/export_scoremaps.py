@@ -8,6 +8,7 @@ from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
 from pipelines.localize import Protocol, scored_batches
 from pipelines.stage2 import Stage2, load_trained
+from stage2_ct.score_maps import SCORE_MAPS
 
 
 @click.command("export-scoremaps")
@@ -17,7 +18,7 @@ from pipelines.stage2 import Stage2, load_trained
               "OUT/metadata.")
 @click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
               show_default=True, help="Whose score maps.")
-@click.option("--score-map", type=click.Choice(["class", "mask", "product"]),
+@click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="Which score map.  [default: the variant's own]")
 def command(run, out, split, score_map):
     """Write one .npy an image, in the folder convention of wsolevaluation.

@@ -49,8 +49,9 @@ def measured(job):
 
 
 def _path(job):
-    """A file for each method, since several may share a run; SPG-plain is the very one of CAM."""
-    return job.run.folder / f"figures-{VARIANTS[job.variant].method.__name__}.json"
+    """A file for each way to localize that shares a run; SPG-plain is the very one of CAM."""
+    method = VARIANTS[job.variant].method.__name__
+    return job.run.folder / f"figures-{method}-{job.config.score_map}.json"
 
 
 def _identity(job):

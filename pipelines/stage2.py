@@ -124,7 +124,8 @@ class Stage2:
         elif self.uses_masks:
             masks = [self.masks, to_dict(self.stage1.chosen_recipe), str(
                 self.stage1.classifier_path.name)]
-        return {"variant": self.trained_variant, "config": to_dict(self.config), "seed": self.seed,
+        return {"variant": self.trained_variant, "config": self.config.of_training(),
+                "seed": self.seed,
                 "backbone": self.backbone, "weights": weights_identity(self.weights),
                 "dataset": self.stage1.targets.digest(), "masks": masks,
                 "delta": self.delta if masks else None,

@@ -1,6 +1,17 @@
 """Score maps: what a box is cut from."""
 
+import cv2
+import joblib
+import numpy as np
+import torch
+
 from stage2_ct.model import maps_of, stretch, upsample
+
+SCORE_MAPS = ("class", "mask", "product", "object")
+
+LEVELS = 65535  # of a map while it is grown: OpenCV dilates 16 bits six times as fast as floats
+NEIGHBOURS = np.ones((3, 3), np.uint8)  # 8-connected, as in the box rule
+STEPS = 16  # of growing from one look at whether it has ended to the next
 
 
 def score_maps(prediction, kind, classes, size):
@@ -9,7 +20,8 @@ def score_maps(prediction, kind, classes, size):
     Args:
         prediction: Prediction of N images.
         kind: "class": the class map of the given class; "mask": the mask map A; "product": one
-            times the other.
+            times the other; "object": the mask map, as far as it is connected with the place
+            where that product is largest (see ``connected``).
         classes: (N,) int64, the class whose map is wanted.
         size: (height, width) of the result in pixels.
 
@@ -23,11 +35,50 @@ def score_maps(prediction, kind, classes, size):
     if kind != "class" and prediction.mask_logits is None:
         raise ValueError(f"score map '{kind}' needs a mask branch, which this method does not "
                          "have; use --score-map class")
-    maps = []
-    if kind in ("class", "product"):
-        chosen = maps_of(prediction.class_maps, classes).float()
-        maps.append(stretch(upsample(chosen, size)))
-    if kind in ("mask", "product"):
-        maps.append(stretch(upsample(prediction.mask_logits.float(), size).sigmoid()))
-    product = maps[0] if len(maps) == 1 else stretch(maps[0] * maps[1])
-    return product[:, 0]
+    if kind != "mask":
+        class_map = stretch(upsample(maps_of(prediction.class_maps, classes).float(), size))
+    if kind != "class":
+        mask_map = stretch(upsample(prediction.mask_logits.float(), size).sigmoid())
+    if kind == "class":
+        maps = class_map
+    elif kind == "mask":
+        maps = mask_map
+    elif kind == "product":
+        maps = stretch(class_map * mask_map)
+    else:
+        maps = stretch(connected(mask_map, class_map * mask_map))
+    return maps[:, 0]
+
+
+def connected(maps, evidence):
+    """Maps without the parts that no way leads to from where the evidence is strongest.
+
+    A pixel keeps as much as the lowest pixel on the best way to it: cut at any tau, what is left
+    of a map is its one component that holds the starting point (grey-scale reconstruction,
+    Vincent, 1993). A mask map has several hills where there are several things like an object; a
+    class map stays on a part of it, but on the right one.
+
+    Args:
+        maps: (N, 1, H, W) float in [0, 1].
+        evidence: (N, 1, H, W) float, whose largest pixel is where to start.
+
+    Returns:
+        (N, 1, H, W) float32, at most the maps to 16 bits; on the maps' device.
+    """
+    levels = (maps[:, 0].cpu().numpy() * LEVELS).round().astype(np.uint16)
+    starts = evidence.flatten(1).argmax(1).tolist()
+    grown = joblib.Parallel(n_jobs=-1, prefer="threads")(
+        joblib.delayed(_grow)(level, start) for level, start in zip(levels, starts))
+    return torch.from_numpy(np.stack(grown).astype(np.float32) / LEVELS)[:, None].to(maps.device)
+
+
+def _grow(level, start):
+    """A (H, W) uint16 map as far as it is connected with the pixel of flat index ``start``."""
+    grown = np.zeros_like(level)
+    grown.flat[start] = level.flat[start]
+    while True:
+        before = grown
+        for _ in range(STEPS):
+            grown = cv2.min(cv2.dilate(grown, NEIGHBOURS), level)
+        if np.array_equal(grown, before):
+            return grown
