@@ -49,7 +49,7 @@ def growth(setting):
 
 _COMMANDS = {  # name: (folder in the cache that it makes, its options)
     "masks": ("masks", ()),
-    "train-ct": ("ct", ("--set", "epochs=1", "--set", "width=64")),
+    "train-ct": ("ct", ("--set", "epochs=1", "--set", "width=64", "--set", "mask_width=64")),
     "evaluate": ("ct/none", ("--tau-from", "0.5")),
 }
 

@@ -12,8 +12,8 @@ from pipelines.stage2 import Stage2
 
 IMAGE_SIZE = 112
 # A small data set for two cores: narrow new layers and a short schedule, the same for each variant.
-BUDGET = ("width=64", "epochs=24", "decay_every=16", "batch_size=16", "backbone_rate=0.003",
-          "head_rate=0.03")
+BUDGET = ("width=64", "mask_width=64", "epochs=24", "decay_every=16", "batch_size=16",
+          "backbone_rate=0.003", "head_rate=0.03")
 
 
 @click.command("demo")

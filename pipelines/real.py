@@ -12,7 +12,8 @@ SHARED = Path("../shared")
 # A small backbone on a small data set: narrower new layers and a shorter schedule than the
 # paper's VGG-16 on all of CUB, the same for every variant. Learning rates were chosen on training
 # images held out of training, for each variant by itself.
-BUDGET = ("width=256", "epochs=12", "decay_every=8", "backbone_rate=0.001", "head_rate=0.01")
+BUDGET = ("width=256", "mask_width=256", "epochs=12", "decay_every=8", "backbone_rate=0.001",
+          "head_rate=0.01")
 
 # A row's variant and the backbone that makes the masks; CAM takes its tau from such masks too.
 ROWS = {

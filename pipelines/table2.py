@@ -17,7 +17,7 @@ TABLE = Table(
      Row("SPG-plain", "spg-plain", "inception_v3"),
      Row("SPG", "spg", "inception_v3"),
      Row("BC-CT", "bc-ct", "vgg16"),
-     Row("BC-CT, loss as printed", "bc-ct-paper-loss", "vgg16"),
+     Row("BC-CT, loss and mask branch as printed", "bc-ct-paper-loss", "vgg16"),
      Row("BC-CT, box from the whole mask map", "bc-ct-mask-map", "vgg16"),
      Row("BC-CT, box from the class map", "bc-ct-class-map", "vgg16")),
     printed.TABLE2, draw_bars, checks_masks=True, notes=(

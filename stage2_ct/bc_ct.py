@@ -15,8 +15,7 @@ class BackgroundSupervised(nn.Module):
     Args:
         backbone: Backbone.
         classes: number of classes.
-        config: TrainingConfig; ``mask_loss``, ``mask_weight``, ``width`` and ``last_layer`` count
-            here.
+        config: TrainingConfig; its fields on masks, ``width`` and ``last_layer`` count here.
     """
 
     def __init__(self, backbone, classes, config):
@@ -24,7 +23,8 @@ class BackgroundSupervised(nn.Module):
         self.mask_loss = MASK_LOSSES[config.mask_loss]
         self.mask_weight = config.mask_weight
         self.model = ClassificationModel(
-            backbone, classes, config.width, mask_branch=True, last_layer=config.last_layer)
+            backbone, classes, config.width, config.mask_width, config.mask_input,
+            config.last_layer)
         self.backbone = backbone
 
     def forward(self, images, labels, masks, valid):
@@ -55,7 +55,7 @@ class PlainClassActivation(nn.Module):
     def __init__(self, backbone, classes, config):
         super().__init__()
         self.model = ClassificationModel(
-            backbone, classes, config.width, mask_branch=False, last_layer=config.last_layer)
+            backbone, classes, config.width, last_layer=config.last_layer)
         self.backbone = backbone
 
     def forward(self, images, labels, masks=None, valid=None):

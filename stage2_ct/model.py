@@ -34,30 +34,38 @@ def class_head(channels, width, classes):
     return block
 
 
-class ClassificationModel(nn.Module):
-    """Backbone, class maps, global average pooling; and a mask branch on the class maps.
+MASK_INPUTS = ("class maps", "features")
 
-    Paper, sections 4.1 and 5.1. Section 4.1 puts a fully connected layer behind the pooling;
-    section 5.1 does not, and with one a class map no longer adds up to its class's logit, so it
-    is an option and off by default.
+
+class ClassificationModel(nn.Module):
+    """Backbone, class maps, global average pooling; and a mask branch.
+
+    Paper, sections 4.1 and 5.1. The paper's mask branch reads the class maps; it may read the
+    features instead that the class block makes them from. Section 4.1 puts a fully connected layer
+    behind the pooling; section 5.1 does not, and with one a class map no longer adds up to its
+    class's logit, so it is an option and off by default.
 
     Args:
         backbone: Backbone.
         classes: number of classes C.
-        width: filters of the 3x3 convolutions; 1024 in the paper.
-        mask_branch: whether there is one; a plain CAM has none.
+        width: filters of the class block's 3x3 convolutions; 1024 in the paper.
+        mask_width: the same of the mask branch; None for no mask branch, as in a plain CAM.
+        mask_input: what the mask branch reads, one of ``MASK_INPUTS``.
         last_layer: whether to put section 4.1's fully connected layer behind the pooling.
     """
 
-    def __init__(self, backbone, classes, width=1024, mask_branch=True, last_layer=False):
+    def __init__(self, backbone, classes, width=1024, mask_width=None, mask_input="class maps",
+                 last_layer=False):
         super().__init__()
         self.backbone = backbone
-        self.class_block = convolution_block(backbone.channels, width, classes)
-        self.mask_block = convolution_block(classes, width, 1) if mask_branch else None
-        self.last_layer = nn.Linear(classes, classes) if last_layer else None
-        initialise(self.class_block)
-        if mask_branch:
+        self.class_block = class_head(backbone.channels, width, classes)
+        self.reads_features = mask_input == "features"
+        self.mask_block = None
+        if mask_width is not None:
+            read = width if self.reads_features else classes
+            self.mask_block = convolution_block(read, mask_width, 1)
             initialise(self.mask_block)
+        self.last_layer = nn.Linear(classes, classes) if last_layer else None
 
     def forward(self, images):
         """Class logits, class maps and mask logits.
@@ -68,11 +76,14 @@ class ClassificationModel(nn.Module):
         Returns:
             Prediction.
         """
-        class_maps = self.class_block(self.backbone(images))  # (N, C, h, w)
+        features = self.class_block[:-1](self.backbone(images))  # (N, width, h, w)
+        class_maps = self.class_block[-1](features)  # (N, C, h, w)
         logits = class_maps.mean(dim=(2, 3))  # (N, C)
         if self.last_layer is not None:
             logits = self.last_layer(logits)
-        mask_logits = None if self.mask_block is None else self.mask_block(class_maps)
+        mask_logits = None
+        if self.mask_block is not None:
+            mask_logits = self.mask_block(features if self.reads_features else class_maps)
         return Prediction(logits, class_maps, mask_logits)
 
 

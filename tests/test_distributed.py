@@ -24,7 +24,7 @@ from tests.networks import small_backbone
 from tests.test_pipeline import write_cub
 
 CONFIG = TrainingConfig(precision="float32", epochs=2, batch_size=6, decay_every=1,
-                        image_size=16, width=8, backbone_rate=0.01, head_rate=0.05)
+                        image_size=16, width=8, mask_width=8, backbone_rate=0.01, head_rate=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def run_command(rank, port, arguments):
 def test_train_ct_in_two_processes(inputs):
     folder, options, _ = inputs
     arguments = ["train-ct", *options, "--set", "epochs=1", "--set", "width=8", "--set",
-                 "batch_size=4"]
+                 "mask_width=8", "--set", "batch_size=4"]
     port = faults.free_port()
     children = [faults.start(rank, port, arguments, target=run_command) for rank in range(2)]
     for child in children:

@@ -50,7 +50,8 @@ def inputs(tmp_path_factory):
     return folder
 
 
-STAGE2_ONLY = ["--set", "epochs=2", "--set", "width=8", "--set", "batch_size=4"]
+STAGE2_ONLY = ["--set", "epochs=2", "--set", "width=8", "--set", "mask_width=8", "--set",
+               "batch_size=4"]
 
 
 def run(inputs, command, *arguments, succeeds=True):

@@ -18,7 +18,7 @@ from stage2_ct.training import build_optimizer, train_step
 from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone
 
-CONFIG = TrainingConfig(image_size=16, width=8, score_map="class")
+CONFIG = TrainingConfig(image_size=16, width=8, mask_width=8, score_map="class")
 
 
 class Gives(nn.Module):
@@ -188,7 +188,8 @@ def test_every_method_trains_on_every_backbone(backbone_name):
                           None, None)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     for name in ("cam", "backprop", "has", "acol", "spg"):
-        config = dataclasses.replace(VARIANTS[name].config, width=8, image_size=side)
+        config = dataclasses.replace(VARIANTS[name].config, width=8, mask_width=8,
+                                     image_size=side)
         method = VARIANTS[name].method(backbone, 2, config).train()
         optimizer, _ = build_optimizer(method, config)
         before = [value.clone() for value in method.backbone.parameters()]

@@ -26,7 +26,7 @@ def fill(inputs, command, *arguments):
     """The command's output and the lines of its CSV file, by method and source."""
     result = run(command, "--data", inputs / "cub", "--background", inputs / "backgrounds",
                  "--cache", inputs / "cache", *TINY, "--bc-backbone", "tiny", "--set", "width=8",
-                 "--set", "batch_size=4", "--epochs", "1", *arguments)
+                 "--set", "mask_width=8", "--set", "batch_size=4", "--epochs", "1", *arguments)
     with open(inputs / "cache/tables" / f"{command}.csv", newline="") as file:
         return result, {(line.get("method"), line.get("source")): line
                         for line in csv.DictReader(file)}

@@ -14,7 +14,7 @@ from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone
 
 CONFIG = TrainingConfig(precision="float32", epochs=3, batch_size=4, decay_every=2,
-                        image_size=16, width=8, backbone_rate=0.01, head_rate=0.05)
+                        image_size=16, width=8, mask_width=8, backbone_rate=0.01, head_rate=0.05)
 
 
 class LeftHalf:
@@ -109,7 +109,7 @@ def test_two_learning_rates_divided_by_ten():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_trains_a_step_and_predicts(name):
-    config = dataclasses.replace(VARIANTS[name].config, width=8, image_size=16)
+    config = dataclasses.replace(VARIANTS[name].config, width=8, mask_width=8, image_size=16)
     method = VARIANTS[name].method(small_backbone(), 3, config)
     images = torch.rand(2, 3, 16, 16)
     masks = torch.ones(2, 1, 16, 16)
