@@ -60,6 +60,7 @@ scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 G
 
 bench: install ## Measure how fast everything is, as ratios on this machine (about 20 minutes).
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "grad-cam>=1.5"
 	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
 
 lint: install ## Check the style.

@@ -2,6 +2,7 @@
 them. ``bcct bench --gpu`` prints the table."""
 
 import dataclasses
+import datetime
 import json
 import time
 
@@ -10,10 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import bare
-from benchmarks.setting import SIZE
+from benchmarks.rows import Target, machine
+from benchmarks.setting import GRADIENT_RECIPE, SIZE
 from benchmarks.stage1 import DELTAS, WITHOUT_PIXEL_UNIT
 from common.loading import consecutive, default_workers, load_frames
-from common.precision import PRECISIONS, choose_precision
+from common.precision import PRECISIONS, autocast, choose_precision
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.masks import cut
@@ -23,6 +25,7 @@ from stage2_ct.variants import VARIANTS
 CUB, ILSVRC = 5994, 1_281_167  # training images
 RECIPE = "guided-layers"
 TRAINING_BATCH = 32
+TRAINING_STEPS = 16  # of a bare loop, whose start is then no part of the figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,22 @@ def bound(whole, parts):
     """
     slowest = min(parts, key=lambda part: part.images_a_second)
     return slowest, whole.images_a_second / slowest.images_a_second
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One speed over another, and where it should be."""
+
+    name: str
+    """What over what."""
+    value: float
+    """Measured."""
+    target: Target
+    """What is asked of it."""
+
+    def __str__(self):
+        return (f"{self.name}: {self.value:.2f} ({self.target}: "
+                f"{'holds' if self.target.holds(self.value) else 'does NOT hold'})")
 
 
 def matrix_rate(device, precision, size=8192, seconds=1.0):
@@ -136,14 +155,22 @@ def stages(setting, device):
             f"maps of {RECIPE}, in memory, {name}",
             images_a_second(lambda: maker._maps(frames), len(frames), device),
             operations(lambda: maker._maps(frames[:1])), rates[name]))
-    rows += _host(records, maker.maps(frames), setting.batch_size, device)
-    for name in ("float32", "bfloat16"):
-        rows.append(Throughput(f"bcct masks, {name}", _mask_command(setting, device, name),
-                               rows[0].operations, rates[name]))
-    rows += _training(setting, device, frames, rates["training"], half)
+    host = _host(records, maker.maps(frames), setting.batch_size, device)
+    commands = {name: Throughput(f"bcct masks, {name}", _mask_command(setting, device, name),
+                                 rows[0].operations, rates[name])
+                for name in ("float32", "bfloat16")}
+    loop, epoch = _training(setting, device, frames, rates["training"], half)
+    gradient, whole = _gradient(setting, device, frames, rates["bfloat16"])
     differ = (masks["float32"] != masks["bfloat16"]).mean()
-    slowest, reached = bound(rows[-3], [rows[1], *rows[2:4]])
-    sentences = [f"matrix products: {rates['float32'] / 1e12:.1f} (float32), "
+    slowest, reached = bound(commands["bfloat16"], [rows[1], *host])
+    rows += [*host, *commands.values(), gradient, whole, loop, epoch]
+    ratios = [Ratio("making masks of one gradient pass over bare forward and input-backward",
+                    whole.images_a_second / gradient.images_a_second, Target(low=0.70)),
+              Ratio("a bare training loop over an epoch of bcct train-ct",
+                    loop.images_a_second / epoch.images_a_second, Target(high=1.10))]
+    sentences = [f"{_card(device)}; {machine()}; {datetime.date.today()}; {setting.images} images "
+                 f"of CUB's size, {setting.backbone}, batches of {setting.batch_size}",
+                 *map(str, ratios), f"matrix products: {rates['float32'] / 1e12:.1f} (float32), "
                  f"{rates['bfloat16'] / 1e12:.1f} (bfloat16) TFLOP/s",
                  f"masks in bfloat16 differ from those in float32 in {differ:.2%} of their pixels",
                  f"bcct masks in bfloat16 is bounded by: {slowest.name}; it reaches {reached:.0%} "
@@ -169,6 +196,26 @@ def _maker(setting, device, precision):
     return MaskMaker(classifier, RECIPES[RECIPE], (SIZE, SIZE), device, precision)
 
 
+def _card(device):
+    """The device's name."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "no GPU"
+
+
+def _gradient(setting, device, frames, rate):
+    """The network's own forward and input-backward in memory, and ``bcct masks`` with a recipe that
+    asks for no more than that; both in bfloat16."""
+    network = setting.network().to(device)
+
+    def bare_pass():
+        with autocast(device, torch.bfloat16):
+            bare.input_gradient(network, [frames])
+    count = operations(lambda: bare.input_gradient(network, [frames[:1]]))
+    return (Throughput("bare forward and input-backward, bfloat16",
+                       images_a_second(bare_pass, len(frames), device), count, rate),
+            Throughput("bcct masks of one gradient pass, bfloat16",
+                       _mask_command(setting, device, "bfloat16", GRADIENT_RECIPE), count, rate))
+
+
 def _host(records, maps, batch_size, device):
     """What the processor does: decoding in as many workers as the commands take, and cutting."""
     batches = load_frames(records, (SIZE, SIZE), consecutive(len(records), batch_size),
@@ -184,9 +231,9 @@ def _host(records, maps, batch_size, device):
             Throughput("cutting 5 deltas on the host", cutting)]
 
 
-def _mask_command(setting, device, precision):
+def _mask_command(setting, device, precision, recipe=("--recipe", RECIPE)):
     """Images a second of ``bcct masks``, everything included; the classifier is there already."""
-    words = (*setting.words(setting.cache), "--device", device, "--recipe", RECIPE,
+    words = (*setting.words(setting.cache), "--device", device, *recipe,
              *WITHOUT_PIXEL_UNIT, *DELTAS, "--precision", precision)
     setting.bcct("masks", *words)
     setting.fresh(setting.cache / "masks")
@@ -202,10 +249,11 @@ def _training(setting, device, frames, rate, precision):
     method = method.to(device, memory_format=torch.channels_last)
     images = frames[:TRAINING_BATCH]
     labels = torch.zeros(len(images), dtype=torch.long, device=device)
-    batch = [images], [labels], [(images[:, :1] > 0.5).float()]
-    one = [[part[0][:1]] for part in batch]
-    count = operations(lambda: bare.training(method, *one, config))
-    loop = images_a_second(lambda: bare.training(method, *batch, config), len(images), device)
+    batch = images, labels, (images[:, :1] > 0.5).float()
+    count = operations(lambda: bare.training(method, *([part[:1]] for part in batch), config))
+    loop = images_a_second(
+        lambda: bare.training(method, *([part] * TRAINING_STEPS for part in batch), config),
+        TRAINING_STEPS * len(images), device)
     setting.fresh(setting.cache / "ct")
     setting.bcct("train-ct", *setting.words(setting.cache), "--device", device, "--recipe", RECIPE,
                  *WITHOUT_PIXEL_UNIT, "--precision", "bfloat16", "--set", "epochs=2",

@@ -11,10 +11,19 @@ import torch
 from benchmarks.pictures import write_pictures
 from benchmarks.rows import machine
 from common.backbones import build_backbone
+from common.config import digest
 
 SIZE = 224  # side of the network's input in pixels
 CT_BATCH = 16  # images a training step
+PACKAGES = ("common", "stage1_bc", "stage2_ct", "evaluation", "pipelines", "benchmarks")
 GRADIENT_RECIPE = ("--recipe", "blurred", "--recipe-set", "gamma=0.1")
+
+
+def code_digest():
+    """SHA-256 of the program's own sources: another program is measured anew."""
+    root = Path(__file__).parent.parent
+    return digest([(f"{package}/{path.name}", path.read_text(encoding="utf-8"))
+                   for package in PACKAGES for path in sorted((root / package).glob("*.py"))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +39,26 @@ class Setting:
     weights: str = "none"
     """Its weights: imagenet, none (random), or a path."""
     images: int = 64
-    """Training images; three times as many test images, and one and a half as many backgrounds."""
+    """Training images."""
     repeats: int = 3
     """Rounds of A B A B ..."""
+    test_images: int = 1
+    """Test images."""
+    backgrounds: int | None = None
+    """Background images; None for one and a half times as many as training images."""
     batch_size: int = 16
     """Images a pass where nothing is learnt."""
 
     @functools.cached_property
     def pictures(self):
         """(data set, backgrounds), written on first use."""
-        count = self.images
-        return write_pictures(self.folder / f"pictures-{count}", count, 3 * count, 3 * count // 2)
+        return write_pictures(self.folder / f"pictures-{self.images}", self.images,
+                              self.test_images, self.backgrounds or 3 * self.images // 2)
+
+    def with_pictures(self, name, train, test):
+        """The same run on other pictures, in a folder of their own."""
+        return dataclasses.replace(self, folder=self.folder / name, images=train,
+                                   test_images=test)
 
     def words(self, cache, pictures=None):
         """The options that name a command's inputs."""
@@ -55,8 +73,9 @@ class Setting:
 
     def identity(self):
         """What a row depends on, as plain values."""
-        return {"backbone": self.backbone, "weights": self.weights, "images": self.images,
-                "repeats": self.repeats, "batch_size": self.batch_size, "machine": machine()}
+        return {"code": code_digest(), "backbone": self.backbone, "weights": self.weights,
+                "images": self.images, "repeats": self.repeats, "batch_size": self.batch_size,
+                "machine": machine()}
 
     def note(self, images=None):
         """What a row was measured on."""
@@ -65,7 +84,7 @@ class Setting:
     @property
     def cache(self):
         """The cache folder that the commands share."""
-        return self.folder / "made"
+        return self.folder / f"made-{self.images}"
 
     @staticmethod
     def fresh(folder):

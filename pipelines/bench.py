@@ -24,12 +24,12 @@ from common.memory import batch_size_for
 @click.option("--rows", default=",".join(MEASUREMENTS), show_default=True,
               help="What to measure, with commas between.")
 @click.option("--images", type=click.IntRange(16), default=64, show_default=True,
-              help="Training images; half as many test and background images.")
+              help="Training images; one and a half times as many background images.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True,
               help="Rounds; each row is the median of their ratios.")
 @click.option("--gpu", is_flag=True,
               help="Measure both stages on --device instead, and write CACHE/bench-gpu.md; give "
-              "some thousands of --images.")
+              "some thousands of --images (with 400 backgrounds).")
 @click.option("--device", default="cuda", show_default=True, help="Device for --gpu.")
 def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     """Measure every command as a ratio to the bare network on the same machine.
@@ -40,7 +40,7 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     folder = cache / "bench" / backbone
     setting = Setting(_run_quietly, folder, backbone, weights, images, repeats)
     if gpu:
-        _measure_gpu(dataclasses.replace(setting, batch_size=batch_size_for(device)), device,
+        _measure_gpu(dataclasses.replace(setting, backgrounds=400), device,
                      cache / "bench-gpu.md")
         return
     names = rows.split(",")
@@ -60,6 +60,7 @@ def _measure_gpu(setting, device, path):
 
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise click.ClickException("there is no GPU here; --device cpu tries the same on the CPU")
+    setting = dataclasses.replace(setting, batch_size=batch_size_for(device))
     text = gpu.table(*gpu.stages(setting, device))
     write_bytes(path, text.encode())
     click.echo(text)
