@@ -16,6 +16,7 @@ from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
 from common.locks import writing_alone
 from common.mask_cache import MaskCache
+from common.mask_checks import outdated, refuse_changed
 from common.mask_manifest import MANIFEST, held_deltas
 from common.mask_shards import MaskCacheError, Provenance, delta_name
 from common.memory import batch_size_for
@@ -220,11 +221,27 @@ def mask_maker(job):
 
 
 def make_masks(job, split, deltas):
-    """Make a split's masks where any are missing or damaged; gives their folder."""
+    """Make a split's masks where any are missing, damaged or of an image that reads only now.
+
+    Returns:
+        Path of their folder.
+
+    Raises:
+        MaskCacheError: images have changed since masks were made of them; names them.
+    """
     processes.first_says(lambda: ensure_classifier(job))
     folder = job.mask_folder(split)
-    if processes.first_says(lambda: _hold(folder, deltas)):
-        return folder  # nothing to write: the folder may well be read-only
+    were_there = (folder / MANIFEST).is_file() and _among(deltas, held_deltas(folder))
+    # Where nothing has to be written, the folder may well be read-only.
+    if not processes.first_says(lambda: _hold(folder, deltas)):
+        _write_masks(job, split, deltas, folder)
+    if were_there and (shards := processes.first_says(lambda: _look_again(job, split, folder))):
+        _write_masks(job, split, deltas, folder, shards)
+    return folder
+
+
+def _write_masks(job, split, deltas, folder, anew=()):
+    """Make what is missing or damaged, and the shards ``anew``."""
     records = job.images(split).records
     world = processes.world_size()
     command = job.masks_command(split, {*held_deltas(folder), *deltas})
@@ -234,8 +251,26 @@ def make_masks(job, split, deltas):
                     progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
                            "recipe": job.recipe, "command": command},
-                    say=warn)
-    return folder
+                    say=warn, anew=anew)
+
+
+def _look_again(job, split, folder):
+    """Compare the bytes of all images with those that their masks were made from.
+
+    Returns:
+        Names of the shards to make anew, because an image that could not be read now can, or is
+        another.
+
+    Raises:
+        MaskCacheError: an image that has a mask has changed.
+    """
+    cache, records = MaskCache(folder, check=False), job.images(split).records
+    with progress_bar(len(records), "comparing images") as advance:
+        problems = list(outdated(cache, records, advance))
+    refuse_changed(cache, problems)
+    for record, problem in problems:
+        warn(f"the image {record.image_id!r} {problem}: its shard is made anew")
+    return sorted({cache.shard_file(record.image_id) for record, _ in problems})
 
 
 def _hold(folder, deltas):
@@ -244,6 +279,10 @@ def _hold(folder, deltas):
         held = MaskCache(folder).deltas
     except MaskCacheError:
         return False
+    return _among(deltas, held)
+
+
+def _among(deltas, held):
     return set(map(delta_name, deltas)) <= set(map(delta_name, held))
 
 

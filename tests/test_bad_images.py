@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.files import read_json
 from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError
+from common.mask_shards import MaskCacheError, shard_path
 from tests.faults import write_pictures
 from tests.test_images import png_header
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
@@ -52,6 +52,49 @@ def test_training_does_without_the_bad_ones(one_bad, variant):
     assert list(read_json(folder / "config.json")["unreadable"]) == ["002.Disc/1.jpg"]
     result = run(one_bad, "train-ct", "--resume", "--on-bad-image", "skip", *arguments)
     assert result.exit_code == 0 and "'002.Disc/1.jpg'" in result.output
+
+
+def damage(path):
+    """Make a picture unreadable without changing its size; gives a function that repairs it."""
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    return lambda: path.write_bytes(content)
+
+
+@pytest.mark.parametrize("delta", ["0.80", "0.90"])
+def test_an_image_that_can_be_read_again_gets_its_mask(inputs, delta):
+    run(inputs, "masks", "--on-bad-image", "skip", "--delta", "0.8")
+    path = inputs / "cub/images/002.Disc/1.jpg"
+    whole = MaskCache(next((inputs / "cache/masks").iterdir()))
+    expected = whole.read("002.Disc/1.jpg"), shard_path(whole.folder, 0).read_bytes()
+    shutil.rmtree(inputs / "cache/masks")
+    repair = damage(path)
+    output = run(inputs, "masks", "--on-bad-image", "skip", "--delta", "0.8").output
+    assert "'002.Disc/1.jpg': its content is none of" in output
+    repair()
+    output = run(inputs, "masks", "--on-bad-image", "skip", "--delta", delta).output
+    cache = MaskCache(whole.folder, 0.8)
+    assert "'002.Disc/1.jpg': " not in output and not cache.manifest["unreadable"]
+    for value, held in zip(cache.read("002.Disc/1.jpg"), expected[0]):
+        assert np.array_equal(value, held)
+    if delta == "0.80":
+        assert "'002.Disc/1.jpg' can be read now" in output
+        assert shard_path(cache.folder, 0).read_bytes() == expected[1]
+
+
+def test_masks_refuses_images_that_have_changed(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    changed = inputs / "cub/images/001.Disc/2.jpg"
+    put_back = damage(changed)
+    with pytest.raises(MaskCacheError, match="1 image.s. are not those that the masks in .* were "
+                       "made from: '001.Disc/2.jpg' has changed since its mask was made; put the "
+                       "old files back, or remove shard-00000.h5"):
+        raise run(inputs, "masks", succeeds=False).exception
+    put_back()
+    assert "wrote" in run(inputs, "masks", "--on-bad-image", "skip").output
+    damage(changed)
+    shard_path(next((inputs / "cache/masks").iterdir()), 0).unlink()
+    assert "'001.Disc/2.jpg': " in run(inputs, "masks", "--on-bad-image", "skip").output
 
 
 def write_every_kind(folder):
