@@ -20,7 +20,7 @@ import numpy as np
 
 from common.files import file_crc32
 from common.mask_index import MaskIndex, decode_mask
-from common.mask_manifest import INDEX, damaged_files, read_manifest
+from common.mask_manifest import INDEX, damaged_files, original_of, read_manifest
 from common.mask_shards import MaskCacheError, delta_name, read_ids, shard_path
 
 DEFAULT_DELTA = 0.80  # the paper's best (Table 3)
@@ -235,5 +235,7 @@ class MaskCache:
             raise self._damaged(path.name, error) from error
 
     def _damaged(self, name, reason):
-        return MaskCacheError(f"{self.folder / name} is damaged ({reason}); run bcct masks again: "
-                              "only this file is made anew")
+        original = original_of(self.folder, self.manifest)
+        remedy = (f"copy it again from {original}" if original else
+                  "run bcct masks again: only this file is made anew")
+        return MaskCacheError(f"{self.folder / name} is damaged ({reason}); {remedy}")

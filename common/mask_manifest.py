@@ -144,6 +144,22 @@ def read_manifest(folder):
     return manifest
 
 
+def original_of(folder, manifest):
+    """The folder that ``bcct masks`` wrote, where a cache is a copy of it; None where it is not.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``; one that does not say its folder counts as no copy.
+
+    Returns:
+        Path or None.
+    """
+    written = manifest["about"].get("folder")
+    if written is None or os.path.realpath(written) == os.path.realpath(folder):
+        return None
+    return Path(written)
+
+
 def damaged_files(folder, manifest):
     """The files of a cache that do not have the manifest's checksums.
 

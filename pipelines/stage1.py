@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import shlex
 from pathlib import Path
 
@@ -121,9 +122,13 @@ class Stage1:
                 f"{self.dataset}-{split}-{self.backbone}-{self.recipe}-{key}")
 
     def masks_command(self, split, deltas):
-        """The command line that makes a split's masks, for people to copy."""
-        options = {"dataset": self.dataset, "data": self.data, "background": self.background,
-                   "cache": self.cache, "backbone": self.backbone, "weights": self.weights,
+        """The command line that makes a split's masks, for people to copy, in any folder."""
+        data, background, cache = map(os.path.abspath, (self.data, self.background, self.cache))
+        weights = self.weights
+        if weights not in ("imagenet", "none"):
+            weights = os.path.abspath(weights)
+        options = {"dataset": self.dataset, "data": data, "background": background,
+                   "cache": cache, "backbone": self.backbone, "weights": weights,
                    "head": self.head, "bc-set": self.bc_set, "image-size": self.image_size,
                    "seed": self.seed, "recipe": self.recipe, "recipe-set": self.recipe_set,
                    "precision": self.precision, "split": split,
@@ -250,7 +255,8 @@ def _write_masks(job, split, deltas, folder, anew=()):
                     job.batch_size, job.workers,
                     progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
-                           "recipe": job.recipe, "command": command},
+                           "recipe": job.recipe, "command": command,
+                           "folder": os.path.abspath(folder)},
                     say=warn, anew=anew)
 
 

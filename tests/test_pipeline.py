@@ -1,6 +1,7 @@
 """The whole way through the command line, on a few small pictures in CUB's layout."""
 
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -92,6 +93,20 @@ def test_the_whole_way(inputs):
     again = run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False)
     assert again.exit_code != 0 and "--resume" in again.output
     assert "wrote" in run(inputs, "train-ct", "--resume", *STAGE2_ONLY).output
+
+
+def test_the_recorded_command_makes_the_same_masks_from_any_folder(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(inputs)
+    output = run(Path("."), "masks", "--recipe", "guided").output
+    folder = inputs / output.split("wrote ")[-1].strip()
+    cache, content = MaskCache(folder), (folder / "shard-00000.h5").read_bytes()
+    (folder / "shard-00000.h5").unlink()
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(cache.manifest["about"]["command"])
+    result = CliRunner().invoke(cli, [*command[1:], "--workers", "0"], catch_exceptions=False)
+    assert f"wrote {folder}" in result.output
+    assert (folder / "shard-00000.h5").read_bytes() == content
+    assert cache.manifest["about"]["folder"] == str(folder)
 
 
 def test_a_missing_delta_joins_those_that_are_there(inputs):

@@ -49,7 +49,8 @@ def write_cache(folder, images, cut, unreadable=None):
             {name: why for name, why in (unreadable or {}).items() if name in ids[part]},
             checksums[part])
     write_manifest(folder, provenance, ids, list(cut), SHARD_SIZE,
-                   about={"dataset": "folder", "split": "all", "command": "bcct masks --like-that"})
+                   about={"dataset": "folder", "split": "all", "command": "bcct masks --like-that",
+                          "folder": str(folder)})
 
 
 @pytest.fixture
@@ -84,6 +85,21 @@ def test_a_flipped_bit_is_named_with_the_command(cache):
         assert "bcct masks --like-that" in result.output
         path.write_bytes(content)
     assert verify(cache).exit_code == 0
+
+
+def test_a_copy_is_told_from_the_folder_that_the_command_writes(cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "copy")
+    shard_path(tmp_path / "copy", 1).write_bytes(b"rotten")
+    output = verify(tmp_path / "copy").output
+    assert "is a copy, which no command repairs" in output
+    assert f"copy shard-00001.h5 from {cache}" in output and "bcct masks --like-that" in output
+    with pytest.raises(MaskCacheError, match=f"damaged .*; copy it again from {cache}"):
+        MaskCache(tmp_path / "copy")
+    shutil.copy(shard_path(cache, 1), shard_path(tmp_path / "copy", 1))
+    assert verify(tmp_path / "copy").exit_code == 0
+    (tmp_path / "link").symlink_to(cache)
+    shard_path(cache, 1).write_bytes(b"rotten")
+    assert "remove shard-00001.h5 from" in verify(tmp_path / "link").output
 
 
 def test_missing_and_unknown_shards(cache):
