@@ -256,6 +256,8 @@ def _write_masks(job, split, deltas, folder, anew=()):
                     progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
                            "recipe": job.recipe, "command": command,
+                           "classifier": {"weights": weights_identity(job.weights),
+                                          **to_dict(job.classifier_config)},
                            "folder": os.path.abspath(folder)},
                     say=warn, anew=anew)
 

@@ -91,6 +91,11 @@ class Stage2:
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
 
+    @property
+    def names_a_folder(self):
+        """Whether the masks are those of a cache that is named by its folder."""
+        return self.uses_masks and self.masks not in ("cached", "online", "joint")
+
     @functools.cached_property
     def cache(self):
         """The MaskCache that supervises, or None where masks are made on the way or not used."""

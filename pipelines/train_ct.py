@@ -1,8 +1,10 @@
 """``bcct train-ct``: train a classification model under labels and masks."""
 
 import click
+from click.core import ParameterSource
 
 from common import processes
+from pipelines import supervision
 from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE2, options
 from pipelines.stage2 import Stage2, train
@@ -19,6 +21,10 @@ def command(resume, on_bad_image, **arguments):
     """
     with processes.joined():
         job = Stage2.from_options(**arguments)
+        if job.names_a_folder:
+            supervision.require_agreement(job.cache, job.stage1, _given(arguments))
+            if processes.rank() == 0:
+                click.echo(supervision.describe(job.cache))
         if job.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{job.run.folder} has been trained already, wholly or in part; add --resume to go "
@@ -27,3 +33,10 @@ def command(resume, on_bad_image, **arguments):
         if processes.rank() == 0:
             click.echo(f"wrote {job.run.folder}")
             report_bad_images(job.unreadable, on_bad_image)
+
+
+def _given(arguments):
+    """Names of the options that were given, not left at their defaults."""
+    source = click.get_current_context().get_parameter_source
+    return {name for name in arguments
+            if source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}

@@ -176,7 +176,8 @@ def test_a_copied_cache_is_held_against_the_images(inputs):
     copy = inputs / "copy"
     shutil.copytree(output.split("wrote ")[1].split()[0], copy)
     shutil.rmtree(inputs / "cache" / "masks")
-    assert "wrote" in run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY).output
+    output = run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY).output
+    assert "wrote" in output and f"masks of {copy}: key {MaskCache(copy).key}, recipe def" in output
     picture = np.zeros((40, 40, 3), np.uint8)
     cv2.imwrite(str(inputs / "cub/images/001.Disc/2.jpg"), picture)
     with pytest.raises(MaskCacheError, match="made for other images than .* holds: 1 changed since "
