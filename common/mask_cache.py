@@ -6,9 +6,9 @@ all of it is there (``common.mask_manifest``). Its key is the digest of what the
 
 **The key covers the image ids and the sizes of the files, not their bytes**: to read 1.28 million
 images whenever a command starts would take longer than many a training run. So the bytes are
-checked where they are read anyway. Making masks records each file's CRC-32; training compares it
-with the file that it decodes, and so does ``bcct verify --data``; either names the image that has
-changed.
+checked where they are read anyway. Making masks records each file's CRC-32; whatever puts a mask
+beside its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all; each names
+the image that has changed.
 """
 
 import os
@@ -133,9 +133,12 @@ class MaskCache:
             KeyError: the cache does not hold this image.
             MaskCacheError: the file's bytes have changed since; says what to do.
         """
+        self.check_crc32(image_id, path, zlib.crc32(content))
+
+    def check_crc32(self, image_id, path, checksum):
+        """``check_image`` by the CRC-32 of the file's bytes, an int."""
         position = self._position(image_id)
-        expected = self._index.file_crc32[position]
-        if expected and zlib.crc32(content) != expected:
+        if self._index.file_crc32[position] not in (0, checksum):
             raise MaskCacheError(
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
                 f"file back, or remove {self._shard_of(position)} and run bcct masks again")
@@ -206,6 +209,7 @@ class MaskCache:
 
         Raises:
             KeyError: the cache does not hold an image.
+            MaskCacheError: an image has changed since its mask was made.
         """
         from common import pictures  # here, for a training loop needs none of what it imports
         return pictures.grid(self, image_ids, dataset, columns=columns)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from common.mask_cache import MaskCache
+from common.mask_checks import require_unchanged
 from evaluation.evaluator import Evaluator, MaskEvaluator
 from evaluation.threshold import (choose_validation, fixed_tau, tau_from_boxes, tau_from_masks,
                                   tau_oracle)
@@ -73,17 +74,23 @@ def choose_tau(job, method, protocol):
 
 def _tau_from_masks(job, method, protocol):
     """Tau that agrees best with the training images' cached masks; no box is looked at."""
+    cache = _training_masks(job)
     truths = mask_truths(job)
     chosen = {truth.image_id for truth in truths}
     records = [record for record in job.stage1.targets.records if record.image_id in chosen]
     evaluator = Evaluator(truths, **_evaluator_settings(job, protocol))
-    _accumulate(job, method, records, protocol, evaluator, "choosing tau")
+    _accumulate(job, method, records, protocol, evaluator, "choosing tau", cache)
     return tau_from_masks(evaluator)
+
+
+def _training_masks(job):
+    """The MaskCache of a job's training images, whether they supervise it or not."""
+    return job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
 
 
 def mask_truths(job):
     """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
-    cache = job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
+    cache = _training_masks(job)
     records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
     chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
     return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
@@ -108,15 +115,15 @@ def _evaluator_settings(job, protocol):
     return {"rule": protocol.box_rule, "size": (job.config.image_size,) * 2, **tau}
 
 
-def _accumulate(job, method, records, protocol, evaluator, description):
+def _accumulate(job, method, records, protocol, evaluator, description, cache=None):
     """Feed an Evaluator with a method's score maps of the true classes and its rankings."""
-    for batch, maps, ranking in scored_batches(job, method, records, protocol, description):
+    for batch, maps, ranking in scored_batches(job, method, records, protocol, description, cache):
         evaluator.accumulate_many(
             (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
             for one, record, figures in zip(maps, batch, zip(*ranking)))
 
 
-def scored_batches(job, method, records, protocol, description):
+def scored_batches(job, method, records, protocol, description, cache=None):
     """Score maps of the true classes, and how the true class ranks, batch by batch.
 
     Args:
@@ -125,6 +132,7 @@ def scored_batches(job, method, records, protocol, description):
         records: sequence of Record.
         protocol: Protocol.
         description: what the progress bar says.
+        cache: MaskCache whose images these must still be; None compares nothing.
 
     Yields:
         (list of N Record, (N, H, W) float32 array in [0, 1], (ranks, predicted classes,
@@ -132,7 +140,7 @@ def scored_batches(job, method, records, protocol, description):
     """
     size = (job.config.image_size,) * 2
     for batch, prediction in predict(job, method, records, protocol.input_side(job.config),
-                                     description):
+                                     description, cache):
         logits = prediction.logits.float()
         labels = torch.tensor([record.label for record in batch], device=logits.device)
         maps = score_maps(prediction, protocol.score_map or job.config.score_map, labels, size)
@@ -146,8 +154,13 @@ def scored_batches(job, method, records, protocol, description):
 
 
 def mask_figures(dataset, folder, delta):
-    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result."""
+    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result.
+
+    Raises:
+        MaskCacheError: the cache is damaged, or an image has changed since its mask was made.
+    """
     cache = MaskCache(folder, delta)
+    require_unchanged(cache, dataset.records)
     evaluator = MaskEvaluator(truths_from_dataset(dataset))
     for record in dataset.records:
         evaluator.accumulate(cache[record.image_id], record.image_id)

@@ -90,7 +90,8 @@ class Stage1:
     @functools.cached_property
     def classifier_path(self):
         """Where the classifier's checkpoint is, or will be."""
-        key = digest(self.targets.digest(), self.backgrounds.digest(), self.backbone,
+        # Backgrounds are few, and nothing else notices that one of them has changed.
+        key = digest(self.targets.digest(), self.backgrounds.content_digest(), self.backbone,
                      weights_identity(self.weights), to_dict(self.classifier_config))[:12]
         name = f"{self.dataset}-{self.backbone}-{self.head}-s{self.seed}-{key}.pt"
         return self.cache / "bc" / name

@@ -216,7 +216,7 @@ def load_trained(job):
 
 
 @torch.no_grad()
-def predict(job, method, records, side, description):
+def predict(job, method, records, side, description, cache=None):
     """Predictions of a trained method, batch by batch.
 
     Args:
@@ -225,6 +225,7 @@ def predict(job, method, records, side, description):
         records: sequence of Record.
         side: of the square that images are squashed to, in pixels.
         description: what the progress bar says.
+        cache: MaskCache whose images these must still be; None compares nothing.
 
     Yields:
         (list of Record, Prediction) of at most ``batch_size`` images.
@@ -232,11 +233,13 @@ def predict(job, method, records, side, description):
     stage1 = job.stage1
     count = len(records)
     batches = load_frames(records, (side, side), consecutive(count, stage1.batch_size),
-                          stage1.workers)
+                          stage1.workers, checksums=cache is not None)
     with progress_bar(count, description) as advance:
         for batch in batches:
             for _, error in batch.bad:
                 raise error
+            for index, checksum in batch.file_crc32.items():
+                cache.check_crc32(records[index].image_id, records[index].path, checksum)
             images = to_float(batch.images.to(stage1.device))
             images = images.contiguous(memory_format=torch.channels_last)
             yield [records[index] for index in batch.positions], method.predict(images)

@@ -5,11 +5,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from common.files import read_json
 from common.mask_cache import MaskCache
 from common.mask_shards import MaskCacheError, shard_path
+from pipelines.__main__ import cli
 from tests.faults import write_pictures
 from tests.test_images import png_header
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
@@ -157,6 +159,29 @@ def test_training_refuses_an_image_that_has_changed(inputs, workers):
                        "mask was made; put the old file back, or remove"):
         raise run(inputs, "train-ct", *STAGE2_ONLY, "--workers", workers,
                   succeeds=False).exception
+
+
+def test_tau_is_not_chosen_from_an_image_that_has_changed(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    folder = run(inputs, "train-ct", *STAGE2_ONLY).output.split("wrote ")[1].split()[0]
+    path = inputs / "cub/images/001.Disc/2.jpg"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(MaskCacheError, match="'001.Disc/2.jpg' .* has changed since its mask"):
+        CliRunner().invoke(cli, ["evaluate", folder], catch_exceptions=False)
+
+
+def test_a_changed_background_is_another_classifier(inputs):
+    (inputs / "backgrounds/007.png").unlink()
+    first = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    path = inputs / "backgrounds/003.png"
+    content = path.read_bytes()
+    path.write_bytes(content + b"x")
+    longer = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    path.write_bytes(content + b"y")
+    other = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    assert len({first, longer, other}) == 3
 
 
 def test_training_refuses_a_flipped_bit(inputs):
