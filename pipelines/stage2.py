@@ -216,7 +216,7 @@ def load_trained(job):
 
 
 @torch.no_grad()
-def predict(job, method, records, side, description, cache=None):
+def predict(job, method, records, side, description, cache=None, unreadable=None):
     """Predictions of a trained method, batch by batch.
 
     Args:
@@ -226,6 +226,8 @@ def predict(job, method, records, side, description, cache=None):
         side: of the square that images are squashed to, in pixels.
         description: what the progress bar says.
         cache: MaskCache whose images these must still be; None compares nothing.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; None
+            ends at the first.
 
     Yields:
         (list of Record, Prediction) of at most ``batch_size`` images.
@@ -236,14 +238,20 @@ def predict(job, method, records, side, description, cache=None):
                           stage1.workers, checksums=cache is not None)
     with progress_bar(count, description) as advance:
         for batch in batches:
-            for _, error in batch.bad:
-                raise error
-            for index, checksum in batch.file_crc32.items():
-                cache.check_crc32(records[index].image_id, records[index].path, checksum)
+            for index, error in batch.bad:
+                if unreadable is None:
+                    raise error
+                unreadable[records[index].image_id] = error.reason
+            advance(len(batch.positions) + len(batch.bad))
+            if not batch.positions:
+                continue
+            if cache is not None:
+                for index in batch.positions:
+                    cache.check_crc32(records[index].image_id, records[index].path,
+                                      batch.file_crc32[index])
             images = to_float(batch.images.to(stage1.device))
             images = images.contiguous(memory_format=torch.channels_last)
             yield [records[index] for index in batch.positions], method.predict(images)
-            advance(len(batch.positions))
 
 
 def find_unreadable(stage1):

@@ -4,6 +4,7 @@ import click
 from click.core import ParameterSource
 
 from common import processes
+from common.images import BadImage
 from pipelines import supervision
 from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE2, options
@@ -29,10 +30,20 @@ def command(resume, on_bad_image, **arguments):
             raise click.ClickException(
                 f"{job.run.folder} has been trained already, wholly or in part; add --resume to go "
                 "on with it, or remove it to start anew")
-        train(job)
+        try:
+            train(job)
+        except BadImage as error:
+            raise click.ClickException(f"{error} {_how_to_go_on(job)}") from error
         if processes.rank() == 0:
             click.echo(f"wrote {job.run.folder}")
             report_bad_images(job.unreadable, on_bad_image)
+
+
+def _how_to_go_on(job):
+    """What to do about an image that could be read when the run started."""
+    otherwise = (f"remove {job.run.folder} to start anew without it" if job.cache is None else
+                 "run bcct masks, which says how to do without it")
+    return f"It could be read before: put it back and go on with --resume, or {otherwise}"
 
 
 def _given(arguments):

@@ -1,6 +1,8 @@
 """Bad and changed images, through the command line."""
 
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -97,6 +99,41 @@ def test_masks_refuses_images_that_have_changed(inputs):
     damage(changed)
     shard_path(next((inputs / "cache/masks").iterdir()), 0).unlink()
     assert "'001.Disc/2.jpg': " in run(inputs, "masks", "--on-bad-image", "skip").output
+
+
+def test_evaluation_finishes_the_others_and_lists_the_bad(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    folder = run(inputs, "train-ct", *STAGE2_ONLY).output.split("wrote ")[1].split()[0]
+    truncated = inputs / "cub/images/002.Disc/3.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:-400])
+    for name in ("001.Disc/0.jpg", "001.Disc/2.jpg"):  # without a header; for tau
+        damage(inputs / "cub/images" / name)
+    result = CliRunner().invoke(cli, ["evaluate", folder])
+    assert result.exit_code == 1 and "2 images, box rule" in result.output
+    for name in ("001.Disc/0.jpg", "002.Disc/3.jpg", "001.Disc/2.jpg"):
+        assert f"'{name}': " in result.output
+    assert "3 image(s) could not be read; everything else is done" in result.output
+    report = read_json(Path(folder) / "report/report.json")
+    assert sorted(report["unreadable"]) == ["001.Disc/0.jpg", "001.Disc/2.jpg", "002.Disc/3.jpg"]
+    assert report["images"] == 2
+    assert report["warnings"][0].startswith("3 image(s) could not be read and count in no figure")
+    result = CliRunner().invoke(cli, ["evaluate", folder, "--seeds", "0", "--tau-from", "val",
+                                      "--on-bad-image", "skip"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("variant, remedy", [("bc-ct", "run bcct masks"), ("cam", "remove .* to")])
+def test_an_image_that_is_lost_in_training_says_how_to_go_on(inputs, variant, remedy):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    arguments = ["--variant", variant, *STAGE2_ONLY]
+    run(inputs, "train-ct", *arguments)
+    run_folder = next((inputs / "cache/ct").iterdir())
+    (run_folder / "last.pt").unlink()
+    damage(inputs / "cub/images/001.Disc/2.jpg")
+    result = run(inputs, "train-ct", *arguments, succeeds=False)
+    assert result.exit_code == 1
+    assert re.search(f"001.Disc/2.jpg': .* put it back and go on with --resume, or {remedy}",
+                     " ".join(result.output.split()))
 
 
 def write_every_kind(folder):
