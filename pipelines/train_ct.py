@@ -4,6 +4,7 @@ import click
 from click.core import ParameterSource
 
 from common import processes
+from common.files import CannotWrite
 from common.images import BadImage
 from pipelines import supervision
 from pipelines.bad_images import report_bad_images
@@ -20,7 +21,7 @@ def command(resume, on_bad_image, **arguments):
     Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
     processes share each batch.
     """
-    with processes.joined():
+    with processes.joined(f"{processes.AGAIN}, with --resume"):
         job = Stage2.from_options(**arguments)
         if job.names_a_folder:
             supervision.require_agreement(job.cache, job.stage1, _given(arguments))
@@ -32,6 +33,8 @@ def command(resume, on_bad_image, **arguments):
                 "on with it, or remove it to start anew")
         try:
             train(job)
+        except CannotWrite as error:  # its advice, too, is to run the same command again
+            raise click.ClickException(f"{error}, with --resume") from error
         except BadImage as error:
             raise click.ClickException(f"{error} {_how_to_go_on(job)}") from error
         if processes.rank() == 0:
