@@ -206,12 +206,22 @@ def _features(classifier, records, job, description, unreadable):
 
 
 def ensure_classifier(job):
-    """Train the background classifier unless its checkpoint is there."""
-    with writing_alone(job.classifier_path.parent, waiting=warn):
-        if job.classifier_path.is_file():
-            return load_checkpoint(job.classifier_path)["about"]
-        click.echo(f"no background classifier {job.classifier_path} yet: training it")
-        return train_classifier(job)
+    """Train the background classifier unless its checkpoint is there.
+
+    Returns:
+        dict as from ``train_classifier``.
+    """
+    if not job.classifier_path.is_file():  # otherwise the folder may well be read-only
+        with alone_with_classifiers(job):
+            if not job.classifier_path.is_file():  # another run may have trained it meanwhile
+                click.echo(f"no background classifier {job.classifier_path} yet: training it")
+                return train_classifier(job)
+    return load_checkpoint(job.classifier_path)["about"]
+
+
+def alone_with_classifiers(job):
+    """Context in which no other run trains a classifier in the same cache."""
+    return writing_alone(job.classifier_path.parent, waiting=warn)
 
 
 def warn(sentence):

@@ -13,9 +13,10 @@ from common.backbones import build_backbone, weights_identity
 from common.config import digest, override, to_dict
 from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
+from common.locks import writing_alone
 from common.mask_cache import MaskCache
 from pipelines.progress import progress_bar
-from pipelines.stage1 import Stage1, mask_maker, open_masks
+from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
@@ -170,8 +171,15 @@ class Stage2:
 def train(job):
     """Train a method, or go on where its run stopped; gives the trained method.
 
-    Images that cannot be read are left out; ``job.unreadable`` names them.
+    Images that cannot be read are left out; ``job.unreadable`` names them. One run at a time
+    trains in a folder: another waits, and finds it done.
     """
+    with writing_alone(job.run.folder, processes.rank(), processes.meet, warn):
+        return _train(job)
+
+
+def _train(job):
+    """``train`` for whoever holds the run's folder."""
     records = [record for record in job.stage1.targets.records
                if record.image_id not in job.unreadable]
     rank, world = processes.rank(), processes.world_size()
