@@ -15,7 +15,8 @@ from common.mask_checks import what_changed
 from common.mask_manifest import (ADDING, adopt_added, damaged_files, held_deltas, read_manifest,
                                   write_manifest)
 from common.mask_shards import (SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard, delta_name,
-                                read_shard, shard_is_done, shard_path, shard_slices, write_shard)
+                                read_whole_shard, shard_is_done, shard_path, shard_slices,
+                                write_shard)
 from common.threads import in_order, one_thread_an_operation
 
 
@@ -107,7 +108,7 @@ def _settle(folder, shard_size, say):
     """Clear up what a killed run left behind.
 
     Returns:
-        (deltas of the finished cache or (), names of its damaged files or None where only the
+        (deltas that are there already, names of the cache's damaged files or None where only the
         shards themselves can tell).
     """
     for path in (*folder.glob("*" + TEMPORARY), *folder.glob(f"{ADDING}/*{TEMPORARY}")):
@@ -200,7 +201,7 @@ def _held_shard(job, index, source):
     """
     if source is not None:
         try:
-            held = read_shard(shard_path(source, index), job.ids(index), job.provenance)
+            held = read_whole_shard(shard_path(source, index), job.ids(index), job.provenance)
             if not any(_reads_otherwise(record, checksum, job.provenance.mask_size)
                        for record, checksum in zip(job.records[job.slices[index]], held.file_crc32)
                        if record.image_id in held.unreadable):
