@@ -184,14 +184,12 @@ def damaged_files(folder, manifest):
 
 
 def held_deltas(folder):
-    """The deltas of a cache that has been finished, whatever has happened to it since; else ()."""
+    """The deltas that a cache's manifest names or, without a sound one, those in its shards."""
     folder = Path(folder)
     try:
         return tuple(read_manifest(folder)["deltas"])
     except MaskCacheError:
-        if not (folder / MANIFEST).is_file():
-            return ()
-    held = set()  # the manifest is damaged: its shards still know
+        held = set()
     for path in folder.glob("shard-*.h5"):
         try:
             with h5py.File(path, "r") as file:
