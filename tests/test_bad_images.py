@@ -224,11 +224,16 @@ def test_a_changed_background_is_another_classifier(inputs):
 def test_training_refuses_a_flipped_bit(inputs):
     output = run(inputs, "masks", "--on-bad-image", "skip").output
     shard = MaskCache(output.split("wrote ")[1].split()[0]).folder / "shard-00000.h5"
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .* run bcct masks again"):
-        raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
+    content = shard.read_bytes()
+    random = np.random.default_rng(0)
+    for offset in (0, len(content) // 2, *random.integers(len(content), size=20), -1):
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << random.integers(8)
+        shard.write_bytes(damaged)
+        with pytest.raises(MaskCacheError,
+                           match="shard-00000.h5 is damaged .* run bcct masks again"):
+            raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
+    assert not (inputs / "cache/ct").exists()
     assert "is made anew" in run(inputs, "masks", "--on-bad-image", "skip").output
     run(inputs, "train-ct", *STAGE2_ONLY)
 
