@@ -105,9 +105,16 @@ def load_checkpoint(path, map_location="cpu"):
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError,
             OSError) as error:  # torch reports damage as any of these
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = _damage(error)
         raise ValueError(f"{path} is not a checkpoint that can be trusted ({reason}); "
                          "make or fetch it again") from error
+
+
+def _damage(error):
+    """What torch says of a checkpoint, without its advice to run the code that a file may hold."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or holds more than tensors and plain values"
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def file_crc32(path):

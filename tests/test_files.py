@@ -59,6 +59,13 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
     assert not victim.exists()
 
 
+def test_a_refusal_does_not_advise_to_run_what_a_file_holds(tmp_path):
+    torch.save({"x": Hostile(tmp_path / "victim")}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="holds more than tensors") as raised:
+        load_checkpoint(tmp_path / "c.pt")
+    assert "weights_only" not in str(raised.value) and "option" not in str(raised.value)
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path):
     save_checkpoint(tmp_path / "c.pt", {"tensor": torch.arange(1000)})
     content = (tmp_path / "c.pt").read_bytes()
