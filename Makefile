@@ -27,7 +27,7 @@ SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.ru
 TARGETS = --dataset $(DATASET) --data "$(DATA)" --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
 	--seed $(SEED) --cache "$(CACHE)"
 INPUTS = $(TARGETS) --background "$(BACKGROUND)"
-# Only where it was given: train-ct refuses a folder of masks by another recipe than the one asked for.
+# Only where it was given: train-ct refuses a folder of masks by another recipe than that.
 GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
 OF_MASKS = "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET))
 # Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.

@@ -141,7 +141,7 @@ class MaskCache:
         if self._index.file_crc32[position] not in (0, checksum):
             raise MaskCacheError(
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
-                f"file back, or remove {self._shard_of(position)} and run bcct masks again")
+                f"file back, or {self.how_to_remake(self.shard_file(image_id))}")
 
     def require_images(self, dataset):
         """Make sure that the masks are those of a data set's images.
@@ -172,6 +172,13 @@ class MaskCache:
     def image_crc32(self, image_id):
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
+
+    def how_to_remake(self, *names):
+        """What makes files of the cache anew though they are sound; half a sentence."""
+        original = original_of(self.folder, self.manifest)
+        remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
+                  "again, which makes only what is missing")
+        return f"{remedy}, and copy that folder again" if original else remedy
 
     def shard_file(self, image_id):
         """Name of the shard that holds an image's masks."""

@@ -202,5 +202,4 @@ def refuse_changed(cache, problems):
     shards = sorted({cache.shard_file(record.image_id) for record, _ in problems})
     raise MaskCacheError(
         f"{len(problems)} image(s) are not those that the masks in {cache.folder} were made from: "
-        f"{named}{more}; put the old files back, or remove {' '.join(shards)} from there and run "
-        "bcct masks again, which makes only what is missing")
+        f"{named}{more}; put the old files back, or {cache.how_to_remake(*shards)}")

@@ -247,7 +247,8 @@ def make_masks(job, split, deltas):
     """
     processes.first_says(lambda: ensure_classifier(job))
     folder = job.mask_folder(split)
-    were_there = (folder / MANIFEST).is_file() and _among(deltas, held_deltas(folder))
+    were_there = processes.first_says(  # all must go the same way, whatever other runs write
+        lambda: (folder / MANIFEST).is_file() and _among(deltas, held_deltas(folder)))
     # Where nothing has to be written, the folder may well be read-only.
     if not processes.first_says(lambda: _hold(folder, deltas)):
         _write_masks(job, split, deltas, folder)

@@ -72,6 +72,6 @@ def _repair(folder, original, files, again):
     if original is None:
         return (f"remove {files} from {folder} and run this, which makes only what is missing:\n"
                 f"{again}")
-    return (f"{folder} is a copy, which no command repairs: copy {files} from {original}; where "
-            f"they are gone or wrong too, remove them there, run this, which makes only what is "
-            f"missing there, and copy that whole folder:\n{again}")
+    return (f"{folder} is a copy, to which the command below does not write: copy {files} from "
+            f"{original}; where they are gone or wrong too, remove them there, run this, which "
+            f"makes only what is missing there, and copy that whole folder:\n{again}")

@@ -91,12 +91,15 @@ def test_a_copy_is_told_from_the_folder_that_the_command_writes(cache, tmp_path)
     shutil.copytree(cache, tmp_path / "copy")
     shard_path(tmp_path / "copy", 1).write_bytes(b"rotten")
     output = verify(tmp_path / "copy").output
-    assert "is a copy, which no command repairs" in output
+    assert "is a copy, to which the command below does not write" in output
     assert f"copy shard-00001.h5 from {cache}" in output and "bcct masks --like-that" in output
     with pytest.raises(MaskCacheError, match=f"damaged .*; copy it again from {cache}"):
         MaskCache(tmp_path / "copy")
+    assert MaskCache(cache).how_to_remake("a.h5").startswith(f"remove a.h5 from {cache} and run")
     shutil.copy(shard_path(cache, 1), shard_path(tmp_path / "copy", 1))
     assert verify(tmp_path / "copy").exit_code == 0
+    remedy = MaskCache(tmp_path / "copy").how_to_remake("a.h5")
+    assert f"remove a.h5 from {cache} and" in remedy and "copy that folder again" in remedy
     (tmp_path / "link").symlink_to(cache)
     shard_path(cache, 1).write_bytes(b"rotten")
     assert "remove shard-00001.h5 from" in verify(tmp_path / "link").output
