@@ -27,6 +27,8 @@ SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.ru
 TARGETS = --dataset $(DATASET) --data "$(DATA)" --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
 	--seed $(SEED) --cache "$(CACHE)"
 INPUTS = $(TARGETS) --background "$(BACKGROUND)"
+# Only where it was given: train-ct refuses a folder of masks by another recipe than that.
+GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
 OF_MASKS = "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET))
 # Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.
 TABLE_INPUTS = --cache "$(CACHE)" \
@@ -104,7 +106,7 @@ check-backgrounds: install ## Look for what is wrong with the pictures in BACKGR
 	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
 
 train-ct: install ## Stage 2: train VARIANT under the cached masks.
-	$(SHARED) train-ct $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
+	$(SHARED) train-ct $(INPUTS) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
 
 evaluate: install ## Localize with a trained VARIANT and write its report.
 	$(BCCT) evaluate $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)

@@ -14,6 +14,9 @@ import os
 from pathlib import Path
 from xml.etree import ElementTree
 
+from common.config import digest
+from common.files import file_crc32
+
 KINDS = ("cub", "imagenet", "folder")
 SPLITS = ("train", "test", "all")
 
@@ -73,6 +76,14 @@ class Dataset:
             # No file name holds a NUL, so two different lists never give the same bytes.
             pairs.update(_encoded(record.image_id) + b"\0%d\0" % size)
         return pairs.hexdigest()
+
+    def content_digest(self):
+        """SHA-256 of the ids and of the CRC-32 of every file, in hexadecimal; reads them all.
+
+        For few images: it takes about 0.1 ms for each. A file that cannot be read counts as 0.
+        """
+        return digest([(record.image_id, file_crc32(record.path))
+                       for record in _sorted(self.records)])
 
     def limit_classes(self, first):
         """The same data set with its ``first`` classes only, for quick runs.

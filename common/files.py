@@ -4,6 +4,7 @@ torch is imported only where a checkpoint needs it: reading a mask cache does wi
 """
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -11,6 +12,13 @@ import zlib
 from pathlib import Path
 
 TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
+
+
+class CannotWrite(OSError):
+    """A file that the system did not let us write; as text it is one sentence, without a number."""
+
+    def __str__(self):
+        return self.strerror
 
 
 @contextlib.contextmanager
@@ -27,7 +35,7 @@ def replacing(path):
         Path of the temporary file.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; names the file, its folder and what to do.
+        CannotWrite: as on a full disk; an OSError that names the file, its folder and what to do.
     """
     path = Path(path)
     temporary = path.with_name(path.name + TEMPORARY)
@@ -47,11 +55,11 @@ def replacing(path):
 
 
 def cannot_write(path, error):
-    """The OSError that says in one sentence which file could not be written, and what to do."""
+    """The CannotWrite that says in one sentence which file it was, and what to do."""
     reason = error.strerror or str(error)
-    return OSError(error.errno, f"cannot write {path.name} into the folder {path.parent} "
-                   f"({reason}); what was finished before is kept: make room there, or allow "
-                   "writing, and run the same command again")
+    return CannotWrite(error.errno, f"cannot write {path.name} into the folder {path.parent} "
+                       f"({reason}); what was finished before is kept: make room there, or allow "
+                       "writing, and run the same command again")
 
 
 def write_bytes(path, content):
@@ -78,8 +86,9 @@ def save_checkpoint(path, checkpoint):
     """Save a dict of tensors and plain values with ``torch.save``, whole or not at all."""
     import torch
 
-    with replacing(path) as temporary:
-        torch.save(checkpoint, temporary)
+    content = io.BytesIO()  # torch's own writer has its own error for a full disk, a long one
+    torch.save(checkpoint, content)
+    write_bytes(path, content.getbuffer())
 
 
 def load_checkpoint(path, map_location="cpu"):
@@ -96,9 +105,16 @@ def load_checkpoint(path, map_location="cpu"):
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError,
             OSError) as error:  # torch reports damage as any of these
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = _damage(error)
         raise ValueError(f"{path} is not a checkpoint that can be trusted ({reason}); "
                          "make or fetch it again") from error
+
+
+def _damage(error):
+    """What torch says of a checkpoint, without its advice to run the code that a file may hold."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or holds more than tensors and plain values"
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def file_crc32(path):

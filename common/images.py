@@ -211,8 +211,13 @@ def _to_rgb(image):
 
 
 def _reduced_to_8_bits(image):
-    """16-bit greyscale as 8-bit greyscale; Pillow's own conversion has clipped and has scaled."""
+    """16-bit greyscale as 8-bit greyscale; Pillow's own conversion has clipped and has scaled.
+
+    Pixels of the level that a PNG names as transparent become white.
+    """
     levels = np.asarray(image)
     if levels.min() < 0 or levels.max() > 65535:
         raise ValueError("32-bit pixels do not say which value is white")
+    if isinstance(transparent := image.info.get("transparency"), int):
+        levels = np.where(levels == transparent, 65535, levels)
     return Image.fromarray((levels >> 8).astype(np.uint8))

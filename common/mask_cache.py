@@ -6,9 +6,9 @@ all of it is there (``common.mask_manifest``). Its key is the digest of what the
 
 **The key covers the image ids and the sizes of the files, not their bytes**: to read 1.28 million
 images whenever a command starts would take longer than many a training run. So the bytes are
-checked where they are read anyway. Making masks records each file's CRC-32; training compares it
-with the file that it decodes, and so does ``bcct verify --data``; either names the image that has
-changed.
+checked where they are read anyway. Making masks records each file's CRC-32; whatever puts a mask
+beside its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all; each names
+the image that has changed.
 """
 
 import os
@@ -20,7 +20,7 @@ import numpy as np
 
 from common.files import file_crc32
 from common.mask_index import MaskIndex, decode_mask
-from common.mask_manifest import INDEX, damaged_files, read_manifest
+from common.mask_manifest import INDEX, damaged_files, original_of, read_manifest
 from common.mask_shards import MaskCacheError, delta_name, read_ids, shard_path
 
 DEFAULT_DELTA = 0.80  # the paper's best (Table 3)
@@ -133,12 +133,15 @@ class MaskCache:
             KeyError: the cache does not hold this image.
             MaskCacheError: the file's bytes have changed since; says what to do.
         """
+        self.check_crc32(image_id, path, zlib.crc32(content))
+
+    def check_crc32(self, image_id, path, checksum):
+        """``check_image`` by the CRC-32 of the file's bytes, an int."""
         position = self._position(image_id)
-        expected = self._index.file_crc32[position]
-        if expected and zlib.crc32(content) != expected:
+        if self._index.file_crc32[position] not in (0, checksum):
             raise MaskCacheError(
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
-                f"file back, or remove {self._shard_of(position)} and run bcct masks again")
+                f"file back, or {self.how_to_remake(self.shard_file(image_id))}")
 
     def require_images(self, dataset):
         """Make sure that the masks are those of a data set's images.
@@ -169,6 +172,13 @@ class MaskCache:
     def image_crc32(self, image_id):
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
+
+    def how_to_remake(self, *names):
+        """What makes files of the cache anew though they are sound; half a sentence."""
+        original = original_of(self.folder, self.manifest)
+        remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
+                  "again, which makes only what is missing")
+        return f"{remedy}, and copy that folder again" if original else remedy
 
     def shard_file(self, image_id):
         """Name of the shard that holds an image's masks."""
@@ -206,6 +216,7 @@ class MaskCache:
 
         Raises:
             KeyError: the cache does not hold an image.
+            MaskCacheError: an image has changed since its mask was made.
         """
         from common import pictures  # here, for a training loop needs none of what it imports
         return pictures.grid(self, image_ids, dataset, columns=columns)
@@ -235,5 +246,7 @@ class MaskCache:
             raise self._damaged(path.name, error) from error
 
     def _damaged(self, name, reason):
-        return MaskCacheError(f"{self.folder / name} is damaged ({reason}); run bcct masks again: "
-                              "only this file is made anew")
+        original = original_of(self.folder, self.manifest)
+        remedy = (f"copy it again from {original}" if original else
+                  "run bcct masks again: only this file is made anew")
+        return MaskCacheError(f"{self.folder / name} is damaged ({reason}); {remedy}")

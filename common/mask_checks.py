@@ -9,9 +9,16 @@ import numpy as np
 
 from common.boxes import mask_to_box
 from common.files import file_crc32
+from common.images import BadImage, read_image
 from common.mask_index import PLACE_FIELDS, MaskIndex
 from common.mask_manifest import INDEX, MANIFEST, damaged_files, survey
-from common.mask_shards import MaskCacheError, Provenance, read_ids, read_shard, shard_path
+from common.mask_shards import (MaskCacheError, Provenance, read_ids, read_shard, shard_path,
+                                shard_slices)
+
+CHANGED = "has changed since its mask was made"
+LOST = "cannot be read any more, but could when its mask was made"
+READABLE = "can be read now, but could not when its mask was made"
+NAMED = 5  # images that a refusal names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +110,96 @@ def check_images(cache, dataset, progress=None):
         yield Finding("", f"the image {image_id!r} of the data set has no mask")
     for image_id in sorted(set(held) - paths.keys()):
         yield Finding("", f"the image {image_id!r} is not in the data set")
-    both = [image_id for image_id in held if image_id in paths]
+    both = [record for record in dataset.records if record.image_id in cache]
+    for record, problem in outdated(cache, both, progress):
+        yield Finding(cache.shard_file(record.image_id),
+                      f"the image {record.image_id!r} {problem}")
+
+
+def outdated(cache, records, progress=None):
+    """Images that are not what their masks were made from, by their files' CRC-32.
+
+    Each file is read, and none decoded but those that could not be read when masks were made.
+
+    Args:
+        cache: MaskCache.
+        records: sequence of Record, all of them in the cache.
+        progress: called with a number of images each time so many more are done.
+
+    Yields:
+        (Record, CHANGED, LOST or READABLE).
+    """
+    unreadable = cache.manifest["unreadable"]
     with concurrent.futures.ThreadPoolExecutor(8) as threads:  # reading frees the interpreter
-        checksums = threads.map(file_crc32, (paths[image_id] for image_id in both))
-        for image_id, checksum in zip(both, checksums):
-            expected, shard = cache.image_crc32(image_id), cache.shard_file(image_id)
-            if expected not in (0, checksum):
-                yield Finding(shard, f"the image {image_id!r} has changed since its mask was made")
-            if progress is not None:
-                progress(1)
+        for part in shard_slices(len(records)):  # map() would queue them all at once
+            some = records[part]
+            for record, checksum in zip(some, threads.map(file_crc32, [
+                    record.path for record in some])):
+                problem = what_changed(record.path, checksum, cache.image_crc32(record.image_id),
+                                       record.image_id in unreadable, cache.mask_size)
+                if problem is not None:
+                    yield record, problem
+                if progress is not None:
+                    progress(1)
+
+
+def what_changed(path, checksum, recorded, was_unreadable, size):
+    """What has happened to an image since its mask was made.
+
+    Args:
+        path: its file.
+        checksum: the CRC-32 of its bytes now, 0 where they cannot be read.
+        recorded: that of the bytes then; 0 where it is not known.
+        was_unreadable: whether it could not be read then.
+        size: (height, width) of a mask in pixels.
+
+    Returns:
+        CHANGED, LOST, READABLE, or None where nothing has.
+    """
+    if was_unreadable:
+        if _can_be_read(path, size):
+            return READABLE
+        return None if checksum == recorded else CHANGED
+    if recorded in (0, checksum):
+        return None
+    return CHANGED if checksum else LOST
+
+
+def _can_be_read(path, size):
+    try:
+        read_image(path, size)
+    except BadImage:
+        return False
+    return True
+
+
+def require_unchanged(cache, records, progress=None):
+    """Make sure that images are those that their masks were made from.
+
+    Args:
+        cache: MaskCache.
+        records: sequence of Record, all of them in the cache.
+        progress: called with a number of images each time so many more are done.
+
+    Raises:
+        MaskCacheError: some are not; names the first few and says what to do.
+    """
+    refuse_changed(cache, outdated(cache, records, progress))
+
+
+def refuse_changed(cache, problems):
+    """Raise the error of ``require_unchanged`` for ``outdated``'s pairs.
+
+    Images that could not be read when masks were made are passed over: their masks are empty and
+    invalid, and say nothing about them.
+    """
+    problems = [(record, problem) for record, problem in problems
+                if record.image_id not in cache.manifest["unreadable"]]
+    if not problems:
+        return
+    named = "; ".join(f"{record.image_id!r} {problem}" for record, problem in problems[:NAMED])
+    more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+    shards = sorted({cache.shard_file(record.image_id) for record, _ in problems})
+    raise MaskCacheError(
+        f"{len(problems)} image(s) are not those that the masks in {cache.folder} were made from: "
+        f"{named}{more}; put the old files back, or {cache.how_to_remake(*shards)}")

@@ -144,6 +144,22 @@ def read_manifest(folder):
     return manifest
 
 
+def original_of(folder, manifest):
+    """The folder that ``bcct masks`` wrote, where a cache is a copy of it; None where it is not.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``; one that does not say its folder counts as no copy.
+
+    Returns:
+        Path or None.
+    """
+    written = manifest["about"].get("folder")
+    if written is None or os.path.realpath(written) == os.path.realpath(folder):
+        return None
+    return Path(written)
+
+
 def damaged_files(folder, manifest):
     """The files of a cache that do not have the manifest's checksums.
 
@@ -168,14 +184,12 @@ def damaged_files(folder, manifest):
 
 
 def held_deltas(folder):
-    """The deltas of a cache that has been finished, whatever has happened to it since; else ()."""
+    """The deltas that a cache's manifest names or, without a sound one, those in its shards."""
     folder = Path(folder)
     try:
         return tuple(read_manifest(folder)["deltas"])
     except MaskCacheError:
-        if not (folder / MANIFEST).is_file():
-            return ()
-    held = set()  # the manifest is damaged: its shards still know
+        held = set()
     for path in folder.glob("shard-*.h5"):
         try:
             with h5py.File(path, "r") as file:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from common.boxes import rescale
 from common.files import replacing
 from common.images import BadImage, image_size, read_image
+from common.mask_checks import require_unchanged
 
 SIDE = 160  # of a tile, in pixels
 COLUMNS = 8
@@ -106,6 +107,7 @@ def grid(cache, image_ids, dataset=None, captions=None, columns=COLUMNS, side=SI
 
     Raises:
         KeyError: the cache does not hold an image.
+        MaskCacheError: an image has changed since its mask was made.
     """
     return contact_sheet([(None, mask_tiles(cache, image_ids, dataset, captions, side))], columns)
 
@@ -113,8 +115,10 @@ def grid(cache, image_ids, dataset=None, captions=None, columns=COLUMNS, side=SI
 def mask_tiles(cache, image_ids, dataset=None, captions=None, side=SIDE):
     """The tiles of ``grid``, as a list."""
     captions = captions or [short_name(image_id) for image_id in image_ids]
-    return [tile(find_record(dataset, image_id), cache[image_id], caption, side)
-            for image_id, caption in zip(image_ids, captions, strict=True)]
+    records = [find_record(dataset, image_id) for image_id in image_ids]
+    require_unchanged(cache, list(filter(None, records)))
+    return [tile(record, cache[image_id], caption, side)
+            for record, image_id, caption in zip(records, image_ids, captions, strict=True)]
 
 
 def contact_sheet(sections, columns=COLUMNS):

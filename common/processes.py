@@ -20,12 +20,18 @@ class LostProcess(ConnectionError):
     """Another process of the run has ended before its work was done."""
 
 
+AGAIN = "run the same command again"
+
+
 @contextlib.contextmanager
-def joined():
+def joined(again=AGAIN):
     """Join the processes that torchrun started, for the time of the body.
 
     Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
     one of its own; ``cuda`` then means that one.
+
+    Args:
+        again: what to do when a process is lost, for the message.
 
     Raises:
         LostProcess: another process ended early; says what to do.
@@ -36,13 +42,12 @@ def joined():
         return
     try:
         distributed.init_process_group(_backend(), timeout=PATIENCE)
-        signal.signal(signal.SIGTERM, _told_to_end)
+        signal.signal(signal.SIGTERM, lambda number, frame: _told_to_end(again))
         yield
     except RuntimeError as error:
         if _is_of_a_connection(error):
             raise LostProcess(f"{_whose()}another process of this run has ended; what is finished "
-                              f"is kept: run the same command again ({_first_line(error)})"
-                              ) from error
+                              f"is kept: {again} ({_first_line(error)})") from error
         raise
     distributed.destroy_process_group()  # not after an error: NCCL would wait for the dead
 
@@ -91,9 +96,9 @@ def _backend():
     return "cpu:gloo,cuda:nccl" if here <= torch.cuda.device_count() else "gloo"
 
 
-def _told_to_end(number, frame):
+def _told_to_end(again):
     raise SystemExit(f"bcct: {_whose()}told to end, as when another process of the run dies; what "
-                     "is finished is kept: run the same command again")
+                     f"is finished is kept: {again}")
 
 
 def _is_of_a_connection(error):

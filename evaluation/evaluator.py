@@ -1,5 +1,6 @@
 """Scores maps one by one and keeps of each image only what the figures need."""
 
+import copy
 from dataclasses import dataclass
 
 import joblib
@@ -190,6 +191,26 @@ class Evaluator:
         joblib.Parallel(n_jobs=workers, backend="threading", return_as="list")(
             joblib.delayed(self.accumulate)(score_map, image_id, **arguments)
             for score_map, image_id, arguments in items)
+
+    def without(self, image_ids):
+        """A further Evaluator that knows nothing of some images, and of the others what this does.
+
+        Args:
+            image_ids: ids of images that could not be scored after all.
+
+        Raises:
+            EvaluationError: no image is left.
+        """
+        left = [place for place, truth in enumerate(self.truths.all)
+                if truth.image_id not in image_ids]
+        other = copy.copy(self)
+        other.truths = Truths([self.truths.all[place] for place in left])
+        other.truths.seen = self.truths.seen[left]
+        for name in ("_ious", "_best_ious", "_boxes", "_ranks", "_predicted", "_scores"):
+            setattr(other, name, getattr(self, name)[left])
+        other._pixel_counts = {new: self._pixel_counts[old] for new, old in enumerate(left)
+                               if old in self._pixel_counts}
+        return other
 
     def thresholds(self):
         """(T or T + 1,) float64: the grid, and the further tau if one was given."""

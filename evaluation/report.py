@@ -19,7 +19,7 @@ from common.files import write_bytes, write_json
 from evaluation.evaluator import Result, Row
 from evaluation.page import render
 from evaluation.threshold import best_tau
-from evaluation.truth import EvaluationError, Truth
+from evaluation.truth import EvaluationError, Truth, few
 
 GALLERY_LIMIT = 100  # pictures with two views each, that is some 6 MB
 GRADIENT_LIMIT = 24
@@ -49,6 +49,7 @@ KEYS = {
     "curves": "tau and the percentage of boxes that reach IoU 0.3, 0.5 and 0.7 there; iou and the "
               "percentage of boxes at the tau above that reach it",
     "definitions": "what each figure means, by its plain name",
+    "unreadable": "images that could not be read and count in no figure, each with the reason",
     "warnings": "sentences with counts on what was left out",
     "name": "the method's name",
     "settings": "what the method was made with",
@@ -164,6 +165,7 @@ class Report:
         masks: Result of MaskEvaluator on the same images, or None.
         gallery: at most 100 GalleryItem.
         gradients: at most 24 GradientItem.
+        unreadable: {image id: reason} of images that could not be read and were left out.
     """
 
     title: str
@@ -176,6 +178,7 @@ class Report:
     masks: Result | None = None
     gallery: tuple = ()
     gradients: tuple = ()
+    unreadable: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name, items, limit in (("gallery", self.gallery, GALLERY_LIMIT),
@@ -268,6 +271,7 @@ def summary(report):
                    "iou": [round(float(value), 6) for value in result.iou_curve["iou"]],
                    "share": [_percent(value) for value in result.iou_curve["share"]]},
         "definitions": {name: DEFINITIONS[name][1] for name in sorted(names)},
+        "unreadable": dict(report.unreadable),
         "warnings": _warnings(report), "versions": versions(), "keys": KEYS,
     }
 
@@ -302,10 +306,13 @@ def _figures(result):
 
 
 def _warnings(report):
-    """Each warning once, of the method, the one beside it, and the masks."""
+    """Each warning once: of images left out, of the method, the one beside it, and the masks."""
     results = [report.method.result, report.beside and report.beside.result, report.masks]
-    return list(dict.fromkeys(warning for result in results if result
-                              for warning in result.warnings))
+    warnings = [warning for result in results if result for warning in result.warnings]
+    if report.unreadable:
+        warnings.insert(0, f"{len(report.unreadable)} image(s) could not be read and count in no "
+                        f"figure: {few(sorted(report.unreadable))}.")
+    return list(dict.fromkeys(warnings))
 
 
 def _oracle(result):

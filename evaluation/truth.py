@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common import boxes as box_geometry
-from common.images import image_size
+from common.images import BadImage, image_size
 
 
 class EvaluationError(ValueError):
@@ -40,20 +40,33 @@ class Truth:
                                   f"and y0 <= y1, not {boxes.tolist()}; correct the list of boxes.")
 
 
-def truths_from_dataset(dataset):
+def truths_from_dataset(dataset, unreadable=None):
     """The ground truth of every image of a data set.
 
     Args:
         dataset: ``common.datasets.Dataset``.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; such
+            images are left out, as are those it holds already. None ends at the first.
 
     Returns:
         list of Truth in the data set's order. Only the headers of the images are read.
 
     Raises:
-        BadImage: an image cannot be read.
+        BadImage: an image cannot be read and ``unreadable`` is None.
     """
-    return [Truth(record.image_id, record.boxes, image_size(record.path), record.label)
-            for record in dataset.records]
+    truths = []
+    for record in dataset.records:
+        if unreadable and record.image_id in unreadable:
+            continue
+        try:
+            size = image_size(record.path)
+        except BadImage as error:
+            if unreadable is None:
+                raise
+            unreadable[record.image_id] = error.reason
+        else:
+            truths.append(Truth(record.image_id, record.boxes, size, record.label))
+    return truths
 
 
 def truth_from_mask(image_id, mask, label=-1):

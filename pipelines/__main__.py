@@ -60,7 +60,14 @@ def main():
         sys.exit(error.exit_code)
     except (ValueError, OSError, FloatingPointError) as error:
         # Every error of ours for bad input is one of these and says what to do.
-        sys.exit(f"bcct: {error}")
+        sys.exit(f"bcct: {_in_words(error)}")
+
+
+def _in_words(error):
+    """An error's sentence; of one that the system raised, its file and reason without a number."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

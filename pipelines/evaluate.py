@@ -11,6 +11,7 @@ from evaluation.report import Method, Report, write_report
 from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
+from pipelines.bad_images import report_bad_images
 from pipelines.localize import Protocol
 from pipelines.options import STAGE2, options, parse_seeds
 from pipelines.report import build_report, evaluate
@@ -34,7 +35,7 @@ def _tau_source(context, parameter, value):
 
 @click.command("evaluate")
 @click.argument("run", type=_PATH, required=False)
-@options(*STAGE2)
+@options(*STAGE2, "on_bad_image")
 @click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
               show_default=True, help="Images that the figures are of.")
 @click.option("--score-map", type=click.Choice(SCORE_MAPS),
@@ -59,12 +60,13 @@ def _tau_source(context, parameter, value):
 @click.option("--metadata", type=_PATH, help="wsolevaluation's four files for the score maps.")
 @click.option("--out", type=_PATH, help="Folder of the report.  [default: RUN/report]")
 def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_size, seeds, beside,
-            scoremaps, metadata, out, **arguments):
+            scoremaps, metadata, out, on_bad_image, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
     RUN is the folder of a training run; without it, give the options it was trained with.
     """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
+    unreadable = {}
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
@@ -75,12 +77,14 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         if seeds:
             for each in jobs:
                 train(each)
-        other = evaluate([Stage2.from_run(beside)], protocol) if beside else None
-        report = build_report(evaluate(jobs, protocol), other, protocol)
+        main = evaluate(jobs, protocol, unreadable)
+        other = evaluate([Stage2.from_run(beside)], protocol, unreadable) if beside else None
+        report = build_report(main, other, protocol, unreadable)
         out = out or jobs[0].run.folder / "report"
     page = write_report(out, report)
     click.echo(describe(report))
     click.echo(f"wrote {page}")
+    report_bad_images(unreadable, on_bad_image)
 
 
 # With RUN or --scoremaps these two are not needed; otherwise _job_of_options asks for them.

@@ -9,6 +9,7 @@ import numpy as np
 from common import pictures
 from common.datasets import KINDS, open_dataset
 from common.mask_cache import MaskCache
+from common.mask_checks import require_unchanged
 from common.mask_shards import MaskCacheError, delta_name
 from evaluation.evaluator import MaskEvaluator
 from evaluation.truth import truths_from_dataset
@@ -87,6 +88,9 @@ def score(cache, dataset, seed=0):
     Returns:
         evaluation Result with ``mask_strict``, ``bc_star`` and a row an image; None where no box
         is known.
+
+    Raises:
+        MaskCacheError: an image has changed since its mask was made.
     """
     unreadable = cache.manifest["unreadable"]
     records = [record for record in dataset.records
@@ -95,6 +99,7 @@ def score(cache, dataset, seed=0):
         return None
     chosen = np.sort(np.random.default_rng(seed).permutation(len(records))[:SCORED])
     records = tuple(records[index] for index in chosen)
+    require_unchanged(cache, records)
     evaluator = MaskEvaluator(truths_from_dataset(dataclasses.replace(dataset, records=records)))
     for record in records:
         evaluator.accumulate(cache[record.image_id], record.image_id)

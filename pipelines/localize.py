@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from common.mask_cache import MaskCache
+from common.mask_checks import require_unchanged
 from evaluation.evaluator import Evaluator, MaskEvaluator
 from evaluation.threshold import (choose_validation, fixed_tau, tau_from_boxes, tau_from_masks,
                                   tau_oracle)
@@ -42,63 +43,78 @@ class Protocol:
         return self.input_size or round(ENLARGEMENT * config.image_size)
 
 
-def localize(job, method, protocol=Protocol()):
+def localize(job, method, protocol=Protocol(), unreadable=None):
     """Figures of a trained method.
 
     Args:
         job: Stage2.
         method: its trained method.
         protocol: Protocol.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; such
+            images are left out. None ends at the first.
 
     Returns:
         Result.
+
+    Raises:
+        BadImage: an image cannot be read and ``unreadable`` is None.
+        MaskCacheError: an image that tau is chosen on has changed since its mask was made.
     """
     dataset = job.stage1.images(protocol.split)
-    evaluator = Evaluator(truths_from_dataset(dataset), class_names=dataset.classes,
+    evaluator = Evaluator(truths_from_dataset(dataset, unreadable), class_names=dataset.classes,
                           **_evaluator_settings(job, protocol))
-    _accumulate(job, method, dataset.records, protocol, evaluator, f"localizing {job.variant}")
+    readable = [record for record in dataset.records if record.image_id not in (unreadable or {})]
+    evaluator = _accumulate(job, method, readable, protocol, evaluator,
+                            f"localizing {job.variant}", unreadable)
     if protocol.tau_from == "test":
         return evaluator.compute(tau_oracle(evaluator))
-    return evaluator.compute(choose_tau(job, method, protocol))
+    return evaluator.compute(choose_tau(job, method, protocol, unreadable))
 
 
-def choose_tau(job, method, protocol):
-    """The TauChoice of a protocol, from training images only."""
+def choose_tau(job, method, protocol, unreadable=None):
+    """The TauChoice of a protocol, from training images only; arguments as for ``localize``."""
     if protocol.tau_from == "masks":
-        return _tau_from_masks(job, method, protocol)
+        return _tau_from_masks(job, method, protocol, unreadable)
     if protocol.tau_from == "val":
-        return _tau_from_boxes(job, method, protocol)
+        return _tau_from_boxes(job, method, protocol, unreadable)
     return fixed_tau(float(protocol.tau_from))
 
 
-def _tau_from_masks(job, method, protocol):
+def _tau_from_masks(job, method, protocol, unreadable):
     """Tau that agrees best with the training images' cached masks; no box is looked at."""
+    cache = _training_masks(job)
     truths = mask_truths(job)
     chosen = {truth.image_id for truth in truths}
     records = [record for record in job.stage1.targets.records if record.image_id in chosen]
     evaluator = Evaluator(truths, **_evaluator_settings(job, protocol))
-    _accumulate(job, method, records, protocol, evaluator, "choosing tau")
-    return tau_from_masks(evaluator)
+    return tau_from_masks(_accumulate(job, method, records, protocol, evaluator, "choosing tau",
+                                      unreadable, cache))
+
+
+def _training_masks(job):
+    """The MaskCache of a job's training images, whether they supervise it or not."""
+    return job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
 
 
 def mask_truths(job):
     """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
-    cache = job.cache if job.cache is not None else open_masks(job.stage1, "train", job.delta)
+    cache = _training_masks(job)
     records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
     chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
     return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
             for record in (records[index] for index in sorted(chosen))]
 
 
-def _tau_from_boxes(job, method, protocol):
+def _tau_from_boxes(job, method, protocol, unreadable):
     """Tau that localizes most of a stated number of training images with boxes."""
-    truths = {truth.image_id: truth for truth in truths_from_dataset(job.stage1.targets)}
+    truths = {truth.image_id: truth
+              for truth in truths_from_dataset(job.stage1.targets, unreadable)}
     chosen = set(choose_validation(truths.values(), protocol.boxes_per_class))
     records = [record for record in job.stage1.targets.records if record.image_id in chosen]
     evaluator = Evaluator([truths[record.image_id] for record in records],
                           **_evaluator_settings(job, protocol))
-    _accumulate(job, method, records, protocol, evaluator, "choosing tau")
-    return tau_from_boxes(evaluator)
+    return tau_from_boxes(_accumulate(job, method, records, protocol, evaluator, "choosing tau",
+                                      unreadable))
 
 
 def _evaluator_settings(job, protocol):
@@ -108,15 +124,25 @@ def _evaluator_settings(job, protocol):
     return {"rule": protocol.box_rule, "size": (job.config.image_size,) * 2, **tau}
 
 
-def _accumulate(job, method, records, protocol, evaluator, description):
-    """Feed an Evaluator with a method's score maps of the true classes and its rankings."""
-    for batch, maps, ranking in scored_batches(job, method, records, protocol, description):
+def _accumulate(job, method, records, protocol, evaluator, description, unreadable, cache=None):
+    """Feed an Evaluator with a method's score maps of the true classes and its rankings.
+
+    Returns:
+        The Evaluator, or one without the images that turned out to be unreadable.
+    """
+    bad = None if unreadable is None else {}
+    for batch, maps, ranking in scored_batches(job, method, records, protocol, description, cache,
+                                               bad):
         evaluator.accumulate_many(
             (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
             for one, record, figures in zip(maps, batch, zip(*ranking)))
+    if not bad:
+        return evaluator
+    unreadable.update(bad)
+    return evaluator.without(bad)
 
 
-def scored_batches(job, method, records, protocol, description):
+def scored_batches(job, method, records, protocol, description, cache=None, unreadable=None):
     """Score maps of the true classes, and how the true class ranks, batch by batch.
 
     Args:
@@ -125,6 +151,7 @@ def scored_batches(job, method, records, protocol, description):
         records: sequence of Record.
         protocol: Protocol.
         description: what the progress bar says.
+        cache, unreadable: as for ``pipelines.stage2.predict``.
 
     Yields:
         (list of N Record, (N, H, W) float32 array in [0, 1], (ranks, predicted classes,
@@ -132,7 +159,7 @@ def scored_batches(job, method, records, protocol, description):
     """
     size = (job.config.image_size,) * 2
     for batch, prediction in predict(job, method, records, protocol.input_side(job.config),
-                                     description):
+                                     description, cache, unreadable):
         logits = prediction.logits.float()
         labels = torch.tensor([record.label for record in batch], device=logits.device)
         maps = score_maps(prediction, protocol.score_map or job.config.score_map, labels, size)
@@ -146,8 +173,13 @@ def scored_batches(job, method, records, protocol, description):
 
 
 def mask_figures(dataset, folder, delta):
-    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result."""
+    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result.
+
+    Raises:
+        MaskCacheError: the cache is damaged, or an image has changed since its mask was made.
+    """
     cache = MaskCache(folder, delta)
+    require_unchanged(cache, dataset.records)
     evaluator = MaskEvaluator(truths_from_dataset(dataset))
     for record in dataset.records:
         evaluator.accumulate(cache[record.image_id], record.image_id)

@@ -36,18 +36,20 @@ class Evaluated:
     """Its figures, as the report wants them."""
 
 
-def evaluate(jobs, protocol=Protocol()):
+def evaluate(jobs, protocol=Protocol(), unreadable=None):
     """Figures of one variant over its seeds.
 
     Args:
         jobs: list of Stage2 that differ in their seed only, all trained.
         protocol: Protocol.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; such
+            images are left out. None ends at the first.
 
     Returns:
         Evaluated.
     """
     methods = [load_trained(job) for job in jobs]
-    results = [localize(job, method, protocol) for job, method in zip(jobs, methods)]
+    results = [localize(job, method, protocol, unreadable) for job, method in zip(jobs, methods)]
     over_seeds = {}
     if len(jobs) > 1:
         over_seeds = seeds_summary([{name: figure.value for name, figure in result.metrics.items()}
@@ -63,15 +65,18 @@ def evaluate(jobs, protocol=Protocol()):
     return Evaluated(job, methods[0], entry)
 
 
-def build_report(main, beside=None, protocol=Protocol()):
+def build_report(main, beside=None, protocol=Protocol(), unreadable=None):
     """The Report of a variant, and of another one beside it.
 
     Args:
         main, beside: Evaluated on the same images; ``beside`` may be None.
         protocol: Protocol that both were evaluated with.
+        unreadable: dict from the ids of images that could not be read to the reason, or None.
     """
-    job = main.job
+    job, unreadable = main.job, unreadable or {}
     dataset = job.stage1.images(protocol.split)
+    dataset = dataclasses.replace(dataset, records=tuple(
+        record for record in dataset.records if record.image_id not in unreadable))
     truths = truths_from_dataset(dataset)
     references = reference_rows(truths, rule=protocol.box_rule, tuning=mask_truths(job),
                                 size=(job.config.image_size,) * 2)
@@ -80,7 +85,8 @@ def build_report(main, beside=None, protocol=Protocol()):
         class_names=dataset.classes, method=main.entry,
         beside=None if beside is None else beside.entry, references=references,
         masks=_masks_of(job, dataset), gradients=_gradients(job, dataset),
-        gallery=_gallery(dataset, truths, [main, beside] if beside else [main], protocol))
+        gallery=_gallery(dataset, truths, [main, beside] if beside else [main], protocol),
+        unreadable=unreadable)
 
 
 def _masks_of(job, dataset):

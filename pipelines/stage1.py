@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import shlex
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
 from common.locks import writing_alone
 from common.mask_cache import MaskCache
+from common.mask_checks import outdated, refuse_changed
 from common.mask_manifest import MANIFEST, held_deltas
 from common.mask_shards import MaskCacheError, Provenance, delta_name
 from common.memory import batch_size_for
@@ -88,7 +90,8 @@ class Stage1:
     @functools.cached_property
     def classifier_path(self):
         """Where the classifier's checkpoint is, or will be."""
-        key = digest(self.targets.digest(), self.backgrounds.digest(), self.backbone,
+        # Backgrounds are few, and nothing else notices that one of them has changed.
+        key = digest(self.targets.digest(), self.backgrounds.content_digest(), self.backbone,
                      weights_identity(self.weights), to_dict(self.classifier_config))[:12]
         name = f"{self.dataset}-{self.backbone}-{self.head}-s{self.seed}-{key}.pt"
         return self.cache / "bc" / name
@@ -120,9 +123,13 @@ class Stage1:
                 f"{self.dataset}-{split}-{self.backbone}-{self.recipe}-{key}")
 
     def masks_command(self, split, deltas):
-        """The command line that makes a split's masks, for people to copy."""
-        options = {"dataset": self.dataset, "data": self.data, "background": self.background,
-                   "cache": self.cache, "backbone": self.backbone, "weights": self.weights,
+        """The command line that makes a split's masks, for people to copy, in any folder."""
+        data, background, cache = map(os.path.abspath, (self.data, self.background, self.cache))
+        weights = self.weights
+        if weights not in ("imagenet", "none"):
+            weights = os.path.abspath(weights)
+        options = {"dataset": self.dataset, "data": data, "background": background,
+                   "cache": cache, "backbone": self.backbone, "weights": weights,
                    "head": self.head, "bc-set": self.bc_set, "image-size": self.image_size,
                    "seed": self.seed, "recipe": self.recipe, "recipe-set": self.recipe_set,
                    "precision": self.precision, "split": split,
@@ -199,12 +206,22 @@ def _features(classifier, records, job, description, unreadable):
 
 
 def ensure_classifier(job):
-    """Train the background classifier unless its checkpoint is there."""
-    with writing_alone(job.classifier_path.parent, waiting=warn):
-        if job.classifier_path.is_file():
-            return load_checkpoint(job.classifier_path)["about"]
-        click.echo(f"no background classifier {job.classifier_path} yet: training it")
-        return train_classifier(job)
+    """Train the background classifier unless its checkpoint is there.
+
+    Returns:
+        dict as from ``train_classifier``.
+    """
+    if not job.classifier_path.is_file():  # otherwise the folder may well be read-only
+        with alone_with_classifiers(job):
+            if not job.classifier_path.is_file():  # another run may have trained it meanwhile
+                click.echo(f"no background classifier {job.classifier_path} yet: training it")
+                return train_classifier(job)
+    return load_checkpoint(job.classifier_path)["about"]
+
+
+def alone_with_classifiers(job):
+    """Context in which no other run trains a classifier in the same cache."""
+    return writing_alone(job.classifier_path.parent, waiting=warn)
 
 
 def warn(sentence):
@@ -220,11 +237,28 @@ def mask_maker(job):
 
 
 def make_masks(job, split, deltas):
-    """Make a split's masks where any are missing or damaged; gives their folder."""
+    """Make a split's masks where any are missing, damaged or of an image that reads only now.
+
+    Returns:
+        Path of their folder.
+
+    Raises:
+        MaskCacheError: images have changed since masks were made of them; names them.
+    """
     processes.first_says(lambda: ensure_classifier(job))
     folder = job.mask_folder(split)
-    if processes.first_says(lambda: _hold(folder, deltas)):
-        return folder  # nothing to write: the folder may well be read-only
+    were_there = processes.first_says(  # all must go the same way, whatever other runs write
+        lambda: (folder / MANIFEST).is_file() and _among(deltas, held_deltas(folder)))
+    # Where nothing has to be written, the folder may well be read-only.
+    if not processes.first_says(lambda: _hold(folder, deltas)):
+        _write_masks(job, split, deltas, folder)
+    if were_there and (shards := processes.first_says(lambda: _look_again(job, split, folder))):
+        _write_masks(job, split, deltas, folder, shards)
+    return folder
+
+
+def _write_masks(job, split, deltas, folder, anew=()):
+    """Make what is missing or damaged, and the shards ``anew``."""
     records = job.images(split).records
     world = processes.world_size()
     command = job.masks_command(split, {*held_deltas(folder), *deltas})
@@ -233,9 +267,30 @@ def make_masks(job, split, deltas):
                     job.batch_size, job.workers,
                     progress=lambda images: advance(images * world),  # the others are as far
                     about={"backbone": job.backbone, "dataset": job.dataset, "split": split,
-                           "recipe": job.recipe, "command": command},
-                    say=warn)
-    return folder
+                           "recipe": job.recipe, "command": command,
+                           "classifier": {"weights": weights_identity(job.weights),
+                                          **to_dict(job.classifier_config)},
+                           "folder": os.path.abspath(folder)},
+                    say=warn, anew=anew)
+
+
+def _look_again(job, split, folder):
+    """Compare the bytes of all images with those that their masks were made from.
+
+    Returns:
+        Names of the shards to make anew, because an image that could not be read now can, or is
+        another.
+
+    Raises:
+        MaskCacheError: an image that has a mask has changed.
+    """
+    cache, records = MaskCache(folder, check=False), job.images(split).records
+    with progress_bar(len(records), "comparing images") as advance:
+        problems = list(outdated(cache, records, advance))
+    refuse_changed(cache, problems)
+    for record, problem in problems:
+        warn(f"the image {record.image_id!r} {problem}: its shard is made anew")
+    return sorted({cache.shard_file(record.image_id) for record, _ in problems})
 
 
 def _hold(folder, deltas):
@@ -244,6 +299,10 @@ def _hold(folder, deltas):
         held = MaskCache(folder).deltas
     except MaskCacheError:
         return False
+    return _among(deltas, held)
+
+
+def _among(deltas, held):
     return set(map(delta_name, deltas)) <= set(map(delta_name, held))
 
 

@@ -13,9 +13,10 @@ from common.backbones import build_backbone, weights_identity
 from common.config import digest, override, to_dict
 from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
+from common.locks import writing_alone
 from common.mask_cache import MaskCache
 from pipelines.progress import progress_bar
-from pipelines.stage1 import Stage1, mask_maker, open_masks
+from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
@@ -90,6 +91,11 @@ class Stage2:
     def uses_masks(self):
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
+
+    @property
+    def names_a_folder(self):
+        """Whether the masks are those of a cache that is named by its folder."""
+        return self.uses_masks and self.masks not in ("cached", "online", "joint")
 
     @functools.cached_property
     def cache(self):
@@ -166,8 +172,15 @@ class Stage2:
 def train(job):
     """Train a method, or go on where its run stopped; gives the trained method.
 
-    Images that cannot be read are left out; ``job.unreadable`` names them.
+    Images that cannot be read are left out; ``job.unreadable`` names them. One run at a time
+    trains in a folder: another waits, and finds it done.
     """
+    with writing_alone(job.run.folder, processes.rank(), processes.meet, warn):
+        return _train(job)
+
+
+def _train(job):
+    """``train`` for whoever holds the run's folder."""
     records = [record for record in job.stage1.targets.records
                if record.image_id not in job.unreadable]
     rank, world = processes.rank(), processes.world_size()
@@ -212,7 +225,7 @@ def load_trained(job):
 
 
 @torch.no_grad()
-def predict(job, method, records, side, description):
+def predict(job, method, records, side, description, cache=None, unreadable=None):
     """Predictions of a trained method, batch by batch.
 
     Args:
@@ -221,6 +234,9 @@ def predict(job, method, records, side, description):
         records: sequence of Record.
         side: of the square that images are squashed to, in pixels.
         description: what the progress bar says.
+        cache: MaskCache whose images these must still be; None compares nothing.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; None
+            ends at the first.
 
     Yields:
         (list of Record, Prediction) of at most ``batch_size`` images.
@@ -228,15 +244,23 @@ def predict(job, method, records, side, description):
     stage1 = job.stage1
     count = len(records)
     batches = load_frames(records, (side, side), consecutive(count, stage1.batch_size),
-                          stage1.workers)
+                          stage1.workers, checksums=cache is not None)
     with progress_bar(count, description) as advance:
         for batch in batches:
-            for _, error in batch.bad:
-                raise error
+            for index, error in batch.bad:
+                if unreadable is None:
+                    raise error
+                unreadable[records[index].image_id] = error.reason
+            advance(len(batch.positions) + len(batch.bad))
+            if not batch.positions:
+                continue
+            if cache is not None:
+                for index in batch.positions:
+                    cache.check_crc32(records[index].image_id, records[index].path,
+                                      batch.file_crc32[index])
             images = to_float(batch.images.to(stage1.device))
             images = images.contiguous(memory_format=torch.channels_last)
             yield [records[index] for index in batch.positions], method.predict(images)
-            advance(len(batch.positions))
 
 
 def find_unreadable(stage1):

@@ -2,9 +2,10 @@
 
 import click
 
+from common import processes
 from pipelines.bad_images import report_bad_images
 from pipelines.options import STAGE1, options
-from pipelines.stage1 import Stage1, train_classifier
+from pipelines.stage1 import Stage1, alone_with_classifiers, train_classifier
 
 
 @click.command("train-bc")
@@ -12,13 +13,21 @@ from pipelines.stage1 import Stage1, train_classifier
 def command(on_bad_image, **arguments):
     """Train the background classifier: target images against background images.
 
-    The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt.
+    The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt. Under
+    torchrun, the first process does all of it.
     """
-    job = Stage1(**arguments)
-    about = train_classifier(job)
-    click.echo(describe(about))
-    click.echo(f"wrote {job.classifier_path}")
-    report_bad_images(about["unreadable"], on_bad_image)
+    with processes.joined():
+        job = Stage1(**arguments)
+        about = processes.first_says(lambda: _train(job))
+        if processes.rank() == 0:
+            click.echo(describe(about))
+            click.echo(f"wrote {job.classifier_path}")
+            report_bad_images(about["unreadable"], on_bad_image)
+
+
+def _train(job):
+    with alone_with_classifiers(job):
+        return train_classifier(job)
 
 
 def describe(about):

@@ -7,7 +7,7 @@ import click
 from common.datasets import open_dataset
 from common.mask_cache import MaskCache
 from common.mask_checks import check_files, check_images, check_index_and_counts, check_shard
-from common.mask_manifest import read_manifest
+from common.mask_manifest import original_of, read_manifest
 from pipelines.progress import progress_bar
 
 
@@ -63,5 +63,15 @@ def _refuse(folder, manifest, findings):
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))
     again = manifest["about"].get("command", "bcct masks, with the settings that made them")
     raise click.ClickException(f"{len(findings)} fault(s); " + (
-        f"remove {files} from {folder} and run this, which makes only what is missing:\n{again}"
+        _repair(folder, original_of(folder, manifest), files, again)
         if files else "other images than the cache's need masks of their own: run bcct masks"))
+
+
+def _repair(folder, original, files, again):
+    """What makes a cache's files right, which for a copy is not the command alone."""
+    if original is None:
+        return (f"remove {files} from {folder} and run this, which makes only what is missing:\n"
+                f"{again}")
+    return (f"{folder} is a copy, to which the command below does not write: copy {files} from "
+            f"{original}; where they are gone or wrong too, remove them there, run this, which "
+            f"makes only what is missing there, and copy that whole folder:\n{again}")

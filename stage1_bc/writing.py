@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 from common import processes
-from common.files import TEMPORARY
+from common.files import TEMPORARY, file_crc32
 from common.loading import consecutive, load_frames, to_float
 from common.locks import writing_alone
+from common.mask_checks import what_changed
 from common.mask_manifest import (ADDING, adopt_added, damaged_files, held_deltas, read_manifest,
                                   write_manifest)
 from common.mask_shards import (SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard, delta_name,
-                                read_shard, shard_is_done, shard_path, shard_slices, write_shard)
+                                read_whole_shard, shard_is_done, shard_path, shard_slices,
+                                write_shard)
 from common.threads import in_order, one_thread_an_operation
 
 
@@ -48,7 +50,7 @@ class MaskJob:
 
 
 def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
-                progress=None, shard_size=SHARD_SIZE, say=None):
+                progress=None, shard_size=SHARD_SIZE, say=None, anew=()):
     """Make the masks of all records and write them as a mask cache.
 
     Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
@@ -69,6 +71,8 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
         shard_size: images a shard.
         say: called with a sentence when another run has to be waited for, and when damaged files
             are made anew.
+        anew: names of shards of a finished cache that are made again though nothing is wrong with
+            them.
 
     Returns:
         The manifest, a dict; its ``unreadable`` maps image ids to reasons.
@@ -86,6 +90,8 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
         job = MaskJob(tuple(records), wanted, provenance, shard_size)
         if not held or set(wanted) == set(held):
             target = folder
+            if damaged is not None:
+                damaged = {*damaged, *anew}
             _fill(job, maker, target, None, damaged, batch_size, workers, progress)
         else:  # the masks that are there stay in use until the last new one is made
             target = folder / ADDING
@@ -102,7 +108,7 @@ def _settle(folder, shard_size, say):
     """Clear up what a killed run left behind.
 
     Returns:
-        (deltas of the finished cache or (), names of its damaged files or None where only the
+        (deltas that are there already, names of the cache's damaged files or None where only the
         shards themselves can tell).
     """
     for path in (*folder.glob("*" + TEMPORARY), *folder.glob(f"{ADDING}/*{TEMPORARY}")):
@@ -189,13 +195,25 @@ def _make_shard(job, index, maker, frames, threads, source, progress):
 
 
 def _held_shard(job, index, source):
-    """The shard of the cache that a delta is added to; an empty one where that is damaged."""
+    """The shard of the cache that a delta is added to; an empty one where that is damaged.
+
+    Empty too where an image that could not be read is another now, or can be read.
+    """
     if source is not None:
         try:
-            return read_shard(shard_path(source, index), job.ids(index), job.provenance)
+            held = read_whole_shard(shard_path(source, index), job.ids(index), job.provenance)
+            if not any(_reads_otherwise(record, checksum, job.provenance.mask_size)
+                       for record, checksum in zip(job.records[job.slices[index]], held.file_crc32)
+                       if record.image_id in held.unreadable):
+                return held
         except MaskCacheError:
             pass
     return Shard({}, np.zeros(len(job.ids(index)), np.uint32), {})
+
+
+def _reads_otherwise(record, recorded, size):
+    """Whether there is another answer now from an image that could not be read."""
+    return what_changed(record.path, file_crc32(record.path), recorded, True, size) is not None
 
 
 def _require_unchanged(image_ids, before, now, source):

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from common import processes
-from common.files import load_checkpoint, save_checkpoint
+from common.files import cannot_write, load_checkpoint, save_checkpoint
 from common.loading import to_float
 from common.precision import autocast, choose_precision
 
@@ -119,11 +119,15 @@ class Run:
 
     def log(self, line):
         """Append one JSON line."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.folder / "log.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, sort_keys=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def shared(method, device):

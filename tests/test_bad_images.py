@@ -1,15 +1,19 @@
 """Bad and changed images, through the command line."""
 
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from common.files import read_json
 from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError
+from common.mask_shards import MaskCacheError, shard_path
+from pipelines.__main__ import cli
 from tests.faults import write_pictures
 from tests.test_images import png_header
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
@@ -52,6 +56,84 @@ def test_training_does_without_the_bad_ones(one_bad, variant):
     assert list(read_json(folder / "config.json")["unreadable"]) == ["002.Disc/1.jpg"]
     result = run(one_bad, "train-ct", "--resume", "--on-bad-image", "skip", *arguments)
     assert result.exit_code == 0 and "'002.Disc/1.jpg'" in result.output
+
+
+def damage(path):
+    """Make a picture unreadable without changing its size; gives a function that repairs it."""
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    return lambda: path.write_bytes(content)
+
+
+@pytest.mark.parametrize("delta", ["0.80", "0.90"])
+def test_an_image_that_can_be_read_again_gets_its_mask(inputs, delta):
+    run(inputs, "masks", "--on-bad-image", "skip", "--delta", "0.8")
+    path = inputs / "cub/images/002.Disc/1.jpg"
+    whole = MaskCache(next((inputs / "cache/masks").iterdir()))
+    expected = whole.read("002.Disc/1.jpg"), shard_path(whole.folder, 0).read_bytes()
+    shutil.rmtree(inputs / "cache/masks")
+    repair = damage(path)
+    output = run(inputs, "masks", "--on-bad-image", "skip", "--delta", "0.8").output
+    assert "'002.Disc/1.jpg': its content is none of" in output
+    repair()
+    output = run(inputs, "masks", "--on-bad-image", "skip", "--delta", delta).output
+    cache = MaskCache(whole.folder, 0.8)
+    assert "'002.Disc/1.jpg': " not in output and not cache.manifest["unreadable"]
+    for value, held in zip(cache.read("002.Disc/1.jpg"), expected[0]):
+        assert np.array_equal(value, held)
+    if delta == "0.80":
+        assert "'002.Disc/1.jpg' can be read now" in output
+        assert shard_path(cache.folder, 0).read_bytes() == expected[1]
+
+
+def test_masks_refuses_images_that_have_changed(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    changed = inputs / "cub/images/001.Disc/2.jpg"
+    put_back = damage(changed)
+    with pytest.raises(MaskCacheError, match="1 image.s. are not those that the masks in .* were "
+                       "made from: '001.Disc/2.jpg' has changed since its mask was made; put the "
+                       "old files back, or remove shard-00000.h5"):
+        raise run(inputs, "masks", succeeds=False).exception
+    put_back()
+    assert "wrote" in run(inputs, "masks", "--on-bad-image", "skip").output
+    damage(changed)
+    shard_path(next((inputs / "cache/masks").iterdir()), 0).unlink()
+    assert "'001.Disc/2.jpg': " in run(inputs, "masks", "--on-bad-image", "skip").output
+
+
+def test_evaluation_finishes_the_others_and_lists_the_bad(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    folder = run(inputs, "train-ct", *STAGE2_ONLY).output.split("wrote ")[1].split()[0]
+    truncated = inputs / "cub/images/002.Disc/3.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:-400])
+    for name in ("001.Disc/0.jpg", "001.Disc/2.jpg"):  # without a header; for tau
+        damage(inputs / "cub/images" / name)
+    result = CliRunner().invoke(cli, ["evaluate", folder])
+    assert result.exit_code == 1 and "2 images, box rule" in result.output
+    for name in ("001.Disc/0.jpg", "002.Disc/3.jpg", "001.Disc/2.jpg"):
+        assert f"'{name}': " in result.output
+    assert "3 image(s) could not be read; everything else is done" in result.output
+    report = read_json(Path(folder) / "report/report.json")
+    assert sorted(report["unreadable"]) == ["001.Disc/0.jpg", "001.Disc/2.jpg", "002.Disc/3.jpg"]
+    assert report["images"] == 2
+    assert report["warnings"][0].startswith("3 image(s) could not be read and count in no figure")
+    result = CliRunner().invoke(cli, ["evaluate", folder, "--seeds", "0", "--tau-from", "val",
+                                      "--on-bad-image", "skip"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("variant, remedy", [("bc-ct", "run bcct masks"), ("cam", "remove .* to")])
+def test_an_image_that_is_lost_in_training_says_how_to_go_on(inputs, variant, remedy):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    arguments = ["--variant", variant, *STAGE2_ONLY]
+    run(inputs, "train-ct", *arguments)
+    run_folder = next((inputs / "cache/ct").iterdir())
+    (run_folder / "last.pt").unlink()
+    damage(inputs / "cub/images/001.Disc/2.jpg")
+    result = run(inputs, "train-ct", *arguments, succeeds=False)
+    assert result.exit_code == 1
+    assert re.search(f"001.Disc/2.jpg': .* put it back and go on with --resume, or {remedy}",
+                     " ".join(result.output.split()))
 
 
 def write_every_kind(folder):
@@ -116,14 +198,42 @@ def test_training_refuses_an_image_that_has_changed(inputs, workers):
                   succeeds=False).exception
 
 
+def test_tau_is_not_chosen_from_an_image_that_has_changed(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    folder = run(inputs, "train-ct", *STAGE2_ONLY).output.split("wrote ")[1].split()[0]
+    path = inputs / "cub/images/001.Disc/2.jpg"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(MaskCacheError, match="'001.Disc/2.jpg' .* has changed since its mask"):
+        CliRunner().invoke(cli, ["evaluate", folder], catch_exceptions=False)
+
+
+def test_a_changed_background_is_another_classifier(inputs):
+    (inputs / "backgrounds/007.png").unlink()
+    first = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    path = inputs / "backgrounds/003.png"
+    content = path.read_bytes()
+    path.write_bytes(content + b"x")
+    longer = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    path.write_bytes(content + b"y")
+    other = run(inputs, "train-bc").output.split("wrote ")[1].split()[0]
+    assert len({first, longer, other}) == 3
+
+
 def test_training_refuses_a_flipped_bit(inputs):
     output = run(inputs, "masks", "--on-bad-image", "skip").output
     shard = MaskCache(output.split("wrote ")[1].split()[0]).folder / "shard-00000.h5"
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .* run bcct masks again"):
-        raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
+    content = shard.read_bytes()
+    random = np.random.default_rng(0)
+    for offset in (0, len(content) // 2, *random.integers(len(content), size=20), -1):
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << random.integers(8)
+        shard.write_bytes(damaged)
+        with pytest.raises(MaskCacheError,
+                           match="shard-00000.h5 is damaged .* run bcct masks again"):
+            raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
+    assert not (inputs / "cache/ct").exists()
     assert "is made anew" in run(inputs, "masks", "--on-bad-image", "skip").output
     run(inputs, "train-ct", *STAGE2_ONLY)
 
@@ -133,7 +243,8 @@ def test_a_copied_cache_is_held_against_the_images(inputs):
     copy = inputs / "copy"
     shutil.copytree(output.split("wrote ")[1].split()[0], copy)
     shutil.rmtree(inputs / "cache" / "masks")
-    assert "wrote" in run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY).output
+    output = run(inputs, "train-ct", "--masks", str(copy), *STAGE2_ONLY).output
+    assert "wrote" in output and f"masks of {copy}: key {MaskCache(copy).key}, recipe def" in output
     picture = np.zeros((40, 40, 3), np.uint8)
     cv2.imwrite(str(inputs / "cub/images/001.Disc/2.jpg"), picture)
     with pytest.raises(MaskCacheError, match="made for other images than .* holds: 1 changed since "

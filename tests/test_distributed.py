@@ -1,6 +1,7 @@
 """Real runs of several processes, through gloo on this machine."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from common import processes
 from common.mask_cache import MaskCache
 from common.mask_manifest import MANIFEST
+from pipelines import train_bc
 from pipelines.__main__ import cli
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
@@ -156,9 +158,9 @@ def test_masks_under_torchrun(inputs):
     assert len(MaskCache(next((folder / "cache" / "masks").iterdir()))) == 8
 
 
-def run_command(rank, port, arguments):
-    """One of two processes that run a command, as torchrun would start it."""
-    os.environ.update(faults.place(rank, 2, port), CUDA_VISIBLE_DEVICES="")
+def run_command(rank, port, arguments, ranks=2):
+    """One of the processes that run a command, as torchrun would start it."""
+    os.environ.update(faults.place(rank, ranks, port), CUDA_VISIBLE_DEVICES="")
     cli(arguments, standalone_mode=False)
 
 
@@ -171,5 +173,59 @@ def test_train_ct_in_two_processes(inputs):
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0]
-    run = next((folder / "cache" / "ct").iterdir())
+    run, = (folder / "cache" / "ct").glob("bc-ct-s0-*")
     assert (run / "last.pt").is_file() and len((run / "log.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_two_runs_of_train_ct_take_turns(inputs, ranks):
+    folder, options, _ = inputs
+    arguments = ["train-ct", *options, "--resume", "--seed", str(ranks), "--set", "epochs=2",
+                 "--set", "width=8", "--set", "batch_size=4"]
+    children = []
+    for _ in range(2):
+        port = faults.free_port()
+        children += [faults.start(rank, port, arguments, ranks, target=run_command)
+                     for rank in range(ranks)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * len(children)
+    run, = (folder / "cache" / "ct").glob(f"bc-ct-s{ranks}-*")
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert not list(run.glob("*.tmp"))
+
+
+def _is_free(folder):
+    """Exit with 0 where no other process holds the folder."""
+    with open(folder / ".lock", "ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit(1)
+
+
+def test_train_bc_holds_the_folder_of_classifiers(inputs, monkeypatch):
+    _, options, _ = inputs
+    held = []
+
+    def train_classifier(job):
+        child = faults.start(job.classifier_path.parent, target=_is_free)
+        child.join(60)
+        held.append(child.exitcode)
+        return {"unreadable": {}, "target_accuracy": 1, "held_back_targets": 1,
+                "background_accuracy": 1, "held_back_backgrounds": 1}
+    monkeypatch.setattr(train_bc, "train_classifier", train_classifier)
+    cli(["train-bc", *options], standalone_mode=False)
+    assert held == [1]
+
+
+def test_a_lost_process_says_what_the_command_can_do(monkeypatch):
+    def lost(*arguments, **options):
+        raise RuntimeError("Connection closed by peer")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes.distributed, "init_process_group", lost)
+    for again, sentence in (((), "again .Conn"), (("again, with --resume",), "--resume .Conn")):
+        with pytest.raises(processes.LostProcess, match=f"finished is kept: .*{sentence}"):
+            with processes.joined(*again):
+                pass

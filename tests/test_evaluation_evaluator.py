@@ -50,6 +50,21 @@ def test_every_figure_of_four_images():
     assert found["max_box_acc_v2"] == pytest.approx((1 + 1 + 0.5) / 3)
 
 
+def test_images_that_cannot_be_scored_are_as_if_never_asked_for():
+    truths = [truth(name, (0, 0, 2, 4), label) for label, name in enumerate("abcd")]
+    maps = {"a": score_map(0, 0, 2, 4), "c": score_map(0, 0, 2, 2), "d": score_map(2, 0, 4, 4)}
+    scored, fewer = evaluator(truths), evaluator([truths[place] for place in (0, 2, 3)])
+    for each in (scored, fewer):
+        for name, one in maps.items():
+            each.accumulate(one, name, rank=0, predicted=1, score=0.5)
+    with pytest.raises(EvaluationError, match="b: its score map is missing"):
+        scored.compute(0.5)
+    left, expected = scored.without({"b"}).compute(0.5), fewer.compute(0.5)
+    assert (left.rows, left.metrics, left.images) == (expected.rows, expected.metrics, 3)
+    with pytest.raises(EvaluationError, match="there is no image to score"):
+        scored.without("abcd")
+
+
 def test_tau_is_a_threshold_on_the_grid_or_the_one_named_before():
     scored = evaluator([truth("a", (0, 0, 2, 4))], tau=0.31)
     scored.accumulate(score_map(0, 0, 2, 4, 0.3), "a")

@@ -1,9 +1,13 @@
+import errno
 import pickle
+import resource
 
 import pytest
 import torch
 
-from common.files import load_checkpoint, read_json, replacing, save_checkpoint, write_json
+from common.files import (CannotWrite, load_checkpoint, read_json, replacing, save_checkpoint,
+                          write_json)
+from pipelines import __main__ as program
 
 
 def test_replacing_leaves_the_old_file_when_the_body_fails(tmp_path):
@@ -55,9 +59,44 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
     assert not victim.exists()
 
 
+def test_a_refusal_does_not_advise_to_run_what_a_file_holds(tmp_path):
+    torch.save({"x": Hostile(tmp_path / "victim")}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="holds more than tensors") as raised:
+        load_checkpoint(tmp_path / "c.pt")
+    assert "weights_only" not in str(raised.value) and "option" not in str(raised.value)
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path):
     save_checkpoint(tmp_path / "c.pt", {"tensor": torch.arange(1000)})
     content = (tmp_path / "c.pt").read_bytes()
     (tmp_path / "c.pt").write_bytes(content[:len(content) // 2])
     with pytest.raises(ValueError, match="c.pt is not a checkpoint"):
         load_checkpoint(tmp_path / "c.pt")
+
+
+def test_a_checkpoint_that_the_disk_does_not_take_is_one_sentence(tmp_path):
+    save_checkpoint(tmp_path / "c.pt", {"x": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(CannotWrite) as raised:
+            save_checkpoint(tmp_path / "c.pt", {"tensor": torch.arange(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    number, sentence = raised.value.errno, str(raised.value)
+    assert number == errno.EFBIG
+    assert sentence.startswith(f"cannot write c.pt into the folder {tmp_path} (File too large)")
+    assert load_checkpoint(tmp_path / "c.pt") == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+@pytest.mark.parametrize("error, sentence", [
+    (CannotWrite(errno.ENOSPC, "cannot write a"), "bcct: cannot write a"),
+    (PermissionError(errno.EACCES, "Permission denied", "a.pt"), "bcct: a.pt: Permission denied")])
+def test_the_command_line_shows_no_error_numbers(monkeypatch, error, sentence):
+    def fail(**options):
+        raise error
+    monkeypatch.setattr(program, "cli", fail)
+    with pytest.raises(SystemExit) as raised:
+        program.main()
+    assert raised.value.code == sentence

@@ -149,6 +149,16 @@ def test_16_bit_greyscale(tmp_path, extension):
     assert read_image(path)[0, :, 0].tolist() == [0, 0x12, 0x80, 0xFF]
 
 
+def test_the_transparent_level_of_16_bit_greyscale_is_white(tmp_path):
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.array([[0, 0x1234, 0x1235, 0x8000]], np.uint16))
+    chunk = b"tRNS" + struct.pack(">H", 0x1234)
+    chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + chunk + content[33:])  # behind the header
+    assert read_image(path)[0, :, 0].tolist() == [0, 0xFF, 0x12, 0x80]
+
+
 @pytest.mark.parametrize("extension", ["png", "tiff"])
 def test_16_bit_rgb(tmp_path, extension):
     path = tmp_path / f"deep.{extension}"

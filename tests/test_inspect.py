@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from common.datasets import open_dataset
 from common.mask_cache import MaskCache
 from common.mask_shards import MaskCacheError
 from pipelines.inspect import histogram_lines, open_images, score, sections, worst_and_best
+from pipelines.localize import mask_figures
 from tests.examples import make_masks, run, write_inputs
 
 
@@ -62,6 +65,22 @@ def test_the_figures_are_those_of_the_boxes(folder, masks):
     record = pictures.find_record(dataset, lowest.image_id)
     caption = f"IoU {lowest.iou:.2f} {pictures.short_name(lowest.image_id)}"
     assert np.array_equal(worst_tiles[0], pictures.tile(record, cache[lowest.image_id], caption))
+
+
+def test_changed_images_are_refused(folder, masks, tmp_path):
+    shutil.copytree(folder / "cub", tmp_path / "cub")
+    cache = MaskCache(masks)
+    dataset = open_images(cache, tmp_path / "cub")
+    changed = dataset.records[3]
+    content = bytearray(changed.path.read_bytes())
+    content[-20] ^= 1
+    changed.path.write_bytes(content)
+    for look in (lambda: score(cache, dataset), lambda: mask_figures(dataset, masks, 0.8),
+                 lambda: cache.grid([changed.image_id], dataset),
+                 lambda: sections(cache, dataset)):
+        with pytest.raises(MaskCacheError, match=f"'{changed.image_id}' has changed since"):
+            look()
+    assert cache.grid([changed.image_id]).shape[2] == 3  # the mask alone says nothing wrong
 
 
 def test_invalid_masks_have_a_section_of_their_own(masks, other_masks):

@@ -193,6 +193,19 @@ def test_a_shard_is_done_only_with_the_same_images_and_deltas(tmp_path):
     assert not shard_is_done(tmp_path / "shard-00009.h5", IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE)
 
 
+def test_a_shard_is_done_only_with_every_byte_as_written(tmp_path):
+    write_cache(tmp_path)
+    path = shard_path(tmp_path, 0)
+    content = path.read_bytes()
+    for offset in range(0, len(content), 31):
+        damaged = bytearray(content)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        assert not shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE), offset
+    path.write_bytes(content)
+    assert shard_is_done(path, IMAGE_IDS[:2], (0.7, 0.85), PROVENANCE)
+
+
 def test_the_key_changes_with_everything_the_masks_depend_on():
     keys = {PROVENANCE.key()} | {
         dataclasses.replace(PROVENANCE, **{field: value}).key() for field, value in [

@@ -1,6 +1,8 @@
 """The whole way through the command line, on a few small pictures in CUB's layout."""
 
+import errno
 import json
+import shlex
 from pathlib import Path
 
 import cv2
@@ -10,10 +12,13 @@ import torch
 from click.testing import CliRunner
 
 from common.datasets import open_dataset
+from common.files import CannotWrite
 from common.mask_cache import MaskCache
+from pipelines import stage1, train_ct
 from pipelines.__main__ import cli
 from pipelines.experiment import percent
 from pipelines.localize import mask_figures
+from stage1_bc import writing
 
 
 def write_cub(root, random):
@@ -93,6 +98,42 @@ def test_the_whole_way(inputs):
     again = run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False)
     assert again.exit_code != 0 and "--resume" in again.output
     assert "wrote" in run(inputs, "train-ct", "--resume", *STAGE2_ONLY).output
+
+
+def test_the_recorded_command_makes_the_same_masks_from_any_folder(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(inputs)
+    output = run(Path("."), "masks", "--recipe", "guided").output
+    folder = inputs / output.split("wrote ")[-1].strip()
+    cache, content = MaskCache(folder), (folder / "shard-00000.h5").read_bytes()
+    (folder / "shard-00000.h5").unlink()
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(cache.manifest["about"]["command"])
+    result = CliRunner().invoke(cli, [*command[1:], "--workers", "0"], catch_exceptions=False)
+    assert f"wrote {folder}" in result.output
+    assert (folder / "shard-00000.h5").read_bytes() == content
+    assert cache.manifest["about"]["folder"] == str(folder)
+
+
+def test_a_finished_cache_needs_no_lock(inputs, monkeypatch):
+    run(inputs, "masks")
+
+    def read_only(*arguments, **options):
+        raise OSError("Read-only file system")
+    for module in (stage1, writing):
+        monkeypatch.setattr(module, "writing_alone", read_only)
+    assert "wrote" in run(inputs, "masks").output
+    with pytest.raises(OSError, match="Read-only"):
+        raise run(inputs, "train-bc", succeeds=False).exception
+
+
+def test_a_full_disk_in_training_says_how_to_go_on(inputs, monkeypatch):
+    def full(job):
+        raise CannotWrite(errno.ENOSPC, "make room, and run the same command again")
+    run(inputs, "masks")
+    monkeypatch.setattr(train_ct, "train", full)
+    result = run(inputs, "train-ct", "--seed", "9", *STAGE2_ONLY, succeeds=False)
+    assert result.exit_code == 1
+    assert "make room, and run the same command again, with --resume" in result.output
 
 
 def test_a_missing_delta_joins_those_that_are_there(inputs):

@@ -37,7 +37,7 @@ def masks_of(count, seed):
     return CutMasks(mask, mask.mean(axis=(1, 2)) >= 0.2, np.stack(list(map(mask_to_box, mask))))
 
 
-def write_cache(folder, images, cut):
+def write_cache(folder, images, cut, unreadable=None):
     """A cache of those masks."""
     provenance = Provenance(images.digest(), "classifier", {"smallest_area": 0.2}, SIZE)
     ids = [record.image_id for record in images.records]
@@ -45,9 +45,12 @@ def write_cache(folder, images, cut):
     for index, part in enumerate(shard_slices(len(ids), SHARD_SIZE)):
         write_shard(shard_path(folder, index), ids[part], {
             delta: CutMasks(masks.mask[part], masks.valid[part], masks.box[part])
-            for delta, masks in cut.items()}, provenance, file_crc32=checksums[part])
+            for delta, masks in cut.items()}, provenance,
+            {name: why for name, why in (unreadable or {}).items() if name in ids[part]},
+            checksums[part])
     write_manifest(folder, provenance, ids, list(cut), SHARD_SIZE,
-                   about={"dataset": "folder", "split": "all", "command": "bcct masks --like-that"})
+                   about={"dataset": "folder", "split": "all", "command": "bcct masks --like-that",
+                          "folder": str(folder)})
 
 
 @pytest.fixture
@@ -82,6 +85,24 @@ def test_a_flipped_bit_is_named_with_the_command(cache):
         assert "bcct masks --like-that" in result.output
         path.write_bytes(content)
     assert verify(cache).exit_code == 0
+
+
+def test_a_copy_is_told_from_the_folder_that_the_command_writes(cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "copy")
+    shard_path(tmp_path / "copy", 1).write_bytes(b"rotten")
+    output = verify(tmp_path / "copy").output
+    assert "is a copy, to which the command below does not write" in output
+    assert f"copy shard-00001.h5 from {cache}" in output and "bcct masks --like-that" in output
+    with pytest.raises(MaskCacheError, match=f"damaged .*; copy it again from {cache}"):
+        MaskCache(tmp_path / "copy")
+    assert MaskCache(cache).how_to_remake("a.h5").startswith(f"remove a.h5 from {cache} and run")
+    shutil.copy(shard_path(cache, 1), shard_path(tmp_path / "copy", 1))
+    assert verify(tmp_path / "copy").exit_code == 0
+    remedy = MaskCache(tmp_path / "copy").how_to_remake("a.h5")
+    assert f"remove a.h5 from {cache} and" in remedy and "copy that folder again" in remedy
+    (tmp_path / "link").symlink_to(cache)
+    shard_path(cache, 1).write_bytes(b"rotten")
+    assert "remove shard-00001.h5 from" in verify(tmp_path / "link").output
 
 
 def test_missing_and_unknown_shards(cache):
@@ -124,6 +145,25 @@ def test_a_changed_an_added_and_a_removed_image(cache, tmp_path):
     with pytest.raises(MaskCacheError, match="'class 1/3.png' .* has changed.*put the old file "
                        "back, or remove .*shard-00001.h5"):
         MaskCache(cache).check_image("class 1/3.png", changed, bytes(content))
+
+
+def test_an_image_that_can_be_read_now_is_a_finding(tmp_path):
+    images = write_pictures(tmp_path / "images")
+    path = images.records[5].path
+    whole = path.read_bytes()
+    damaged = whole[:40] + bytes(len(whole) - 40)  # of the same size: the key stays
+    path.write_bytes(damaged)
+    cut = masks_of(10, 1)
+    for field in ("mask", "valid", "box"):
+        getattr(cut, field)[5] = 0
+    write_cache(tmp_path / "cache", images, {0.8: cut}, {images.records[5].image_id: "damaged"})
+    assert verify(tmp_path / "cache", "--data", tmp_path / "images").exit_code == 0
+    path.write_bytes(whole)
+    result = verify(tmp_path / "cache", "--data", tmp_path / "images")
+    assert result.exit_code == 1 and "remove shard-00001.h5" in result.output
+    assert f"{images.records[5].image_id!r} can be read now, but could not" in result.output
+    path.write_bytes(bytes(len(whole)))  # as bad as before, but not in the same way
+    assert "has changed" in verify(tmp_path / "cache", "--data", tmp_path / "images").output
 
 
 def test_an_index_and_counts_that_do_not_match(cache):

@@ -100,6 +100,30 @@ def test_a_damaged_manifest_loses_no_delta(whole, pictures, tmp_path):
     assert MaskCache(folder).deltas == (0.7, 0.8) and shards(folder) == shards(whole[0])
 
 
+def test_a_lost_manifest_loses_no_delta_and_no_shard(whole, pictures, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole[0], folder)
+    (folder / MANIFEST).unlink()
+    shard_path(folder, 4).unlink()
+    before = finished_shards(folder)
+    make_masks(pictures, folder, deltas=(0.8,))
+    assert MaskCache(folder).deltas == (0.7, 0.8) and shards(folder) == shards(whole[0])
+    assert before.items() < finished_shards(folder).items()
+
+
+def test_a_further_delta_joins_the_shards_of_a_run_that_was_stopped(whole, pictures, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(whole[0], folder)
+    (folder / MANIFEST).unlink()
+    shard_path(folder, 4).unlink()
+    content = bytearray(shard_path(folder, 6).read_bytes())
+    content[-1] ^= 1
+    shard_path(folder, 6).write_bytes(content)
+    make_masks(pictures, folder, deltas=(0.9,))
+    make_masks(pictures, tmp_path / "at once", deltas=(0.7, 0.8, 0.9))
+    assert shards(folder) == shards(tmp_path / "at once") and not (folder / ADDING).exists()
+
+
 def test_a_delta_is_added_without_touching_the_masks_in_use(whole, pictures, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(whole[0], folder)

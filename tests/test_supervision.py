@@ -1,0 +1,63 @@
+import pytest
+
+from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError
+from pipelines.stage1 import Stage1
+from pipelines.supervision import describe, require_agreement
+from tests.examples import TINY, make_masks, run, write_inputs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("supervision")
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(folder):
+    return MaskCache(make_masks(folder, "--recipe", "guided", "--recipe-set", "blur=4", "--seed",
+                                "3"))
+
+
+def asked(folder, **options):
+    return Stage1("cub", folder / "cub", folder / "backgrounds", folder / "cache", workers=0,
+                  **{"backbone": "tiny", "weights": "none", "image_size": 32, **options})
+
+
+def test_the_line_names_key_recipe_and_classifier(cache):
+    line = describe(cache)
+    assert f"key {cache.key}, recipe guided" in line and "(tiny, seed 3)" in line
+    assert cache.manifest["provenance"]["classifier"][:12] in line
+
+
+@pytest.mark.parametrize("given, options", [
+    ((), {}), (("recipe_set",), {"recipe_set": ("blur=4",)}), (("bc_seed",), {"seed": 3}),
+    (("recipe", "recipe_set"), {"recipe": "guided", "recipe_set": ("blur=4",)}),
+    (("bc_backbone", "bc_weights", "head", "precision"), {}),
+    (("bc_set",), {"bc_set": ("weight_decay=0.05",)})])
+def test_what_is_not_given_may_differ(folder, cache, given, options):
+    require_agreement(cache, asked(folder, **options), given)
+
+
+@pytest.mark.parametrize("given, options, difference", [
+    (("recipe",), {"recipe": "guided"}, "--recipe asks for blur 6.0, there it is 4.0"),
+    (("recipe_set",), {"recipe_set": ("blur=5",)}, "--recipe-set asks for blur 5.0, there .* 4.0"),
+    (("bc_seed",), {}, "--bc-seed asks for seed 0, there it is 3"),
+    (("bc_backbone",), {"backbone": "vgg16"}, "--bc-backbone asks for backbone vgg16, .* tiny"),
+    (("bc_weights",), {"weights": "imagenet"}, "--bc-weights asks for weights imagenet, .* none"),
+    (("bc_set",), {"bc_set": ("weight_decay=9",)}, "--bc-set asks for weight_decay 9"),
+    (("precision",), {"precision": "bfloat16"}, "--precision asks for precision bfloat16, "
+     "there it is float32")])
+def test_what_is_given_must_agree(folder, cache, given, options, difference):
+    with pytest.raises(MaskCacheError, match=f"not those asked for: {difference}.*leave these"):
+        require_agreement(cache, asked(folder, **options), given)
+
+
+def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
+    arguments = ("train-ct", "--data", folder / "cub", "--background", folder / "backgrounds",
+                 "--cache", folder / "cache", *TINY, "--masks", cache.folder, "--set", "epochs=1",
+                 "--set", "width=8")
+    with pytest.raises(MaskCacheError, match="--recipe asks for signal pixels, there it is input"):
+        run(*arguments, "--recipe", "default")
+    assert "wrote" in run(*arguments).output
