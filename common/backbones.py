@@ -56,12 +56,12 @@ ARCHITECTURES = {
         _torchvision("vgg16"), ("features",), 512, 16, (15, 22, 25, 27, 29), drop_last=1),
     "alexnet": Architecture(
         _torchvision("alexnet"), ("features",), 256, 16, (4, 7, 9, 11), drop_last=1),
+    # Up to inception4e, as in CAM (Zhou et al., 2016): 14x14 maps.
     "googlenet": Architecture(
         _torchvision("googlenet", aux_logits=False, init_weights=False),
         ("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b",
-         "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e",
-         "maxpool4", "inception5a", "inception5b"),
-        1024, 32, (6, 10, 12, 14, 15), mean=(0.5,) * 3, std=(0.5,) * 3),
+         "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
+        832, 16, (6, 8, 10, 11, 12), mean=(0.5,) * 3, std=(0.5,) * 3),
     # Up to Mixed_6e, as in SPG.
     "inception_v3": Architecture(
         _torchvision("inception_v3", aux_logits=False, init_weights=False),

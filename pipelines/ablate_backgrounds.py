@@ -7,6 +7,7 @@ import click
 import numpy as np
 import torch
 
+from common.config import digest
 from common.files import load_checkpoint
 from common.loading import consecutive, load_frames, to_float
 from pipelines.experiment import percent
@@ -88,7 +89,8 @@ def command(setting, cache, masks_only):
     records = everything.backgrounds.records
     studies = []
     for size, subset in nested_subsets(records, SIZES).items():
-        folder = everything.cache / NAME / str(size)
+        of = digest([(record.image_id, str(record.path.resolve())) for record in subset])
+        folder = everything.cache / NAME / f"{size}-{of[:8]}"
         link_subset(folder, subset)
         options = {**setting.options, "background": folder}
         outside = [record for record in records if record not in subset]

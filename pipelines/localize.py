@@ -1,6 +1,7 @@
 """Localizing with a trained method: tau first, then the figures."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from stage2_ct.score_maps import score_maps
 # Random crops show objects larger in training than they are in a whole image; seen this much larger
 # they look alike again (Touvron et al., NeurIPS 2019). Chosen on training images held out.
 ENLARGEMENT = 9 / 7
+LOCALIZING = 2  # raised whenever tau, a score map or a box is found in another way than before
 TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
 
 
@@ -98,11 +100,12 @@ def _training_masks(job):
 
 def mask_truths(job):
     """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
-    cache = _training_masks(job)
-    records = [record for record in job.stage1.targets.records if cache.read(record.image_id)[1]]
-    chosen = np.random.default_rng(0).permutation(len(records))[:TAU_IMAGES]
+    cache, records = _training_masks(job), job.stage1.targets.records
+    order = np.random.default_rng(0).permutation(len(records))
+    valid = (index for index in order if cache.read(records[index].image_id)[1])
+    chosen = sorted(itertools.islice(valid, TAU_IMAGES))
     return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
-            for record in (records[index] for index in sorted(chosen))]
+            for record in (records[index] for index in chosen)]
 
 
 def _tau_from_boxes(job, method, protocol, unreadable):

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from common.config import digest
 from common.files import read_json, write_json
 from common.mask_shards import MaskCacheError
 from pipelines.experiment import percent
-from pipelines.localize import ENLARGEMENT, Protocol, localize
+from pipelines.localize import ENLARGEMENT, LOCALIZING, TAU_IMAGES, Protocol, localize
 from pipelines.report import file_digest
 from pipelines.stage2 import load_trained, train
 from stage2_ct.variants import VARIANTS
@@ -41,8 +42,10 @@ def measured(job):
     """What ``measure`` found for the model and the masks that are there now; None before."""
     try:
         path = _path(job)
-        if path.is_file() and (held := read_json(path))["of"] == _identity(job):
-            return held["figures"]
+        if path.is_file() and job.run.checkpoint.is_file():
+            held = read_json(path)
+            if held["of"] == _identity(job):
+                return held["figures"]
     except MaskCacheError:  # no masks yet: nothing that learns from them is trained
         pass
     return None
@@ -56,7 +59,9 @@ def _path(job):
 
 def _identity(job):
     """What the figures depend on."""
+    test = job.stage1.images("test")
+    truths = [(record.image_id, record.label, record.boxes) for record in test.records]
     return {"checkpoint": file_digest(job.run.checkpoint), "delta": job.delta,
-            "protocol": dataclasses.asdict(Protocol()), "enlargement": ENLARGEMENT,
+            "localizing": [LOCALIZING, ENLARGEMENT, TAU_IMAGES, dataclasses.asdict(Protocol())],
             "masks": job.stage1.provenance("train").key(),
-            "test": job.stage1.images("test").digest()}
+            "test": [test.digest(), digest(truths)]}

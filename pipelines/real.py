@@ -39,13 +39,14 @@ def command(cache, seeds, shared, **arguments):
         rows[name] = [Stage2.from_options(**values(
             *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
             cache=cache / "real", backbone="squeezenet1_1",
-            weights=_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
-            bc_weights=_weights(shared, masks_by), train_set=BUDGET,
+            weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
+            bc_weights=shared_weights(shared, masks_by), train_set=BUDGET,
             variant=variant, seed=seed, **arguments)) for seed in seeds]
     summary, page = run_experiment(rows, cache / "real")
     click.echo(table(summary))
     click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")
 
 
-def _weights(shared, backbone):
+def shared_weights(shared, backbone):
+    """Path of a backbone's weights in the folder with data/ and weights/."""
     return str(shared / "weights" / f"{backbone}.pth")

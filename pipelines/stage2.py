@@ -1,5 +1,6 @@
 """Stage 2 as the commands share it: which run, which masks supervise it, where it is kept."""
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -15,6 +16,7 @@ from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
 from common.locks import writing_alone
 from common.mask_cache import MaskCache
+from common.mask_shards import MaskCacheError
 from pipelines.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
@@ -112,13 +114,16 @@ class Stage2:
     def unreadable(self):
         """The training images that cannot be read and are left out, a dict from id to reason.
 
-        The mask cache knows them. Without one, all are decoded once, in the run's first start.
+        The mask cache knows them, also where it does not supervise. Without one, all are decoded
+        once, in the run's first start.
         """
         if self.cache is not None:
             return self.cache.manifest["unreadable"]
         path = self.run.folder / "config.json"
         if path.is_file() and "unreadable" in (config := read_json(path)):
             return config["unreadable"]
+        with contextlib.suppress(MaskCacheError):
+            return open_masks(self.stage1, "train", self.delta).manifest["unreadable"]
         return processes.first_says(lambda: find_unreadable(self.stage1))
 
     @functools.cached_property

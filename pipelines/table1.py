@@ -6,7 +6,7 @@ from pipelines.table_pictures import draw_bars
 from pipelines.tables import Row, Table
 
 TABLE = Table(
-    "table1", "Table 1: localization error on ILSVRC's validation images",
+    "table1", "Table 1: localization error (the paper: on ILSVRC's validation images)",
     (Row("Backprop on VGGnet", "backprop", "vgg16"),
      Row("Backprop on GoogLeNet", "backprop", "googlenet"),
      Row("AlexNet-GAP", "cam", "alexnet"),

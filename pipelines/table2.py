@@ -9,7 +9,7 @@ from pipelines.table_pictures import draw_bars
 from pipelines.tables import Row, Table
 
 TABLE = Table(
-    "table2", "Table 2: localization error on CUB-200-2011's test images",
+    "table2", "Table 2: localization error (the paper: on CUB-200-2011's test images)",
     (Row("Backprop on VGGnet", "backprop", "vgg16"),
      Row("GoogLeNet-GAP", "cam", "googlenet"),
      Row("GoogLeNet-HaS-32", "has", "googlenet"),

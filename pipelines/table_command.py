@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from pipelines.options import STAGE2, options, parse_seeds, values
-from pipelines.real import BUDGET
+from pipelines.real import BUDGET, shared_weights
 from pipelines.tables import Setting, fill
 
 SMALL_BACKBONE = "squeezenet1_1"  # of the rows that --shared fills
@@ -17,11 +17,13 @@ _SETTING = (
     click.option("--backbone", help="Backbone of every row.  [default: each row's own]"),
     click.option("--weights", default="imagenet", show_default=True,
                  help="The backbones' weights: imagenet, none, or a state dict of --backbone."),
-    click.option("--bc-backbone", default="vgg16", show_default=True,
-                 help="Backbone that makes the masks, for all rows."),
+    click.option("--bc-backbone",
+                 help="Backbone that makes the masks, for all rows.  [default: --backbone, or else "
+                 "vgg16]"),
     click.option("--shared", type=click.Path(path_type=Path),
                  help="Instead of --data and --background: the CUB birds of this folder, with "
-                 "SqueezeNet and the budget of bcct real, whose runs are used."),
+                 "SqueezeNet (or --backbone), weights from there, and the budget of bcct real, "
+                 "whose runs are used."),
     click.option("--epochs", type=click.IntRange(1), help="As --set epochs=N."),
     click.option("--seeds", default="0", show_default=True, callback=parse_seeds,
                  metavar="0,1,2", help="Seeds of every row; means are shown."),
@@ -79,12 +81,14 @@ def show(path):
 def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
     """The Setting that a command line asks for."""
     if shared is not None:
-        weights = str(shared / "weights" / f"{SMALL_BACKBONE}.pth")
-        backbone, train_set = SMALL_BACKBONE, (*BUDGET, *train_set)
+        backbone, train_set = backbone or SMALL_BACKBONE, (*BUDGET, *train_set)
+        arguments["bc_backbone"] = arguments["bc_backbone"] or backbone
         arguments.update(
             dataset="cub", data=shared / "data/cub25", background=shared / "data/background",
-            weights=weights, bc_backbone=SMALL_BACKBONE, bc_weights=weights,
+            weights=shared_weights(shared, backbone),
+            bc_weights=shared_weights(shared, arguments["bc_backbone"]),
             cache=arguments["cache"] / "real")
+    arguments["bc_backbone"] = arguments["bc_backbone"] or backbone or "vgg16"
     for name in ("data", "background"):
         if arguments[name] is None:
             raise click.UsageError(f"give --{name}, or --shared")

@@ -3,13 +3,14 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from common.mask_shards import MaskCacheError
 from evaluation.report import versions
 from pipelines.experiment import percent
-from pipelines.localize import mask_figures
+from pipelines.localize import Protocol, mask_figures
 from pipelines.measuring import FIGURES, measure, measured
 from pipelines.printed import Printed
 from pipelines.stage1 import ensure_classifier, make_masks, open_masks
@@ -217,12 +218,14 @@ def _mask_line(table, setting):
 def _how(table, setting):
     """What the measured rows have in common."""
     job = setting.job(setting.rows(table)[0], setting.seeds[0])
-    config = job.config
+    config, test = job.config, job.stage1.images("test")
     return (
-        f"Data: {job.stage1.data.name}. One budget for every measured row: {config.epochs} epochs, "
-        f"batches of {config.batch_size}, rates {config.backbone_rate:g} (backbone) and "
-        f"{config.head_rate:g} (new layers) divided by ten every {config.decay_every} epochs, new "
-        f"layers {config.width} wide, input {config.image_size} pixels. Masks by "
+        f"Data: {job.stage1.data.name}, {len(test.records)} test images of {len(test.classes)} "
+        f"classes; weights {Path(job.weights).name}. One budget for every measured row: "
+        f"{config.epochs} epochs, batches of {config.batch_size}, rates "
+        f"{config.backbone_rate:g} (backbone) and {config.head_rate:g} (new layers) divided by "
+        f"ten every {config.decay_every} epochs, new layers {config.width} wide, input "
+        f"{config.image_size} pixels, localized at {Protocol().input_side(config)}. Masks by "
         f"{job.stage1.backbone}, recipe {job.stage1.recipe}; they supervise BC-CT alone, and tau "
         "comes from those of the training images for every row. No test box is looked at, but for "
         "MaxBoxAccV2 and the oracle tau, which are upper ends by definition.",

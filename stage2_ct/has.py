@@ -7,6 +7,7 @@ import dataclasses
 
 import torch
 
+from common.backbones import IMAGENET_MEAN
 from stage2_ct.bc_ct import PlainClassActivation
 
 
@@ -35,6 +36,8 @@ class HideAndSeek(PlainClassActivation):
         super().__init__(backbone, classes, config)
         self.hiding = HAS_32
         self.register_buffer("seed", torch.randint(2 ** 31, ()))
+        self.register_buffer("colour", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1),
+                             persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images, labels, masks=None, valid=None):
@@ -42,9 +45,9 @@ class HideAndSeek(PlainClassActivation):
         generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
         self.steps += 1
         hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device)
-        # The mean colour of the images that the backbone was trained on: hidden patches then
-        # excite its first layer as the average image does (section 3.2 of the source).
-        images = hide(images, hidden, self.hiding.side, self.backbone.mean)
+        # The mean colour of ImageNet's photographs: hidden patches then excite the first layer as
+        # the average image does (section 3.2 of the source).
+        images = hide(images, hidden, self.hiding.side, self.colour)
         return super().forward(images, labels)
 
 

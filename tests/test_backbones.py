@@ -33,7 +33,7 @@ def test_vgg16_is_torchvisions_without_the_last_pooling():
 
 
 @pytest.mark.parametrize("name, last", [
-    ("googlenet", "inception5b"), ("inception_v3", "Mixed_6e"), ("squeezenet1_1", "features")])
+    ("googlenet", "inception4e"), ("inception_v3", "Mixed_6e"), ("squeezenet1_1", "features")])
 def test_features_are_those_of_torchvisions_own_network(name, last, tmp_path):
     arguments = {} if name == "squeezenet1_1" else {"aux_logits": False, "init_weights": True}
     network = torchvision.models.get_model(name, weights=None, **arguments).eval()

@@ -80,6 +80,15 @@ def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         fill(inputs, "table2", "--rows", "cam")
     checkpoint.write_bytes(content)
+    boxes = inputs / "cub/bounding_boxes.txt"
+    before = boxes.read_text()
+    boxes.write_text(before.replace("1 ", "1 1", 1))  # another truth: the old figures are not of it
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        fill(inputs, "table2", "--rows", "cam")
+    boxes.write_text(before)
+    checkpoint.unlink()
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        fill(inputs, "table2", "--rows", "cam")
 
 
 def test_a_stopped_table_holds_what_was_finished_and_goes_on(inputs, monkeypatch):
