@@ -35,15 +35,21 @@ class Record:
     """One image of a data set."""
 
     image_id: str
-    """POSIX path of the image relative to the folder that holds the images; names its mask."""
-    path: Path
-    """The image file; it may turn out to be missing or damaged."""
+    """POSIX path of the image relative to ``folder``; names its mask."""
+    folder: Path
+    """The folder that holds the images, one object for all of them: with 1.28 million images, a
+    path in each record would be most of the memory."""
     label: int
     """Index into the data set's classes; -1 for a background image."""
     boxes: tuple = ()
     """(x0, y0, x1, y1) floats in pixels of the original image as displayed, x1 and y1 exclusive,
     one for each object; () when they are not known. As annotated: a few of CUB's and ILSVRC's
     boxes reach beyond the image."""
+
+    @property
+    def path(self):
+        """The image file; it may turn out to be missing or damaged."""
+        return self.folder / self.image_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +149,7 @@ def open_backgrounds(root):
     """
     root = Path(root)
     _require("a folder of background images", root)
-    records = [Record(name, root / name, -1) for name in _files_under(root)]
+    records = [Record(name, root, -1) for name in _files_under(root)]
     if not records:
         raise DatasetError(f"expected background images in {_quoted(root)}, found none")
     return Dataset("background", root, "all", (), _sorted(records))
@@ -172,7 +178,8 @@ def _read_cub(root, split):
         raise DatasetError(f"expected the class ids of {_quoted(root / 'image_class_labels.txt')} "
                            f"in classes.txt, did not find {unknown[0]}")
     wanted = {"train": {True}, "test": {False}, "all": {True, False}}[split]
-    records = [Record(name, root / "images" / name, index_of_class[labels[image]], (boxes[image],))
+    images = root / "images"
+    records = [Record(name, images, index_of_class[labels[image]], (boxes[image],))
                for image, name in names.items() if in_train[image] in wanted]
     return [classes[class_id] for class_id in class_ids], records
 
@@ -251,7 +258,7 @@ def _read_imagenet(root, split):
         for name in _files_under(images / "val"):
             label, boxes = _read_annotation(
                 annotations / f"{Path(name).stem}.xml", index_of_class)
-            records.append(Record(f"val/{name}", images / "val" / name, label, boxes))
+            records.append(Record(f"val/{name}", images, label, boxes))
     return classes, records
 
 
@@ -367,9 +374,8 @@ def _labelled_files(images, part, index_of_class):
     _refuse_loose_pictures(images / part)
     records = []
     for name in _subfolders(images / part):
-        folder, label = images / part / name, index_of_class[name]
-        records += [Record(f"{prefix}{name}/{file}", folder / file, label)
-                    for file in _files_under(folder)]
+        records += [Record(f"{prefix}{name}/{file}", images, index_of_class[name])
+                    for file in _files_under(images / part / name)]
     return records
 
 

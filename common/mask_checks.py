@@ -64,8 +64,9 @@ def check_shard(folder, manifest, index):
         yield Finding(path.name, "its image ids are not sorted, or one occurs twice")
     if sorted(shard.cut) != sorted(manifest["deltas"]):
         yield Finding(path.name, "its deltas are not the manifest's")
+    unreadable = [name in shard.unreadable for name in image_ids]
     for delta, cut in shard.cut.items():
-        for row in _wrong_rows(cut, [name in shard.unreadable for name in image_ids],
+        for row in _wrong_rows(cut.unpacked(provenance.mask_size[1]), unreadable,
                                provenance.recipe.get("smallest_area", 0)):
             yield Finding(path.name, f"the mask of {image_ids[row]!r} at delta {delta:.2f} does "
                           "not match its own box or valid flag")
@@ -104,11 +105,10 @@ def check_images(cache, dataset, progress=None):
         dataset: Dataset.
         progress: called with a number of images each time so many more are done.
     """
-    paths = {record.image_id: record.path for record in dataset.records}
-    held = list(cache)
-    for image_id in sorted(paths.keys() - set(held)):
+    held, present = set(cache), {record.image_id for record in dataset.records}
+    for image_id in sorted(present - held):
         yield Finding("", f"the image {image_id!r} of the data set has no mask")
-    for image_id in sorted(set(held) - paths.keys()):
+    for image_id in sorted(held - present):
         yield Finding("", f"the image {image_id!r} is not in the data set")
     both = [record for record in dataset.records if record.image_id in cache]
     for record, problem in outdated(cache, both, progress):

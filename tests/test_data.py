@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,9 +30,8 @@ class KnownMasks:
 def records(tmp_path):
     picture = np.zeros((64, 128, 3), np.uint8)  # not square: the mask covers the squashed image
     picture[16:48, :64] = 255
-    path = tmp_path / "a.png"
-    cv2.imwrite(str(path), picture)
-    return [Record("a.png", path, label, ()) for label in (0, 1)]
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    return [Record("a.png", tmp_path, label, ()) for label in (0, 1)]
 
 
 @pytest.mark.parametrize("vertical_flip", [False, True])
@@ -127,7 +125,7 @@ def test_the_loader_gives_batches_with_and_without_masks(records):
 
 
 def test_collate_keeps_labels_with_their_images(records):
-    images = TrainingImages([Record("a", Path(records[0].path), 5, ())], CONFIG)
+    images = TrainingImages([dataclasses.replace(records[0], label=5)], CONFIG)
     assert collate([images[0, 0]]).labels.tolist() == [5]
 
 

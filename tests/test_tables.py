@@ -174,15 +174,17 @@ def test_subsets_are_nested_seeded_and_never_the_whole():
 
 
 def test_a_single_background_is_linked_twice(tmp_path):
-    (tmp_path / "x.jpg").write_bytes(b"picture")
-    record = Record("sea/x.jpg", tmp_path / "x.jpg", -1)
+    for folder in ("sea", "forest"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.jpg").write_bytes(b"picture")
+    record = Record("sea/x.jpg", tmp_path, -1)
     for _ in range(2):
         link_subset(tmp_path / "1", [record])
     links = sorted(path.relative_to(tmp_path / "1").as_posix()
                    for path in (tmp_path / "1").rglob("*.jpg"))
     assert links == ["sea/again-x.jpg", "sea/x.jpg"]
     assert (tmp_path / "1/sea/again-x.jpg").read_bytes() == b"picture"
-    link_subset(tmp_path / "2", [record, Record("y.jpg", tmp_path / "x.jpg", -1)])
+    link_subset(tmp_path / "2", [record, Record("forest/x.jpg", tmp_path, -1)])
     assert len(list((tmp_path / "2").rglob("*.jpg"))) == 2
 
 

@@ -32,9 +32,9 @@ def images(tmp_path):
     random = np.random.default_rng(0)
     records = []
     for number in range(6):
-        path = tmp_path / f"{number}.png"
-        cv2.imwrite(str(path), random.integers(0, 255, (20, 20, 3)).astype(np.uint8))
-        records.append(Record(path.name, path, number % 2, ()))
+        name = f"{number}.png"
+        cv2.imwrite(str(tmp_path / name), random.integers(0, 255, (20, 20, 3)).astype(np.uint8))
+        records.append(Record(name, tmp_path, number % 2, ()))
     return TrainingImages(records, CONFIG, LeftHalf())
 
 
