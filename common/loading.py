@@ -1,12 +1,13 @@
 """Images of a record list as batches of frames, decoded in worker processes."""
 
 import dataclasses
-import os
 import zlib
 
+import joblib
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common import processes
 from common.images import BadImage, decode_image, read_bytes
 
 
@@ -88,6 +89,9 @@ def to_float(images):
 
 
 def default_workers(device):
-    """Decoding processes for a device: on the CPU the network itself wants the cores."""
-    cores = os.cpu_count() or 1
+    """Decoding processes for a device: on the CPU the network itself wants the cores.
+
+    The processes that torchrun started on this machine share the cores that they may use.
+    """
+    cores = max(1, joblib.cpu_count() // processes.on_this_machine())
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)

@@ -1,6 +1,7 @@
 """Several processes that work on one run, as torchrun starts them; alone, all of this does nothing.
 
-``torchrun`` sets RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT for each process.
+``torchrun`` sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
+MASTER_PORT for each process.
 """
 
 import contextlib
@@ -62,6 +63,11 @@ def world_size():
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def on_this_machine():
+    """How many of the processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def meet():
     """Wait until every process has come here."""
     gathered(None)
@@ -89,11 +95,10 @@ def mean_over_processes(values):
 
 def _backend():
     """gloo, and NCCL too where each process of this machine has a GPU."""
-    local, here = (int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     if not torch.cuda.is_available():
         return "gloo"
-    torch.cuda.set_device(local % torch.cuda.device_count())
-    return "cpu:gloo,cuda:nccl" if here <= torch.cuda.device_count() else "gloo"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return "cpu:gloo,cuda:nccl" if on_this_machine() <= torch.cuda.device_count() else "gloo"
 
 
 def _told_to_end(again):

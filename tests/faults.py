@@ -43,7 +43,7 @@ def write_pictures(folder):
 
 def records_in(folder):
     """Records of the pictures in a folder."""
-    return [Record(path.name, path, 0) for path in sorted(folder.glob("*.png"))]
+    return [Record(path.name, folder, 0) for path in sorted(folder.glob("*.png"))]
 
 
 def make_masks(pictures, folder, deltas=(0.7, 0.8), maker=None, **options):
