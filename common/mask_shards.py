@@ -60,13 +60,45 @@ class CutMasks:
     box: np.ndarray
     """(N, 4) int16, x0 y0 x1 y1, half-open, in pixels of the mask; zeros for an empty mask."""
 
+    def packed(self):
+        """The same as PackedMasks."""
+        return PackedMasks(np.packbits(self.mask, axis=-1), self.valid, self.box)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedMasks:
+    """CutMasks in an eighth of the memory, as a shard holds them."""
+
+    bits: np.ndarray
+    """(N, H, ceil(W / 8)) uint8, the masks packed along the last axis."""
+    valid: np.ndarray
+    """(N,) bool, as in CutMasks."""
+    box: np.ndarray
+    """(N, 4) int16, as in CutMasks."""
+
+    @classmethod
+    def empty(cls, count, size):
+        """Of so many empty, invalid masks of a size (height, width) in pixels."""
+        height, width = size
+        return cls(np.zeros((count, height, -(-width // 8)), np.uint8), np.zeros(count, bool),
+                   np.zeros((count, 4), np.int16))
+
+    def put(self, rows, masks):
+        """Write other PackedMasks to some rows, an (n,) array of int."""
+        self.bits[rows], self.valid[rows], self.box[rows] = masks.bits, masks.valid, masks.box
+
+    def unpacked(self, width):
+        """The same as CutMasks of a width in pixels."""
+        return CutMasks(np.unpackbits(self.bits, axis=-1, count=width).astype(bool), self.valid,
+                        self.box)
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """All that a shard says of its N images."""
 
     cut: dict
-    """Delta to CutMasks."""
+    """Delta to PackedMasks."""
     file_crc32: np.ndarray
     """(N,) uint32, CRC-32 of the image files; 0 where not known."""
     unreadable: dict
@@ -106,7 +138,7 @@ def shard_bytes(image_ids, cut, provenance, unreadable=None, file_crc32=None):
 
     Args:
         image_ids: list of N str, sorted.
-        cut: dict from delta to CutMasks of those images, in their order.
+        cut: dict from delta to PackedMasks of those images, in their order.
         provenance: Provenance of the cache.
         unreadable: dict from the ids of images that could not be read to the reason.
         file_crc32: (N,) CRC-32 of the image files; None where they are not known.
@@ -123,8 +155,8 @@ def shard_bytes(image_ids, cut, provenance, unreadable=None, file_crc32=None):
             ids.attrs["unreadable"] = json.dumps(unreadable, sort_keys=True)
         for delta in sorted(cut):
             group = file.create_group(delta_name(delta))
-            packed = np.packbits(cut[delta].mask, axis=-1)  # (N, H, ceil(W / 8))
-            group.create_dataset("mask", data=packed, chunks=(1, *packed.shape[1:]),
+            bits = cut[delta].bits
+            group.create_dataset("mask", data=bits, chunks=(1, *bits.shape[1:]),
                                  compression="gzip", compression_opts=4, fletcher32=True)
             group.create_dataset("valid", data=cut[delta].valid, fletcher32=True,
                                  chunks=(len(image_ids),))
@@ -148,22 +180,29 @@ def read_shard(path, image_ids, provenance):
     Raises:
         MaskCacheError: it is missing, damaged, or not of these images and this provenance.
     """
-    width = provenance.mask_size[1]
     try:
         with h5py.File(path, "r") as file:
             if read_ids(file) != list(image_ids):
                 raise MaskCacheError(f"{path} holds other images")
             if dict(file.attrs) != _root_attributes(provenance):
                 raise MaskCacheError(f"{path} was made in another way")
-            cut = {float(name): CutMasks(
-                np.unpackbits(group["mask"][()], axis=-1, count=width).astype(bool),
-                group["valid"][()], group["box"][()])
-                for name, group in file.items() if name != "image_id"}
+            cut = {float(name): _read_masks(group, len(image_ids), provenance.mask_size)
+                   for name, group in file.items() if name != "image_id"}
             return Shard(cut, file["image_id"].attrs["file_crc32"], read_unreadable(file))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, MaskCacheError):
             raise
         raise MaskCacheError(f"{path} is damaged ({error})") from error
+
+
+def _read_masks(group, count, size):
+    """PackedMasks of a delta's group; a type or a shape that is not theirs is a ValueError."""
+    masks = PackedMasks.empty(count, size)
+    for name, values in (("mask", masks.bits), ("valid", masks.valid), ("box", masks.box)):
+        if (group[name].dtype, group[name].shape) != (values.dtype, values.shape):
+            raise ValueError(f"{group.name}/{name} is {group[name].dtype} {group[name].shape}")
+        group[name].read_direct(values)
+    return masks
 
 
 def read_whole_shard(path, image_ids, provenance):

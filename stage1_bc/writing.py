@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from common.locks import writing_alone
 from common.mask_checks import what_changed
 from common.mask_manifest import (ADDING, adopt_added, damaged_files, held_deltas, read_manifest,
                                   write_manifest)
-from common.mask_shards import (SHARD_SIZE, CutMasks, MaskCacheError, Provenance, Shard, delta_name,
-                                read_whole_shard, shard_is_done, shard_path, shard_slices,
-                                write_shard)
+from common.mask_shards import (SHARD_SIZE, MaskCacheError, PackedMasks, Provenance, Shard,
+                                delta_name, read_whole_shard, shard_is_done, shard_path,
+                                shard_slices, write_shard)
 from common.threads import in_order, one_thread_an_operation
 
 
@@ -137,12 +138,13 @@ def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
     mine = range(rank, len(job.slices), world)
     missing = [index for index in mine if not _is_done(job, index, folder, damaged)]
     progress(sum(len(job.ids(index)) for index in set(mine) - set(missing)))
-    pending = sorted(sum(processes.gathered(missing), []))[rank::world]
+    pending = sorted(itertools.chain.from_iterable(processes.gathered(missing)))[rank::world]
 
     # Batches never cross shards: a shard's bytes do not depend on which others were made before.
     batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
                for index in pending}
-    loader = iter(load_frames(job.records, maker.size, sum(batches.values(), []), workers,
+    loader = iter(load_frames(job.records, maker.size,
+                              list(itertools.chain.from_iterable(batches.values())), workers,
                               checksums=True))
     with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
           torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
@@ -172,14 +174,14 @@ def _make_shard(job, index, maker, frames, threads, source, progress):
     part, count = job.slices[index], len(job.ids(index))
     held = _held_shard(job, index, source)
     deltas = [delta for delta in job.deltas if delta not in held.cut]
-    cut = {delta: CutMasks(np.zeros((count, *maker.size), bool), np.zeros(count, bool),
-                           np.zeros((count, 4), np.int16)) for delta in deltas}
+    cut = {delta: PackedMasks.empty(count, maker.size) for delta in deltas}
     checksums, unreadable = np.zeros(count, np.uint32), {}
 
     def make(batch):
         if not batch.positions:
             return batch, {}
-        return batch, maker.masks(to_float(batch.images.to(maker.device)), deltas)
+        made = maker.masks(to_float(batch.images.to(maker.device)), deltas)
+        return batch, {delta: masks.packed() for delta, masks in made.items()}
     for batch, made in in_order(make, frames, maker.device, threads):
         unreadable.update({job.records[position].image_id: error.reason
                            for position, error in batch.bad})
@@ -187,8 +189,7 @@ def _make_shard(job, index, maker, frames, threads, source, progress):
             checksums[position - part.start] = checksum
         rows = np.array(batch.positions, int) - part.start
         for delta, masks in made.items():
-            for field in ("mask", "valid", "box"):
-                getattr(cut[delta], field)[rows] = getattr(masks, field)
+            cut[delta].put(rows, masks)
         progress(len(batch.positions) + len(batch.bad))
     _require_unchanged(job.ids(index), held.file_crc32, checksums, source)
     return Shard({**held.cut, **cut}, checksums, unreadable)

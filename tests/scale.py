@@ -52,7 +52,7 @@ def write_cache(folder, count):
         mask = np.tile(blobs(16, index), (SHARD_SIZE // 16, 1, 1))[:part.stop - part.start]
         box = np.stack([mask_to_box(one) for one in mask[:16]])
         box = np.tile(box, (SHARD_SIZE // 16, 1))[:len(mask)]
-        cut = CutMasks(mask, np.ones(len(mask), bool), box)
+        cut = CutMasks(mask, np.ones(len(mask), bool), box).packed()
         write_shard(shard_path(folder, index), ids[part], {0.8: cut}, provenance,
                     file_crc32=np.arange(part.start, part.stop))
     write_manifest(folder, provenance, ids, [0.8])

@@ -31,7 +31,7 @@ def random_masks(count, seed):
 def write_cache(folder, shard_size=2, deltas=(0.7, 0.85)):
     made = {delta: random_masks(len(IMAGE_IDS), seed) for seed, delta in enumerate(deltas)}
     for index, part in enumerate(shard_slices(len(IMAGE_IDS), shard_size)):
-        cut = {delta: CutMasks(masks.mask[part], masks.valid[part], masks.box[part])
+        cut = {delta: CutMasks(masks.mask[part], masks.valid[part], masks.box[part]).packed()
                for delta, masks in made.items()}
         write_shard(shard_path(folder, index), IMAGE_IDS[part], cut, PROVENANCE)
     write_manifest(folder, PROVENANCE, IMAGE_IDS, deltas, shard_size)
@@ -99,14 +99,14 @@ def test_a_mask_that_rots_while_the_cache_is_open_is_noticed(tmp_path):
 
 def test_an_id_that_occurs_twice_is_refused(tmp_path):
     twice = [IMAGE_IDS[0], IMAGE_IDS[0]]
-    write_shard(shard_path(tmp_path, 0), twice, {0.8: random_masks(2, 0)}, PROVENANCE)
+    write_shard(shard_path(tmp_path, 0), twice, {0.8: random_masks(2, 0).packed()}, PROVENANCE)
     with pytest.raises(ValueError, match="bird 0/ä0.jpg' occurs twice"):
         write_manifest(tmp_path, PROVENANCE, twice, [0.8])
 
 
 def test_names_that_are_not_unicode(tmp_path):
     names = sorted(["a\udcff.jpg", "é\nb.jpg", "\uff00.jpg"])
-    write_shard(shard_path(tmp_path, 0), names, {0.8: random_masks(3, 0)}, PROVENANCE)
+    write_shard(shard_path(tmp_path, 0), names, {0.8: random_masks(3, 0).packed()}, PROVENANCE)
     write_manifest(tmp_path, PROVENANCE, names, [0.8])
     cache = MaskCache(tmp_path)
     assert list(cache) == names
@@ -126,9 +126,9 @@ def test_grid_is_a_picture_of_the_masks(tmp_path):
 
 def test_the_grid_shows_the_images_of_a_data_set(tmp_path):
     write_cache(tmp_path / "cache")
-    Image.new("RGB", (8, 8), (0, 0, 200)).save(tmp_path / "a.png")
-    images = Dataset("folder", tmp_path, "all", ("bird 0",),
-                     (Record(IMAGE_IDS[0], tmp_path / "a.png", 0),))
+    (tmp_path / IMAGE_IDS[0]).parent.mkdir()
+    Image.new("RGB", (8, 8), (0, 0, 200)).save(tmp_path / IMAGE_IDS[0], "PNG")
+    images = Dataset("folder", tmp_path, "all", ("bird 0",), (Record(IMAGE_IDS[0], tmp_path, 0),))
     cache = MaskCache(tmp_path / "cache")
     picture = cache.grid(IMAGE_IDS[:1], images)
     assert [0, 0, 200] in picture.reshape(-1, 3).tolist()

@@ -44,7 +44,7 @@ def write_cache(folder, images, cut, unreadable=None):
     checksums = [file_crc32(record.path) for record in images.records]
     for index, part in enumerate(shard_slices(len(ids), SHARD_SIZE)):
         write_shard(shard_path(folder, index), ids[part], {
-            delta: CutMasks(masks.mask[part], masks.valid[part], masks.box[part])
+            delta: CutMasks(masks.mask[part], masks.valid[part], masks.box[part]).packed()
             for delta, masks in cut.items()}, provenance,
             {name: why for name, why in (unreadable or {}).items() if name in ids[part]},
             checksums[part])
