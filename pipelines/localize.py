@@ -161,8 +161,8 @@ def scored_batches(job, method, records, protocol, description, cache=None, unre
         their probabilities) as lists of N).
     """
     size = (job.config.image_size,) * 2
-    for batch, prediction in predict(job, method, records, protocol.input_side(job.config),
-                                     description, cache, unreadable):
+
+    def score(batch, prediction):
         logits = prediction.logits.float()
         labels = torch.tensor([record.label for record in batch], device=logits.device)
         maps = score_maps(prediction, protocol.score_map or job.config.score_map, labels, size)
@@ -172,7 +172,10 @@ def scored_batches(job, method, records, protocol, description, cache=None, unre
         # Ties count against the true class: a model that says nothing is not always right.
         ranks = (logits >= logits.gather(1, labels[:, None])).sum(1) - 1
         scores, predicted = logits.softmax(1).max(1)
-        yield batch, maps.cpu().numpy(), (ranks.tolist(), predicted.tolist(), scores.tolist())
+        return maps.cpu().numpy(), (ranks.tolist(), predicted.tolist(), scores.tolist())
+    for batch, found in predict(job, method, records, protocol.input_side(job.config), description,
+                                score, cache, unreadable):
+        yield batch, *found
 
 
 def mask_figures(dataset, folder, delta):

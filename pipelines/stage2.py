@@ -17,6 +17,7 @@ from common.loading import consecutive, load_frames, to_float
 from common.locks import writing_alone
 from common.mask_cache import MaskCache
 from common.mask_shards import MaskCacheError
+from common.threads import in_order, one_thread_an_operation
 from pipelines.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
@@ -229,9 +230,11 @@ def load_trained(job):
     return method.eval()
 
 
-@torch.no_grad()
-def predict(job, method, records, side, description, cache=None, unreadable=None):
-    """Predictions of a trained method, batch by batch.
+def predict(job, method, records, side, description, look, cache=None, unreadable=None):
+    """What is seen in the predictions of a trained method, batch by batch.
+
+    Several batches are under way at once, so that whoever takes one works beside the network. On
+    the CPU the figures are the same to the last bit whatever the number of cores.
 
     Args:
         job: Stage2.
@@ -239,33 +242,39 @@ def predict(job, method, records, side, description, cache=None, unreadable=None
         records: sequence of Record.
         side: of the square that images are squashed to, in pixels.
         description: what the progress bar says.
+        look: called with a list of Record and their Prediction, in a thread.
         cache: MaskCache whose images these must still be; None compares nothing.
         unreadable: dict that takes the reason of each image that cannot be read, by its id; None
             ends at the first.
 
     Yields:
-        (list of Record, Prediction) of at most ``batch_size`` images.
+        (list of at most ``batch_size`` Record, what ``look`` gave for them).
     """
     stage1 = job.stage1
     count = len(records)
     batches = load_frames(records, (side, side), consecutive(count, stage1.batch_size),
                           stage1.workers, checksums=cache is not None)
-    with progress_bar(count, description) as advance:
-        for batch in batches:
+
+    @torch.no_grad()
+    def see(batch):
+        seen = [records[index] for index in batch.positions]
+        if not seen:
+            return batch, seen, None
+        images = to_float(batch.images.to(stage1.device))
+        images = images.contiguous(memory_format=torch.channels_last)
+        return batch, seen, look(seen, method.predict(images))
+    with progress_bar(count, description) as advance, one_thread_an_operation() as threads:
+        for batch, seen, found in in_order(see, batches, stage1.device, threads):
             for index, error in batch.bad:
                 if unreadable is None:
                     raise error
                 unreadable[records[index].image_id] = error.reason
             advance(len(batch.positions) + len(batch.bad))
-            if not batch.positions:
-                continue
             if cache is not None:
-                for index in batch.positions:
-                    cache.check_crc32(records[index].image_id, records[index].path,
-                                      batch.file_crc32[index])
-            images = to_float(batch.images.to(stage1.device))
-            images = images.contiguous(memory_format=torch.channels_last)
-            yield [records[index] for index in batch.positions], method.predict(images)
+                for record, index in zip(seen, batch.positions):
+                    cache.check_crc32(record.image_id, record.path, batch.file_crc32[index])
+            if seen:
+                yield seen, found
 
 
 def find_unreadable(stage1):
