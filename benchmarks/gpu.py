@@ -15,7 +15,7 @@ from benchmarks.rows import Target, machine
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 from benchmarks.stage1 import DELTAS, WITHOUT_PIXEL_UNIT
 from common.loading import consecutive, default_workers, load_frames
-from common.precision import PRECISIONS, autocast, choose_precision
+from common.precision import PRECISIONS, autocast, choose_precision, format_name
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.masks import cut
@@ -260,7 +260,7 @@ def _training(setting, device, frames, rate, precision):
                  "--set", f"batch_size={TRAINING_BATCH}")
     log, = (setting.cache / "ct").glob("*/log.jsonl")
     epoch = json.loads(log.read_text().splitlines()[-1])["seconds"]
-    name = str(precision).removeprefix("torch.")
+    name = format_name(precision)
     return [Throughput(f"bare training loop, {name}", loop, count, rate),
             Throughput(f"an epoch of bcct train-ct, {name}", setting.images / epoch, count, rate)]
 

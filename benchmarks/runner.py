@@ -35,7 +35,7 @@ def measure(setting, names, results, say):
     Returns:
         list of dicts, the fields of each Row.
     """
-    state = results.with_name("state.json")  # what was measured with which setting
+    state = results.with_suffix(".state.json")  # what was measured with which setting
     kept = read_json(state) if state.is_file() else {}
     wanted = json.loads(json.dumps(setting.identity()))
     for name in names:

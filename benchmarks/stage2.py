@@ -13,8 +13,8 @@ from benchmarks.setting import CT_BATCH, GRADIENT_RECIPE, SIZE
 from benchmarks.stage1 import WITHOUT_PIXEL_UNIT
 from common.backbones import build_backbone
 from common.mask_cache import MaskCache
+from common.precision import choose_precision, format_name
 from common.threads import one_thread_an_operation
-from common.precision import choose_precision
 from stage2_ct.data import TrainingBatch, TrainingImages
 from stage2_ct.mask_sources import CachedMasks
 from stage2_ct.training import build_optimizer, train_epoch
@@ -70,7 +70,8 @@ def epochs(setting):
             row("CT epoch with cached masks / bare loop", quotients(cached, seconds["bare"]),
                 None, f"{note}; decoding, augmentation and the start of workers included"),
             row("CT epoch with online masks / cached masks", quotients(seconds["online"], cached),
-                None, f"{note}, one gradient pass a mask")]
+                None, f"{note}, one gradient pass a mask in float32, training in "
+                f"{format_name(choose_precision(config.precision, 'cpu'))}")]
 
 
 def evaluation(setting):

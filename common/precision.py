@@ -20,6 +20,11 @@ def choose_precision(name, device):
     return torch.bfloat16 if _multiplies_bfloat16(cpu_capabilities()) else torch.float32
 
 
+def format_name(precision):
+    """A torch dtype's name without ``torch.``, as in ``PRECISIONS``."""
+    return str(precision).removeprefix("torch.")
+
+
 def cpu_capabilities():
     """What the CPU can do by torch's names; nothing where this torch does not tell."""
     return getattr(torch.cpu, "get_capabilities", dict)()

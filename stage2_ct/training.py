@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from common import processes
 from common.files import cannot_write, load_checkpoint, save_checkpoint
 from common.loading import to_float
-from common.precision import autocast, choose_precision
+from common.precision import autocast, choose_precision, format_name
 
 
 def build_optimizer(method, config):
@@ -171,4 +171,4 @@ def fit(method, source, loader, config, run, device, description, progress=None)
         if processes.rank() == 0:
             run.save(epoch + 1, parts, description)
             run.log({"epoch": epoch + 1, "seconds": seconds,
-                     "precision": str(precision).removeprefix("torch."), **losses})
+                     "precision": format_name(precision), **losses})
