@@ -11,8 +11,7 @@ from benchmarks.stage1 import WITHOUT_PIXEL_UNIT
 
 BCCT = (sys.executable, "-m", "pipelines")
 GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that what is not its arithmetic shows
-GROWTH_IMAGES = 32  # n training images
-TEST_IMAGES = 4  # times as many: from 128 on, a report shows no more pictures
+GROWTH_IMAGES = 128  # n of each split: from 128 on, a report shows no more pictures
 STEPS = (1, 4, 16)
 
 
@@ -39,7 +38,7 @@ def growth(setting):
                 memory[name][step].append(peak_memory(*command))
                 seconds[name][step].append(time.perf_counter() - start)
     note = (f"{GROWTH_BACKBONE}, {' and '.join(str(step * GROWTH_IMAGES) for step in STEPS)} "
-            f"training images and {TEST_IMAGES} times as many test images")
+            "images of each split")
     return [line for name in _COMMANDS for line in (
         row(f"growth of {name}: seconds a further image, 4 n to 16 n over n to 4 n",
             [_growth(*times) for times in zip(*(seconds[name][step] for step in STEPS))],
@@ -64,7 +63,7 @@ def _prepared(setting, step):
     """Pictures and a trained classifier of ``step`` times n images: (cache, options)."""
     count = step * GROWTH_IMAGES
     cache = setting.folder / f"growth-{count}"
-    data, background = write_pictures(cache / "pictures", count, TEST_IMAGES * count, 16)
+    data, background = write_pictures(cache / "pictures", count, count, 16)
     words = ("--data", data, "--background", background, "--cache", cache, "--backbone",
              GROWTH_BACKBONE, "--weights", "none", *GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT)
     setting.bcct("masks", *words)
