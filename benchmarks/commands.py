@@ -29,7 +29,7 @@ def growth(setting):
     folders = {step: _prepared(setting, step) for step in STEPS}
     seconds = {name: {step: [] for step in STEPS} for name in _COMMANDS}
     memory = {name: {step: [] for step in STEPS} for name in _COMMANDS}
-    for _ in range(max(1, setting.repeats - 1)):  # the longest of all measurements
+    for _ in range(setting.repeats):
         for step, (cache, words) in folders.items():
             for name, (made, options) in _COMMANDS.items():
                 setting.fresh(cache / made)
