@@ -9,7 +9,7 @@ import torch
 from common.datasets import Record
 from common.images import image_size, read_image
 from common.loading import to_float
-from common.mask_manifest import MANIFEST
+from common.mask_manifest import MANIFEST, read_manifest
 from evaluation.bootstrap import seeds_summary
 from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, GradientItem, Method, Report, View, pick_gallery
@@ -90,9 +90,9 @@ def build_report(main, beside=None, protocol=Protocol(), unreadable=None):
 
 
 def _masks_of(job, dataset):
-    """Figures of stage 1's masks of the evaluated images, where they have been made."""
+    """Figures of stage 1's masks of the evaluated images, where they have been made; else None."""
     folder = job.stage1.mask_folder(dataset.split)
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or job.delta not in read_manifest(folder)["deltas"]:
         return None
     return mask_figures(dataset, folder, job.delta)
 

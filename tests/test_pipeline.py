@@ -252,6 +252,17 @@ def test_reports_of_two_runs_over_two_seeds_and_their_score_maps(inputs):
     assert again["metrics"]["gt_known"]["value"] == figure["value"]
 
 
+def test_a_report_has_mask_figures_of_its_own_delta_only(inputs, tmp_path):
+    run(inputs, "masks", "--cache", str(tmp_path), "--delta", "0.7", "--split", "test")
+    for delta in ("0.7", "0.8"):
+        options = ("--cache", str(tmp_path), "--delta", delta)
+        run(inputs, "masks", *options)
+        run(inputs, "train-ct", *options, *STAGE2_ONLY)
+        run(inputs, "evaluate", *options, *STAGE2_ONLY, "--out", str(tmp_path / delta))
+        report = json.loads((tmp_path / delta / "report.json").read_text())
+        assert (report["masks"] is not None) == (delta == "0.7")
+
+
 def test_recipes_side_by_side(inputs, tmp_path):
     output = run(inputs, "recipes", "--recipe", "guided-layers", "--recipe", "default",
                  "--cache", str(tmp_path)).output
