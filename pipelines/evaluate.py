@@ -70,7 +70,7 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
-        report = _score_folder(scoremaps, metadata, arguments, protocol)
+        report = _score_folder(scoremaps, metadata, arguments, protocol, unreadable)
     else:
         job = Stage2.from_run(run) if run else _job_of_options(arguments)
         jobs = [job.with_seed(seed) for seed in seeds] or [job]
@@ -101,8 +101,8 @@ def _job_of_options(arguments):
     return Stage2.from_options(**arguments)
 
 
-def _score_folder(folder, metadata, arguments, protocol):
-    """The Report of a folder of score maps."""
+def _score_folder(folder, metadata, arguments, protocol, unreadable):
+    """The Report of a folder of score maps; images of unknown size go to ``unreadable``."""
     if protocol.tau_from in ("masks", "val"):
         raise click.UsageError("score maps in a folder need --tau-from test (an oracle) or a "
                                "number")
@@ -110,7 +110,8 @@ def _score_folder(folder, metadata, arguments, protocol):
         truths, name, classes = read_metadata(metadata), metadata.name, ()
     elif arguments["data"] is not None:
         dataset = open_dataset(arguments["dataset"], arguments["data"], protocol.split)
-        truths, name, classes = truths_from_dataset(dataset), dataset.name, dataset.classes
+        truths = truths_from_dataset(dataset, unreadable)
+        name, classes = dataset.name, dataset.classes
     else:
         raise click.UsageError("--scoremaps needs --metadata, or --dataset and --data")
     size = read_score_map(folder, truths[0].image_id).shape
@@ -121,7 +122,8 @@ def _score_folder(folder, metadata, arguments, protocol):
     choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
     return Report(f"score maps {folder.name}", name, protocol.split, classes,
                   Method(folder.name, evaluator.compute(choice)),
-                  references=reference_rows(truths, rule=protocol.box_rule, size=size))
+                  references=reference_rows(truths, rule=protocol.box_rule, size=size),
+                  unreadable=unreadable)
 
 
 def describe(report):

@@ -6,7 +6,9 @@ import click
 
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
+from pipelines.bad_images import report_bad_images
 from pipelines.localize import Protocol, scored_batches
+from pipelines.options import options
 from pipelines.stage2 import Stage2, load_trained
 from stage2_ct.score_maps import SCORE_MAPS
 
@@ -20,7 +22,8 @@ from stage2_ct.score_maps import SCORE_MAPS
               show_default=True, help="Whose score maps.")
 @click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="Which score map.  [default: the variant's own]")
-def command(run, out, split, score_map):
+@options("on_bad_image")
+def command(run, out, split, score_map, on_bad_image):
     """Write one .npy an image, in the folder convention of wsolevaluation.
 
     RUN is the folder of a training run. Each map is that of the image's true class, float32 in
@@ -28,9 +31,15 @@ def command(run, out, split, score_map):
     """
     job = Stage2.from_run(run)
     method = load_trained(job)
-    dataset, protocol = job.stage1.images(split), Protocol(split, score_map)
-    for batch, maps, _ in scored_batches(job, method, dataset.records, protocol, "score maps"):
+    unreadable, written = {}, set()
+    for batch, maps, _ in scored_batches(job, method, job.stage1.images(split).records,
+                                         Protocol(split, score_map), "score maps",
+                                         unreadable=unreadable):
         for record, score in zip(batch, maps):
             write_score_map(out / "scoremaps", record.image_id, score)
-    write_metadata(out / "metadata", truths_from_dataset(dataset))
-    click.echo(f"wrote {len(dataset.records)} score maps and their metadata to {out}")
+            written.add(record.image_id)
+    write_metadata(out / "metadata", [
+        truth for truth in truths_from_dataset(job.stage1.images(split), unreadable)
+        if truth.image_id in written])
+    click.echo(f"wrote {len(written)} score maps and their metadata to {out}")
+    report_bad_images(unreadable, on_bad_image)

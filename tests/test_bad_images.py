@@ -122,6 +122,22 @@ def test_evaluation_finishes_the_others_and_lists_the_bad(inputs):
     assert result.exit_code == 0, result.output
 
 
+def test_score_maps_are_written_and_scored_without_the_bad(inputs):
+    run(inputs, "masks", "--on-bad-image", "skip")
+    folder = run(inputs, "train-ct", *STAGE2_ONLY).output.split("wrote ")[1].split()[0]
+    damage(inputs / "cub/images/001.Disc/0.jpg")
+    out = inputs / "exported"
+    result = CliRunner().invoke(cli, ["export-scoremaps", folder, "--out", str(out)])
+    assert result.exit_code == 1 and "wrote 3 score maps" in result.output
+    assert "'001.Disc/0.jpg': " in result.output
+    assert "001.Disc/0.jpg" not in (out / "metadata/image_ids.txt").read_text()
+    result = CliRunner().invoke(cli, [
+        "evaluate", "--scoremaps", str(out / "scoremaps"), "--data", str(inputs / "cub"),
+        "--tau-from", "0.5", "--out", str(out / "report"), "--on-bad-image", "skip"])
+    assert result.exit_code == 0 and "3 images, box rule" in result.output
+    assert list(read_json(out / "report/report.json")["unreadable"]) == ["001.Disc/0.jpg"]
+
+
 @pytest.mark.parametrize("variant, remedy", [("bc-ct", "run bcct masks"), ("cam", "remove .* to")])
 def test_an_image_that_is_lost_in_training_says_how_to_go_on(inputs, variant, remedy):
     run(inputs, "masks", "--on-bad-image", "skip")
