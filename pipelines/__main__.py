@@ -5,8 +5,6 @@ import sys
 
 import click
 
-from pipelines.allocator import keep_freed_memory
-
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
@@ -53,7 +51,6 @@ def cli():
 
 def main():
     """Run the command line; bad input ends with one sentence and exit code 1."""
-    keep_freed_memory()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
