@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from pipelines.allocator import share_one_arena
+
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
@@ -51,6 +53,7 @@ def cli():
 
 def main():
     """Run the command line; bad input ends with one sentence and exit code 1."""
+    share_one_arena()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
