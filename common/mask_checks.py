@@ -110,7 +110,7 @@ def check_images(cache, dataset, progress=None):
         yield Finding("", f"the image {image_id!r} of the data set has no mask")
     for image_id in sorted(held - present):
         yield Finding("", f"the image {image_id!r} is not in the data set")
-    both = [record for record in dataset.records if record.image_id in cache]
+    both = [record for record in dataset.records if record.image_id in held]
     for record, problem in outdated(cache, both, progress):
         yield Finding(cache.shard_file(record.image_id),
                       f"the image {record.image_id!r} {problem}")

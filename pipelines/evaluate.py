@@ -111,6 +111,8 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
     elif arguments["data"] is not None:
         dataset = open_dataset(arguments["dataset"], arguments["data"], protocol.split)
         truths = truths_from_dataset(dataset, unreadable)
+        if not truths:
+            raise ValueError(f"none of the images in {dataset.root} can be read")
         name, classes = dataset.name, dataset.classes
     else:
         raise click.UsageError("--scoremaps needs --metadata, or --dataset and --data")

@@ -31,15 +31,12 @@ def command(run, out, split, score_map, on_bad_image):
     """
     job = Stage2.from_run(run)
     method = load_trained(job)
-    unreadable, written = {}, set()
-    for batch, maps, _ in scored_batches(job, method, job.stage1.images(split).records,
-                                         Protocol(split, score_map), "score maps",
+    dataset, protocol, unreadable = job.stage1.images(split), Protocol(split, score_map), {}
+    for batch, maps, _ in scored_batches(job, method, dataset.records, protocol, "score maps",
                                          unreadable=unreadable):
         for record, score in zip(batch, maps):
             write_score_map(out / "scoremaps", record.image_id, score)
-            written.add(record.image_id)
-    write_metadata(out / "metadata", [
-        truth for truth in truths_from_dataset(job.stage1.images(split), unreadable)
-        if truth.image_id in written])
-    click.echo(f"wrote {len(written)} score maps and their metadata to {out}")
+    truths = truths_from_dataset(dataset, unreadable)
+    write_metadata(out / "metadata", truths)
+    click.echo(f"wrote {len(truths)} score maps and their metadata to {out}")
     report_bad_images(unreadable, on_bad_image)

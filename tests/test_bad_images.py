@@ -136,6 +136,12 @@ def test_score_maps_are_written_and_scored_without_the_bad(inputs):
         "--tau-from", "0.5", "--out", str(out / "report"), "--on-bad-image", "skip"])
     assert result.exit_code == 0 and "3 images, box rule" in result.output
     assert list(read_json(out / "report/report.json")["unreadable"]) == ["001.Disc/0.jpg"]
+    for path in (inputs / "cub/images").rglob("*.jpg"):
+        damage(path)
+    result = CliRunner().invoke(cli, [
+        "evaluate", "--scoremaps", str(out / "scoremaps"), "--data", str(inputs / "cub"),
+        "--tau-from", "0.5", "--out", str(out / "report")])
+    assert "none of the images in" in str(result.exception)
 
 
 @pytest.mark.parametrize("variant, remedy", [("bc-ct", "run bcct masks"), ("cam", "remove .* to")])
