@@ -60,7 +60,7 @@ faults: install ## Try many more kills and flipped bits than the tests do (about
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scale $(ARGS)
 
-bench: install ## Measure how fast everything is, as ratios on this machine (about 40 minutes).
+bench: install ## Measure how fast everything is, as ratios on this machine (about 55 minutes).
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "grad-cam>=1.5"
 	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
