@@ -187,24 +187,24 @@ class _Outlines:
     """Measures of the K contours of all thresholds, in OpenCV's order; all integers.
 
     boxes: (K, 4) with inclusive x1, y1. twice_area: (K,) twice the area of the polygon through the
-    pixel centres. steps: (K,) steps from pixel to pixel around it. first: (K, 2) x, y of the first
-    point, which is the outline's first pixel in row order. group: (K,) index of the threshold.
-    parent: (K,) index of the component's outline around a hole, -1 for a component's; None
-    unless traced with RETR_CCOMP.
+    pixel centres. group: (K,) index of the threshold. None unless traced with RETR_CCOMP: steps,
+    (K,) steps from pixel to pixel around it; first, (K, 2) x, y of the first point, which is the
+    outline's first pixel in row order; parent, (K,) index of the component's outline around a
+    hole, -1 for a component's.
     """
 
     boxes: np.ndarray
     twice_area: np.ndarray
-    steps: np.ndarray
-    first: np.ndarray
     group: np.ndarray
-    parent: np.ndarray | None
+    steps: np.ndarray | None = None
+    first: np.ndarray | None = None
+    parent: np.ndarray | None = None
 
 
 def _trace(values, thresholds, reaches, hierarchy_mode):
     """Trace and measure the contours of ``reaches(values, threshold)`` for every threshold."""
     of_holes = hierarchy_mode == cv2.RETR_CCOMP
-    tables, contours, lengths, points = [np.zeros((0, 8), np.int32)], [], [], 0
+    tables, contours, lengths, points = [], [], [], 0
     counts, parents = [], [np.zeros(0, np.int32)]
     for threshold, (y0, y1, x0, x1) in zip(thresholds, _windows(values, thresholds, reaches)):
         foreground = reaches(values[y0:y1, x0:x1], threshold).view(np.uint8)
@@ -221,18 +221,17 @@ def _trace(values, thresholds, reaches, hierarchy_mode):
             points += sum(sizes)
         counts.append(len(found))
         if points > POINTS_MEASURED_AT_ONCE:
-            tables.append(_measure(contours, lengths))
+            tables.append(_measure(contours, lengths, of_holes))
             contours, lengths, points = [], [], 0
-    if contours:
-        tables.append(_measure(contours, lengths))
+    tables.append(_measure(contours, lengths, of_holes))
     table = np.concatenate(tables)
-    group = np.repeat(np.arange(len(counts)), counts)
-    parent = None
-    if of_holes:
-        parent = np.concatenate(parents)
-        before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
-        parent = np.where(parent < 0, -1, parent + before[group])
-    return _Outlines(table[:, :4], table[:, 4], table[:, 5], table[:, 6:], group, parent)
+    outlines = table[:, :4], table[:, 4], np.repeat(np.arange(len(counts)), counts)
+    if not of_holes:
+        return _Outlines(*outlines)
+    parent = np.concatenate(parents)
+    before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
+    parent = np.where(parent < 0, -1, parent + before[outlines[2]])
+    return _Outlines(*outlines, table[:, 5], table[:, 6:], parent)
 
 
 def _windows(values, thresholds, reaches):
@@ -249,26 +248,31 @@ def _windows(values, thresholds, reaches):
     return np.where(empty[:, None], 0, np.stack(windows, axis=1)).tolist()
 
 
-def _measure(contours, lengths):
+def _measure(contours, lengths, of_holes):
     """Measure contours together; equals cv2.boundingRect and cv2.contourArea one by one.
 
     Args:
         contours: list of K (P, 1, 2) int32 arrays of x, y.
         lengths: list of K numbers of points P.
+        of_holes: whether the three last columns are wanted too.
 
     Returns:
-        (K, 8) int32: x0, y0, x1, y1, twice the area, steps, x and y of the first point.
+        (K, 5) or (K, 8) int32: x0, y0, x1, y1, twice the area; steps, x and y of the first point.
     """
+    if not contours:
+        return np.zeros((0, 8 if of_holes else 5), np.int32)
     starts = np.cumsum(lengths) - lengths
     points = np.concatenate(contours).reshape(-1, 2)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
     next_x, next_y = _following(x, starts), _following(y, starts)
-    steps = np.maximum(np.abs(next_x - x), np.abs(next_y - y))
     # Sums of 32 bits may run over on the way but end right: twice the area of a frame fits.
-    twice_area = np.abs(np.add.reduceat(x * next_y - next_x * y, starts))
-    return np.stack([np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
-                     np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts),
-                     twice_area, np.add.reduceat(steps, starts), x[starts], y[starts]], axis=1)
+    columns = [np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
+               np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts),
+               np.abs(np.add.reduceat(x * next_y - next_x * y, starts))]
+    if of_holes:
+        steps = np.maximum(np.abs(next_x - x), np.abs(next_y - y))
+        columns += [np.add.reduceat(steps, starts), x[starts], y[starts]]
+    return np.stack(columns, axis=1)
 
 
 def _following(values, starts):
