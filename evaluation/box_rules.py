@@ -225,13 +225,13 @@ def _trace(values, thresholds, reaches, hierarchy_mode):
             contours, lengths, points = [], [], 0
     tables.append(_measure(contours, lengths, of_holes))
     table = np.concatenate(tables)
-    outlines = table[:, :4], table[:, 4], np.repeat(np.arange(len(counts)), counts)
+    boxes, twice_area, group = table[:, :4], table[:, 4], np.repeat(np.arange(len(counts)), counts)
     if not of_holes:
-        return _Outlines(*outlines)
+        return _Outlines(boxes, twice_area, group)
     parent = np.concatenate(parents)
     before = np.cumsum(counts) - counts  # OpenCV counts the parents of each threshold from 0
-    parent = np.where(parent < 0, -1, parent + before[outlines[2]])
-    return _Outlines(*outlines, table[:, 5], table[:, 6:], parent)
+    parent = np.where(parent < 0, -1, parent + before[group])
+    return _Outlines(boxes, twice_area, group, table[:, 5], table[:, 6:], parent)
 
 
 def _windows(values, thresholds, reaches):
