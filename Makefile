@@ -55,10 +55,10 @@ test: install ## Run the tests.
 	$(BIN)/python -m pytest
 
 faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.many_faults $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fault_runs $(ARGS)
 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scale $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cache_scale $(ARGS)
 
 bench: install ## Measure how fast everything is, as ratios on this machine (about 55 minutes).
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"

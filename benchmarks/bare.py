@@ -6,7 +6,7 @@ from torch.nn import functional
 from common.datasets import open_backgrounds, open_dataset
 from common.loading import consecutive, load_frames, to_float
 from common.precision import autocast, choose_precision
-from stage2_ct.training import build_optimizer
+from stage2_ct.training_loop import build_optimizer
 
 
 def frames(records, size, batch_size, device="cpu"):

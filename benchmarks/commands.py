@@ -4,10 +4,10 @@ import subprocess
 import sys
 import time
 
-from benchmarks.pictures import write_pictures
+from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
+from benchmarks.photographs import write_pictures
 from benchmarks.rows import Target, interleaved, quotients, row
 from benchmarks.setting import GRADIENT_RECIPE
-from benchmarks.stage1 import WITHOUT_PIXEL_UNIT
 
 BCCT = (sys.executable, "-m", "pipelines")
 GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that what is not its arithmetic shows

@@ -11,14 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import bare
+from benchmarks.mask_rows import DELTAS, WITHOUT_PIXEL_UNIT
 from benchmarks.rows import Target, machine
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
-from benchmarks.stage1 import DELTAS, WITHOUT_PIXEL_UNIT
 from common.loading import consecutive, default_workers, load_frames
-from common.precision import PRECISIONS, autocast, choose_precision, format_name
+from common.precision import (PRECISIONS, autocast, choose_precision,
+                              format_name)
 from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.cutting import cut
 from stage1_bc.maker import MaskMaker
-from stage1_bc.masks import cut
 from stage1_bc.recipe import RECIPES
 from stage2_ct.variants import VARIANTS
 

@@ -9,12 +9,12 @@ from common.files import read_json, write_bytes, write_json
 
 MEASUREMENTS = {  # name: (module, function)
     "start": ("benchmarks.commands", "start"),
-    "bc": ("benchmarks.stage1", "classifier"),
-    "masks": ("benchmarks.stage1", "masks"),
-    "loader": ("benchmarks.stage2", "loader"),
-    "ct": ("benchmarks.stage2", "epochs"),
-    "evaluate": ("benchmarks.stage2", "evaluation"),
-    "boxes": ("benchmarks.box_rule", "box_rule"),
+    "bc": ("benchmarks.mask_rows", "classifier"),
+    "masks": ("benchmarks.mask_rows", "masks"),
+    "loader": ("benchmarks.training_rows", "loader"),
+    "ct": ("benchmarks.training_rows", "epochs"),
+    "evaluate": ("benchmarks.training_rows", "evaluation"),
+    "boxes": ("benchmarks.box_rule_rows", "box_rule"),
     "peers": ("benchmarks.peers", "peers"),
     "growth": ("benchmarks.commands", "growth"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.pictures import write_pictures
+from benchmarks.photographs import write_pictures
 from benchmarks.rows import machine
 from common.backbones import build_backbone
 from common.config import digest

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 
 from common import boxes as box_geometry
-
 from evaluation.truth import EvaluationError
 
 POINTS_MEASURED_AT_ONCE = 8192  # so that the arrays on the way stay in the processor's cache

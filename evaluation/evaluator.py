@@ -7,7 +7,6 @@ import joblib
 import numpy as np
 
 from common import boxes as box_geometry
-
 from evaluation import metrics
 from evaluation.bootstrap import bootstrap
 from evaluation.box_rules import box_rule

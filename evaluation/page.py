@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jinja2
 
-from evaluation import pictures
+from evaluation import data_uris
 from evaluation.charts import Line, Mark, line_chart
 
 KINDS = {"best": "best", "median": "median", "worst": "worst", "more": "more of each class"}
@@ -72,10 +72,10 @@ def render(report, figures, definitions):
         classes=sorted({(card.label, card.class_name) for card in cards}),
         tau_chart=_tau_chart(figures), iou_chart=_iou_chart(report, figures),
         gradients=[{"image_id": item.image_id, "pictures": [
-            ("Image", pictures.photograph(item.image)),
-            ("Plain backbone", pictures.grey(item.plain)),
-            ("Background classifier", pictures.grey(item.bc)),
-            ("Mask", pictures.black_and_white(item.mask))]} for item in report.gradients])
+            ("Image", data_uris.photograph(item.image)),
+            ("Plain backbone", data_uris.grey(item.plain)),
+            ("Background classifier", data_uris.grey(item.bc)),
+            ("Mask", data_uris.black_and_white(item.mask))]} for item in report.gradients])
 
 
 def _columns(figures):
@@ -94,7 +94,7 @@ def _card(report, item):
     height, width = item.truth.size
     label = item.truth.label
     return Card(item.truth.image_id, item.kind, label, _class_name(report, label),
-                pictures.photograph(item.image), width, height,
+                data_uris.photograph(item.image), width, height,
                 tuple(_rectangle(box) for box in item.truth.boxes),
                 tuple(_pane(report, view) for view in item.views))
 
@@ -102,7 +102,7 @@ def _card(report, item):
 def _pane(report, view):
     row = view.row
     known = row.predicted is not None
-    return Pane(view.name, pictures.heat(view.score_map), _rectangle(row.box),
+    return Pane(view.name, data_uris.heat(view.score_map), _rectangle(row.box),
                 None if row.iou is None else round(100 * row.iou),
                 _class_name(report, row.predicted) if known else None,
                 row.predicted == row.label if known else None)

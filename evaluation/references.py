@@ -3,7 +3,6 @@
 import numpy as np
 
 from common import boxes as box_geometry
-
 from evaluation.evaluator import Evaluator
 from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
 from evaluation.truth import EvaluationError

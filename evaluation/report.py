@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_bytes, write_json
-
 from evaluation.evaluator import Result, Row
 from evaluation.page import render
 from evaluation.threshold import best_tau

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pipelines.allocator import share_one_arena
+from pipelines.jobs.allocator import share_one_arena
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
@@ -21,11 +21,12 @@ COMMANDS = {
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),
     "bench": ("pipelines.bench", "Measure how fast everything is, as ratios."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
-    "real": ("pipelines.real", "Run everything on CUB birds and print the main table."),
-    "table1": ("pipelines.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
-    "table2": ("pipelines.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
-    "table3": ("pipelines.table3", "Fill the paper's Table 3: a row a delta."),
-    "ablate-backgrounds": ("pipelines.ablate_backgrounds", "How many backgrounds are enough."),
+    "real": ("pipelines.paper.real", "Run everything on CUB birds and print the main table."),
+    "table1": ("pipelines.paper.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
+    "table2": ("pipelines.paper.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
+    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: a row a delta."),
+    "ablate-backgrounds": (
+        "pipelines.paper.ablate_backgrounds", "How many backgrounds are enough."),
 }
 
 

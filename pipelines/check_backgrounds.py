@@ -6,18 +6,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-from common import pictures
 from common.backbones import weights_identity
-from common.duplicates import look_alikes, same_bytes
 from common.files import write_json
-from pipelines.options import STAGE1, options
-from pipelines.progress import progress_bar
+from common.mask_cache import contact_sheet
+from pipelines.jobs.options import STAGE1, options
+from pipelines.jobs.progress import progress_bar
 from pipelines.stage1 import Stage1
+from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
+from stage1_bc.background_check.duplicates import look_alikes, same_bytes
+from stage1_bc.background_check.examination import examine
+from stage1_bc.background_check.shortcuts import compare
 from stage1_bc.classifier import build_classifier
-from stage1_bc.cross_fit import FOLDS, cross_fit
-from stage1_bc.examining import examine
-from stage1_bc.shortcuts import compare
-from stage1_bc.training import sample_targets
+from stage1_bc.classifier_training import sample_targets
 
 LISTED = 20  # findings of one kind in the terminal; the JSON file holds them all
 SHOWN = 24  # pictures of one kind on the contact sheet
@@ -47,8 +47,8 @@ def command(folder, **arguments):
     click.echo("\n".join(describe(report)))
     output = job.cache / "backgrounds" / job.classifier_path.stem
     write_json(output / "report.json", report)
-    sheet = pictures.contact_sheet(sections(report, backgrounds, targets, others, logits))
-    pictures.save_picture(output / "contact_sheet.png", sheet)
+    sheet = contact_sheet.contact_sheet(sections(report, backgrounds, targets, others, logits))
+    contact_sheet.save_picture(output / "contact_sheet.png", sheet)
     click.echo(f"wrote {output}")
 
 
@@ -190,7 +190,7 @@ def _look_alike_lines(pairs):
 
 
 def sections(report, backgrounds, targets, others, logits):
-    """The contact sheet's parts, for ``pictures.contact_sheet``."""
+    """The contact sheet's parts, for ``contact_sheet``."""
     own = {record.image_id: record for record in backgrounds.records}
     data = {record.image_id: record for record in targets.records + others.records}
     surest = np.argsort(-logits[1], kind="stable")[:SHOWN]
@@ -210,13 +210,14 @@ def sections(report, backgrounds, targets, others, logits):
 
 
 def _tiles(records, chosen, values):
-    return [pictures.tile(record, caption=f"{value:+.2f} {pictures.short_name(record.image_id)}")
-            for record, value in ((records[index], values[index]) for index in chosen)]
+    return [contact_sheet.tile(records[index], caption=(
+        f"{values[index]:+.2f} {contact_sheet.short_name(records[index].image_id)}"))
+            for index in chosen]
 
 
 def _pair_tiles(groups, pairs, first, second):
     """Tiles two by two: the first and the last of each group, then each pair."""
     shown = [(group[0], group[-1]) for group in groups]
     shown += [(pair["first"], pair["second"]) for pair in pairs]
-    return [pictures.tile(records[name], caption=pictures.short_name(name))
+    return [contact_sheet.tile(records[name], caption=contact_sheet.short_name(name))
             for pair in shown[:SHOWN // 2] for records, name in zip((first, second), pair)]

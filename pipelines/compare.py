@@ -4,9 +4,9 @@ import json
 
 import click
 
-from pipelines.experiment import percent
-from pipelines.localize import localize
-from pipelines.options import STAGE2, options
+from pipelines.jobs.localizing import localize
+from pipelines.jobs.options import STAGE2, options
+from pipelines.paper.experiment import percent
 from pipelines.stage1 import ensure_classifier, make_masks
 from pipelines.stage2 import Stage2, load_trained, train
 

@@ -6,8 +6,8 @@ import click
 
 import demo
 from demo.scenes import write_dataset
-from pipelines.experiment import run_experiment, table
-from pipelines.options import STAGE2, options, values
+from pipelines.jobs.options import STAGE2, options, values
+from pipelines.paper.experiment import run_experiment, table
 from pipelines.stage2 import Stage2
 
 IMAGE_SIZE = 112

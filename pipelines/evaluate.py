@@ -11,10 +11,10 @@ from evaluation.report import Method, Report, write_report
 from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
-from pipelines.bad_images import report_bad_images
-from pipelines.localize import Protocol
-from pipelines.options import STAGE2, options, parse_seeds
-from pipelines.report import build_report, evaluate
+from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.localizing import Protocol
+from pipelines.jobs.options import STAGE2, options, parse_seeds
+from pipelines.jobs.reporting import build_report, evaluate
 from pipelines.stage2 import Stage2, train
 from stage2_ct.score_maps import SCORE_MAPS
 

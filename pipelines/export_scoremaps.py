@@ -6,9 +6,9 @@ import click
 
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
-from pipelines.bad_images import report_bad_images
-from pipelines.localize import Protocol, scored_batches
-from pipelines.options import options
+from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.localizing import Protocol, scored_batches
+from pipelines.jobs.options import options
 from pipelines.stage2 import Stage2, load_trained
 from stage2_ct.score_maps import SCORE_MAPS
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from common import pictures
 from common.datasets import KINDS, open_dataset
-from common.mask_cache import MaskCache
-from common.mask_checks import require_unchanged
-from common.mask_shards import MaskCacheError, delta_name
+from common.mask_cache import contact_sheet
+from common.mask_cache.checks import require_unchanged
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError, delta_name
 from evaluation.evaluator import MaskEvaluator
 from evaluation.truth import truths_from_dataset
 
@@ -50,10 +50,10 @@ def command(folder, data, kind, delta, against, count, seed, root):
         click.echo("\nagainst")
         second = score(other, dataset, seed) if dataset else None
         click.echo("\n".join(describe(other, second)))
-    sheet = pictures.contact_sheet(sections(cache, dataset, result, other, count, seed))
+    sheet = contact_sheet.contact_sheet(sections(cache, dataset, result, other, count, seed))
     name = cache.folder.resolve().name + (f"-against-{other.key}" if other is not None else "")
     path = root / "inspect" / f"{name}.png"
-    pictures.save_picture(path, sheet)
+    contact_sheet.save_picture(path, sheet)
     click.echo(f"wrote {path}")
 
 
@@ -149,7 +149,7 @@ def histogram_lines(counts):
 
 
 def sections(cache, dataset=None, result=None, other=None, count=16, seed=0):
-    """The contact sheet's parts, for ``pictures.contact_sheet``.
+    """The contact sheet's parts, for ``contact_sheet``.
 
     Args:
         cache: MaskCache.
@@ -166,11 +166,11 @@ def sections(cache, dataset=None, result=None, other=None, count=16, seed=0):
     drawn = np.random.default_rng(seed).permutation(len(image_ids))
     drawn_ids = [image_ids[index] for index in drawn[:count]]
     parts = [(f"{len(drawn_ids)} of {len(image_ids):,} masks at random",
-              pictures.mask_tiles(cache, drawn_ids, dataset))]
+              contact_sheet.mask_tiles(cache, drawn_ids, dataset))]
     if result is not None:
         parts += worst_and_best(cache, dataset, result, count)
     invalid = [image_ids[index] for index in drawn if not cache.read(image_ids[index])[1]][:count]
-    parts.append(("invalid masks", pictures.mask_tiles(cache, invalid, dataset)))
+    parts.append(("invalid masks", contact_sheet.mask_tiles(cache, invalid, dataset)))
     if other is not None:
         parts.append((f"left of each pair: this cache; right: {other.folder.resolve().name}",
                       side_by_side(cache, other, drawn_ids, dataset)))
@@ -183,8 +183,8 @@ def worst_and_best(cache, dataset, result, count=16):
     parts = []
     for heading, chosen in (("worst against boxes", rows[:count]),
                             ("best against boxes", rows[::-1][:count])):
-        captions = [f"IoU {row.iou:.2f} {pictures.short_name(row.image_id)}" for row in chosen]
-        parts.append((f"{heading} (IoU of the mask's box)", pictures.mask_tiles(
+        captions = [f"IoU {row.iou:.2f} {contact_sheet.short_name(row.image_id)}" for row in chosen]
+        parts.append((f"{heading} (IoU of the mask's box)", contact_sheet.mask_tiles(
             cache, [row.image_id for row in chosen], dataset, captions)))
     return parts
 
@@ -192,6 +192,6 @@ def worst_and_best(cache, dataset, result, count=16):
 def side_by_side(first, second, image_ids, dataset=None):
     """Tiles of two caches in turn, on the same images; those that only one holds are left out."""
     image_ids = [image_id for image_id in image_ids if image_id in first and image_id in second]
-    pairs = zip(pictures.mask_tiles(first, image_ids, dataset),
-                pictures.mask_tiles(second, image_ids, dataset))
+    pairs = zip(contact_sheet.mask_tiles(first, image_ids, dataset),
+                contact_sheet.mask_tiles(second, image_ids, dataset))
     return [one for pair in pairs for one in pair]

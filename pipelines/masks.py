@@ -3,10 +3,10 @@
 import click
 
 from common import processes
-from common.mask_cache import MaskCache
-from common.mask_shards import delta_name
-from pipelines.bad_images import report_bad_images
-from pipelines.options import STAGE1, options
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import delta_name
+from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.options import STAGE1, options
 from pipelines.stage1 import Stage1, ensure_classifier, make_masks
 from pipelines.train_bc import describe
 

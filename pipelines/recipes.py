@@ -8,9 +8,9 @@ import torch
 
 from common.files import write_json
 from common.loading import consecutive, load_frames, to_float
-from pipelines.experiment import percent
-from pipelines.localize import mask_figures
-from pipelines.options import STAGE1, options
+from pipelines.jobs.localizing import mask_figures
+from pipelines.jobs.options import STAGE1, options
+from pipelines.paper.experiment import percent
 from pipelines.stage1 import Stage1, ensure_classifier, make_masks, mask_maker
 from pipelines.train_bc import describe
 from stage1_bc.recipe import RECIPES

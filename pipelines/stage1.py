@@ -16,19 +16,20 @@ from common.datasets import open_backgrounds, open_dataset
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
 from common.locks import writing_alone
-from common.mask_cache import MaskCache
-from common.mask_checks import outdated, refuse_changed
-from common.mask_manifest import MANIFEST, held_deltas
-from common.mask_shards import MaskCacheError, Provenance, delta_name
+from common.mask_cache.checks import outdated, refuse_changed
+from common.mask_cache.manifest import MANIFEST, held_deltas
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError, Provenance, delta_name
+from common.mask_cache.writer import write_masks
 from common.memory import batch_size_for
 from common.precision import PRECISIONS
-from pipelines.progress import progress_bar
+from pipelines.jobs.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.classifier_training import (ClassifierConfig, compute_features,
+                                           sample_targets, train_unit)
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
-from stage1_bc.training import ClassifierConfig, compute_features, sample_targets, train_unit
-from stage1_bc.writing import write_masks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,10 @@ from common.config import digest, override, to_dict
 from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
 from common.locks import writing_alone
-from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
 from common.threads import in_order, one_thread_an_operation
-from pipelines.progress import progress_bar
+from pipelines.jobs.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
 from stage1_bc.maker import MaskMaker
@@ -26,7 +26,7 @@ from stage1_bc.online import JointMaker, OnlineMaker
 from stage1_bc.recipe import RECIPES
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
-from stage2_ct.training import Run, fit
+from stage2_ct.training_loop import Run, fit
 from stage2_ct.variants import VARIANTS, TrainingConfig
 
 JOINT_BACKGROUNDS = 8  # background images that join each batch when both models learn at once
@@ -51,7 +51,7 @@ class Stage2:
 
     @classmethod
     def from_options(cls, **options):
-        """The job of a command line, from the names and values of ``pipelines.options.STAGE2``."""
+        """The job of a command line, from the options that ``STAGE2`` names."""
         sizes = [f"image_size={options['image_size']}"]
         config = override(VARIANTS[options["variant"]].config, [*sizes, *options["train_set"]])
         shared = {name: options[name] for name in (

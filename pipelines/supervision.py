@@ -2,7 +2,7 @@
 
 from common.backbones import weights_identity
 from common.config import to_dict
-from common.mask_shards import MaskCacheError
+from common.mask_cache.shards import MaskCacheError
 
 
 def describe(cache):

@@ -3,8 +3,8 @@
 import click
 
 from common import processes
-from pipelines.bad_images import report_bad_images
-from pipelines.options import STAGE1, options
+from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.options import STAGE1, options
 from pipelines.stage1 import Stage1, alone_with_classifiers, train_classifier
 
 

@@ -7,8 +7,8 @@ from common import processes
 from common.files import CannotWrite
 from common.images import BadImage
 from pipelines import supervision
-from pipelines.bad_images import report_bad_images
-from pipelines.options import STAGE2, options
+from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.options import STAGE2, options
 from pipelines.stage2 import Stage2, train
 
 

@@ -4,8 +4,8 @@ import torch
 
 from common.memory import in_parts
 from common.precision import autocast
+from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map
-from stage1_bc.masks import cut, normalise
 from stage1_bc.pixel_unit import pixel_map
 from stage1_bc.sharpening import sharpen
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from common.threads import in_order, one_thread_an_operation
+from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
-from stage1_bc.masks import cut, normalise
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
 GRID = 14  # side of the grid of feature vectors that the unit reads

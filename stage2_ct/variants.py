@@ -7,14 +7,14 @@ from torch import nn
 
 from common.config import ConfigError, check_choice, to_dict
 from common.precision import PRECISIONS
-from stage2_ct.acol import AdversarialErasing
-from stage2_ct.backprop import InputGradient
 from stage2_ct.bc_ct import BackgroundSupervised, PlainClassActivation
-from stage2_ct.has import HideAndSeek
 from stage2_ct.losses import MASK_LOSSES
 from stage2_ct.model import MASK_INPUTS
+from stage2_ct.rivals.acol import AdversarialErasing
+from stage2_ct.rivals.backprop import InputGradient
+from stage2_ct.rivals.has import HideAndSeek
+from stage2_ct.rivals.spg import SelfProducedGuidance
 from stage2_ct.score_maps import SCORE_MAPS
-from stage2_ct.spg import SelfProducedGuidance
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks.fault_injection import write_pictures
 from common.files import read_json
-from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError, shard_path
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError, shard_path
 from pipelines.__main__ import cli
-from tests.faults import write_pictures
 from tests.test_images import png_header
 from tests.test_pipeline import STAGE2_ONLY, run, write_cub
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import commands, peers, rows, runner, setting, stage2
-from benchmarks.pictures import photograph, write_pictures
+from benchmarks import commands, peers, rows, runner, setting, training_rows
+from benchmarks.photographs import photograph, write_pictures
 from common.datasets import open_backgrounds, open_dataset
 
 
@@ -33,7 +33,7 @@ def test_arms_run_in_turns():
 
 def test_what_is_fixed_and_what_each_image_costs():
     # 3 s, and 2 s an image, in forward passes of half a second.
-    assert stage2._parts(0.5, 3 + 2 * 10, 3 + 2 * 30, 10, 30) == (pytest.approx(6), 4)
+    assert training_rows._parts(0.5, 3 + 2 * 10, 3 + 2 * 30, 10, 30) == (pytest.approx(6), 4)
     assert commands._growth(5 + 1, 5 + 4, 5 + 16) == pytest.approx(1)
     assert commands._growth(5 + 1, 5 + 4, 5 + 28) == pytest.approx(2)
 

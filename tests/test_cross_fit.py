@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from stage1_bc.cross_fit import cross_fit
-from stage1_bc.training import ClassifierConfig
+from stage1_bc.background_check.cross_fit import cross_fit
+from stage1_bc.classifier_training import ClassifierConfig
 from tests.networks import small_classifier
 
 CONFIG = ClassifierConfig(steps=200, learning_rate=0.05)

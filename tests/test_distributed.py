@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import fault_injection as faults
 from common import processes
-from common.mask_cache import MaskCache
-from common.mask_manifest import MANIFEST
+from common.mask_cache.manifest import MANIFEST
+from common.mask_cache.reader import MaskCache
 from pipelines import train_bc
 from pipelines.__main__ import cli
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
-from stage2_ct.training import Run, fit
+from stage2_ct.training_loop import Run, fit
 from stage2_ct.variants import TrainingConfig
-from tests import faults
 from tests.networks import small_backbone
 from tests.test_pipeline import write_cub
 

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, input_gradient
 from stage1_bc.guided import GuidedBackpropagation
-from stage1_bc.masks import cut, normalise
 from stage1_bc.recipe import RECIPES, Recipe
 from tests.networks import small_classifier
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import pictures
 from common.datasets import open_dataset
-from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError
-from pipelines.inspect import histogram_lines, open_images, score, sections, worst_and_best
-from pipelines.localize import mask_figures
+from common.mask_cache import contact_sheet
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
+from pipelines.inspect import (histogram_lines, open_images, score, sections,
+                               worst_and_best)
+from pipelines.jobs.localizing import mask_figures
 from tests.examples import make_masks, run, write_inputs
 
 
@@ -42,7 +43,8 @@ def test_the_summary_and_the_sheet(folder, masks, other_masks):
     assert "strict (" in output and "over 8 images" in output
     sheet = folder / "cache" / "inspect" / f"{cache.folder.name}-against-{other.key}.png"
     assert output.split("wrote ")[-1].strip() == str(sheet)
-    assert Image.open(sheet).size[0] == 8 * (pictures.SIDE + pictures.GAP) + pictures.GAP
+    gap = contact_sheet.GAP
+    assert Image.open(sheet).size[0] == 8 * (contact_sheet.SIDE + gap) + gap
 
 
 def test_without_a_data_set_masks_are_shown_alone(folder, masks):
@@ -62,9 +64,10 @@ def test_the_figures_are_those_of_the_boxes(folder, masks):
     assert worst.startswith("worst") and best.startswith("best")
     assert len(worst_tiles) == len(best_tiles) == 3
     lowest = min(result.rows, key=lambda row: row.iou)
-    record = pictures.find_record(dataset, lowest.image_id)
-    caption = f"IoU {lowest.iou:.2f} {pictures.short_name(lowest.image_id)}"
-    assert np.array_equal(worst_tiles[0], pictures.tile(record, cache[lowest.image_id], caption))
+    record = contact_sheet.find_record(dataset, lowest.image_id)
+    caption = f"IoU {lowest.iou:.2f} {contact_sheet.short_name(lowest.image_id)}"
+    assert np.array_equal(worst_tiles[0], contact_sheet.tile(
+        record, cache[lowest.image_id], caption))
 
 
 def test_changed_images_are_refused(folder, masks, tmp_path):

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from common.mask_cache import MaskCache
+from common.mask_cache.reader import MaskCache
 from tests.examples import make_masks, write_inputs
 
 ROOT = Path(__file__).parent.parent

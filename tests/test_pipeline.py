@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 from common.datasets import open_dataset
 from common.files import CannotWrite
-from common.mask_cache import MaskCache
+from common.mask_cache import writer as writing
+from common.mask_cache.reader import MaskCache
 from pipelines import stage1, train_ct
 from pipelines.__main__ import cli
-from pipelines.experiment import percent
-from pipelines.localize import mask_figures
-from stage1_bc import writing
+from pipelines.jobs.localizing import mask_figures
+from pipelines.paper.experiment import percent
 
 
 def write_cub(root, random):

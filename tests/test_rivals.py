@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from common.backbones import ARCHITECTURES, build_backbone
-from stage2_ct.acol import AdversarialErasing, erase
-from stage2_ct.backprop import InputGradient, saliency
 from stage2_ct.data import TrainingBatch
-from stage2_ct.has import HideAndSeek, Hiding, draw_hidden, hide
 from stage2_ct.mask_sources import NoMasks
-from stage2_ct.spg import IGNORED, Certainty, SelfProducedGuidance, guidance_loss, label_regions
-from stage2_ct.training import build_optimizer, train_step
+from stage2_ct.rivals.acol import AdversarialErasing, erase
+from stage2_ct.rivals.backprop import InputGradient, saliency
+from stage2_ct.rivals.has import HideAndSeek, Hiding, draw_hidden, hide
+from stage2_ct.rivals.spg import (IGNORED, Certainty, SelfProducedGuidance,
+                                  guidance_loss, label_regions)
+from stage2_ct.training_loop import build_optimizer, train_step
 from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone
 
@@ -160,7 +161,7 @@ def test_backprop_maps_the_predicted_class():
     method.model = Weighs()
     images = torch.ones(1, 3, 1, 2)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stage2_ct.backprop.BLUR", 0)
+        patch.setattr("stage2_ct.rivals.backprop.BLUR", 0)
         prediction = method.predict(images)
     assert prediction.logits.tolist() == [[3, 9]]
     assert prediction.class_maps.tolist() == [[[[0, 3]], [[0, 3]]]]

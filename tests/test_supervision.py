@@ -1,7 +1,7 @@
 import pytest
 
-from common.mask_cache import MaskCache
-from common.mask_shards import MaskCacheError
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
 from pipelines.stage1 import Stage1
 from pipelines.supervision import describe, require_agreement
 from tests.examples import TINY, make_masks, run, write_inputs

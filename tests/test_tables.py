@@ -5,13 +5,13 @@ import csv
 import pytest
 
 from common.datasets import Record
-from pipelines import measuring, printed, tables
-from pipelines.ablate_backgrounds import link_subset, nested_subsets
-from pipelines.table1 import TABLE as TABLE1
-from pipelines.table2 import TABLE as TABLE2
-from pipelines.table3 import TABLE as TABLE3
-from pipelines.table_files import Column, write_table
-from pipelines.tables import Setting
+from pipelines.paper import measuring, printed, tables
+from pipelines.paper.ablate_backgrounds import link_subset, nested_subsets
+from pipelines.paper.table1 import TABLE as TABLE1
+from pipelines.paper.table2 import TABLE as TABLE2
+from pipelines.paper.table3 import TABLE as TABLE3
+from pipelines.paper.table_files import Column, write_table
+from pipelines.paper.tables import Setting
 from tests.examples import TINY, run, write_inputs
 
 

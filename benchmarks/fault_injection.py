@@ -1,0 +1,187 @@
+"""Faults put into real runs, for the tests and for ``benchmarks.fault_runs``."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from common import processes
+from common.datasets import Record
+from common.mask_cache.shards import Provenance
+from common.mask_cache.writer import write_masks
+from stage1_bc.classifier import build_classifier
+from stage1_bc.maker import MaskMaker
+from stage1_bc.recipe import Recipe
+
+PICTURES, SHARD_SIZE, BATCH_SIZE = 30, 2, 1
+RECIPE = Recipe(smallest_area=0.0)
+PROVENANCE = Provenance("images", "classifier", {"smallest_area": 0.0}, (16, 16))
+
+# A server that has imported torch once and has run nothing with it: each child starts in
+# milliseconds, and no thread is lost in a fork.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["benchmarks.fault_injection"])
+
+
+def write_pictures(folder):
+    """Small pictures, one of them not readable; gives their Records."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(PICTURES):
+        pixels = random.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number:03}.png"), pixels)
+    (folder / "007.png").write_bytes((folder / "007.png").read_bytes()[:60])
+    return records_in(folder)
+
+
+def records_in(folder):
+    """Records of the pictures in a folder."""
+    return [Record(path.name, folder, 0) for path in sorted(folder.glob("*.png"))]
+
+
+def make_masks(pictures, folder, deltas=(0.7, 0.8), maker=None, **options):
+    """Write the pictures' masks in this process; gives the manifest."""
+    torch.set_num_threads(1)
+    maker = maker or _maker()
+    return write_masks(records_in(pictures), maker, deltas, folder, PROVENANCE, BATCH_SIZE, 0,
+                       shard_size=SHARD_SIZE, **options)
+
+
+def _maker():
+    """The same MaskMaker in every process."""
+    torch.manual_seed(0)  # the classifier's unit is random
+    return MaskMaker(build_classifier("tiny", "none", image_size=16), RECIPE, (16, 16))
+
+
+def make_masks_as_rank(rank, world, port, errors, pictures, folder, dies_at=None):
+    """One of several processes that write masks; dies at its batch number ``dies_at``."""
+    os.environ.update(place(rank, world, port))
+    maker = _maker()
+    if dies_at is not None:
+        maker = _Dying(maker, dies_at)
+    try:
+        with processes.joined():
+            make_masks(pictures, folder, maker=maker)
+    except processes.LostProcess as error:
+        Path(errors, str(rank)).write_text(str(error))
+        sys.exit(1)
+
+
+class _Dying:
+    """A MaskMaker whose process is killed in the middle of its work."""
+
+    def __init__(self, maker, batches):
+        self.maker, self.batches = maker, batches
+        self.size, self.device = maker.size, maker.device
+
+    def masks(self, images, deltas):
+        self.batches -= 1
+        if self.batches == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.maker.masks(images, deltas)
+
+
+def place(rank, world, port):
+    """The environment variables by which torchrun tells a process its place."""
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(*arguments, target=make_masks, **options):
+    """Start a child process."""
+    child = CONTEXT.Process(target=target, args=arguments, kwargs=options)
+    child.start()
+    return child
+
+
+def start_ranks(world, errors, pictures, folder, dying=None, dies_at=None):
+    """Start the processes of one run; the rank ``dying`` is killed at its batch ``dies_at``."""
+    port = free_port()
+    return [start(rank, world, port, errors, pictures, folder, target=make_masks_as_rank,
+                  dies_at=dies_at if rank == dying else None) for rank in range(world)]
+
+
+def shards(folder):
+    """Name to content of a cache's files, the lock left out."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".h5"}
+
+
+def finished_shards(folder):
+    """Name to what would change if a shard were written again."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in folder.glob("shard-*.h5")}
+
+
+def kill_and_resume(begin, folder, random, longest, most=1000):
+    """Kill a run at random moments until it is done all the same.
+
+    Args:
+        begin: starts the run; gives its processes.
+        folder: where it writes.
+        random: numpy Generator.
+        longest: seconds that the run takes when nobody kills it.
+        most: kills after which it is left alone.
+
+    Returns:
+        How many processes were killed.
+    """
+    kills, before = 0, {}
+    while True:
+        children = begin()
+        if kills < most:
+            time.sleep(random.uniform(0, longest))
+            victim = children[random.integers(len(children))]
+            kills += victim.is_alive()
+            victim.kill()
+        codes = _wait(children, 10 if kills < most else 120)
+        after = finished_shards(folder)
+        assert all(after.get(name) == identity for name, identity in before.items()), (
+            "a finished shard was made again")
+        before = after
+        if codes == [0] * len(children):
+            return kills
+        assert not (folder / "manifest.json").exists() or len(after) == PICTURES // SHARD_SIZE
+
+
+def _wait(children, seconds):
+    """The exit codes of some processes; those that outlive the time are killed, as torchrun does.
+    """
+    end = time.monotonic() + seconds
+    for child in children:
+        child.join(max(0.0, end - time.monotonic()))
+        child.kill()
+        child.join()
+    return [child.exitcode for child in children]
+
+
+def flip(path, random):
+    """Flip one random bit of a file; gives a function that puts the file back."""
+    content = path.read_bytes()
+    damaged = bytearray(content)
+    damaged[random.integers(len(content))] ^= 1 << random.integers(8)
+    path.write_bytes(damaged)
+    return lambda: path.write_bytes(content)
+
+
+def timed_reference(pictures, folder):
+    """Make the masks in one child that nobody kills; gives the seconds it took."""
+    start(target=int).join()  # the server starts with its first child
+    begin = time.perf_counter()
+    child = start(pictures, folder)
+    child.join()
+    assert child.exitcode == 0
+    return time.perf_counter() - begin

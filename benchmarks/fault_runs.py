@@ -1,0 +1,65 @@
+"""Many more faults than the tests try: ``make faults``."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import fault_injection as faults
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
+
+
+def main():
+    """Try many faults and print how many; any that does harm ends in an AssertionError."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--rank-kills", type=int, default=100)
+    parser.add_argument("--flips", type=int, default=10000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    random = np.random.default_rng(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        faults.write_pictures(root / "pictures")
+        seconds = faults.timed_reference(root / "pictures", root / "whole")
+        _kill(root, seconds, random, 1, arguments.kills)
+        _kill(root, seconds, random, 2, arguments.rank_kills)
+        _flip(root / "whole", random, arguments.flips)
+
+
+def _kill(root, seconds, random, world, wanted):
+    """Kill a process of runs of ``world`` processes, so many times in all."""
+    def begin():
+        if world == 1:
+            return [faults.start(root / "pictures", folder)]
+        return faults.start_ranks(world, root, root / "pictures", folder)
+    kills = runs = 0
+    while kills < wanted:
+        folder = root / f"{world}-{runs}"
+        kills += faults.kill_and_resume(begin, folder, random, seconds)
+        assert faults.shards(folder) == faults.shards(root / "whole")
+        runs += 1
+    print(f"{world} process(es): {kills} kills in {runs} runs; nothing lost, nothing made twice, "
+          "every byte as without", flush=True)
+
+
+def _flip(folder, random, wanted):
+    """Flip one bit of one file at a time."""
+    image_id, noticed = next(iter(MaskCache(folder))), 0
+    for _ in range(wanted):
+        paths = sorted(folder.glob("*.h5"))
+        path = paths[random.integers(len(paths))]
+        put_back = faults.flip(path, random)
+        try:
+            MaskCache(folder)[image_id]
+        except MaskCacheError as error:
+            noticed += path.name in str(error)
+        put_back()
+    print(f"{noticed} of {wanted} flipped bits noticed, with the file's name", flush=True)
+    assert noticed == wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The manifest of a mask cache: what its shards hold, and that they are whole.
+
+It has counts, checksums and what the masks depend on, and is written last, after the shards and
+their index: a folder without one is incomplete.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.config import digest
+from common.files import read_json, sync_folder, write_json
+from common.mask_cache.index import PLACE_FIELDS, shard_places, write_index
+from common.mask_cache.shards import (FORMAT_VERSION, SHARD_SIZE,
+                                      MaskCacheError, Provenance, delta_name,
+                                      read_ids, read_unreadable, shard_path,
+                                      shard_slices)
+
+MANIFEST = "manifest.json"
+INDEX = "index.h5"
+ADDING = "adding"  # the folder inside a cache where a further delta is made ready
+
+
+@dataclasses.dataclass
+class Survey:
+    """What the shards of a cache hold together."""
+
+    shards: list
+    """Of each shard a dict: ``file``, ``count``, ``first_image_id`` and ``sha256``."""
+    image_ids: list
+    """All image ids, in the order of the shards."""
+    file_crc32: np.ndarray
+    """(N,) uint32."""
+    places: dict
+    """Delta's name to the arrays of its group in the index."""
+    unreadable: dict
+    """Image id to reason."""
+
+
+def survey(folder, count, deltas):
+    """Read what a manifest and an index are made of.
+
+    Args:
+        folder: the cache.
+        count: number of shards.
+        deltas: iterable of float, those in the shards.
+
+    Raises:
+        OSError, KeyError, ValueError: a shard is not as ``write_shard`` writes it.
+    """
+    names = [delta_name(delta) for delta in deltas]
+    shards, image_ids, checksums, unreadable = [], [], [np.zeros(0, np.uint32)], {}
+    parts = {name: {field: [] for field in PLACE_FIELDS} for name in names}
+    for index in range(count):
+        path = shard_path(folder, index)
+        content = path.read_bytes()
+        with h5py.File(io.BytesIO(content), "r") as file:
+            ids = read_ids(file)
+            checksums.append(file["image_id"].attrs["file_crc32"])
+            unreadable.update(read_unreadable(file))
+            for name, places in shard_places(file, content, names).items():
+                for field in PLACE_FIELDS:
+                    parts[name][field].append(places[field])
+        shards.append({"file": path.name, "count": len(ids), "first_image_id": ids[0],
+                       "sha256": hashlib.sha256(content).hexdigest()})
+        image_ids += ids
+    places = {name: {field: np.concatenate(arrays) for field, arrays in fields.items()}
+              for name, fields in parts.items()}
+    return Survey(shards, image_ids, np.concatenate(checksums), places, unreadable)
+
+
+def write_manifest(folder, provenance, image_ids, deltas, shard_size=SHARD_SIZE, about=None):
+    """Close a cache: index, count, checksum, and say what the masks depend on.
+
+    Args:
+        folder: the cache, with every shard in place.
+        provenance: Provenance of the cache.
+        image_ids: list of str, sorted, of the whole cache.
+        deltas: iterable of float, those in the shards.
+        about: dict of further facts for a reader, such as names and the command.
+
+    Returns:
+        The manifest, a dict.
+
+    Raises:
+        MaskCacheError: the shards do not hold these images.
+    """
+    folder = Path(folder)
+    found = survey(folder, len(shard_slices(len(image_ids), shard_size)), deltas)
+    if found.image_ids != list(image_ids):
+        raise MaskCacheError(f"the shards in {folder} do not hold the images that they should; "
+                             "remove the folder and run bcct masks again")
+    write_index(folder / INDEX, found.image_ids, found.file_crc32, found.places)
+    manifest = {
+        "about": about or {},
+        "count": len(image_ids),
+        "deltas": sorted(deltas),
+        "index": {"file": INDEX, "sha256": sha256(folder / INDEX)},
+        "key": provenance.key(),
+        "provenance": {**dataclasses.asdict(provenance), "mask_size": list(provenance.mask_size)},
+        "shard_size": shard_size,
+        "shards": found.shards,
+        "unreadable": found.unreadable,
+        "valid": {name: int(places["valid"].sum()) for name, places in found.places.items()},
+    }
+    manifest["digest"] = digest(manifest)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def read_manifest(folder):
+    """The manifest of a finished cache, a dict.
+
+    Raises:
+        MaskCacheError: no such cache, an unfinished one, or a damaged manifest.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        state = "is not finished" if path.parent.is_dir() else "does not exist"
+        raise MaskCacheError(f"mask cache {folder} {state} (no {MANIFEST}); "
+                             "run bcct masks to make or resume it")
+    if (path.parent / ADDING / MANIFEST).is_file():
+        raise MaskCacheError(f"mask cache {folder} was stopped while a new delta was put in place; "
+                             "run bcct masks again, which takes seconds")
+    try:
+        manifest = read_json(path)
+        sound = manifest["digest"] == digest({name: value for name, value in manifest.items()
+                                              if name != "digest"})
+        version = manifest["provenance"]["format_version"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MaskCacheError(f"{path} is damaged or of an earlier version ({error!r}); run bcct "
+                             "masks again: sound shards are kept") from error
+    if version != FORMAT_VERSION:
+        raise MaskCacheError(f"mask cache {folder} has format version {version}, this "
+                             f"program reads {FORMAT_VERSION}; make the masks again")
+    if not sound or manifest["key"] != Provenance(**manifest["provenance"]).key():
+        raise MaskCacheError(f"{path} is damaged (it does not match its own checksum); run bcct "
+                             "masks again: sound shards are kept")
+    return manifest
+
+
+def original_of(folder, manifest):
+    """The folder that ``bcct masks`` wrote, where a cache is a copy of it; None where it is not.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``; one that does not say its folder counts as no copy.
+
+    Returns:
+        Path or None.
+    """
+    written = manifest["about"].get("folder")
+    if written is None or os.path.realpath(written) == os.path.realpath(folder):
+        return None
+    return Path(written)
+
+
+def damaged_files(folder, manifest):
+    """The files of a cache that do not have the manifest's checksums.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``.
+
+    Returns:
+        list of (name, reason); empty for a sound cache.
+    """
+    def reason(entry):
+        try:
+            if sha256(Path(folder) / entry["file"]) != entry["sha256"]:
+                return "its checksum is not the manifest's"
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+    entries = [*manifest["shards"], manifest["index"]]
+    with concurrent.futures.ThreadPoolExecutor() as threads:  # hashing frees the interpreter
+        return [(entry["file"], found) for entry, found in
+                zip(entries, threads.map(reason, entries)) if found]
+
+
+def held_deltas(folder):
+    """The deltas that a cache's manifest names or, without a sound one, those in its shards."""
+    folder = Path(folder)
+    try:
+        return tuple(read_manifest(folder)["deltas"])
+    except MaskCacheError:
+        held = set()
+    for path in folder.glob("shard-*.h5"):
+        try:
+            with h5py.File(path, "r") as file:
+                held |= {float(name) for name in file if name != "image_id"}
+        except (OSError, ValueError):
+            continue
+    return tuple(sorted(held))
+
+
+def adopt_added(folder):
+    """Put the files made ready in ``folder/adding`` in the place of the cache's own.
+
+    Until this starts, the cache stays as it was; once it has started, a manifest in ``adding``
+    says so, nobody opens the cache, and whoever writes to it next ends this first.
+    """
+    folder, added = Path(folder), Path(folder) / ADDING
+    if not (added / MANIFEST).is_file():
+        return
+    for path in sorted(added.glob("*.h5")):
+        os.replace(path, folder / path.name)
+    sync_folder(folder)
+    os.replace(added / MANIFEST, folder / MANIFEST)
+    sync_folder(folder)
+    shutil.rmtree(added)
+
+
+def sha256(path):
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,228 @@
+"""Filling a mask cache: every record's masks, shard by shard, by one process or by several."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common import processes
+from common.files import TEMPORARY, file_crc32
+from common.loading import consecutive, load_frames, to_float
+from common.locks import writing_alone
+from common.mask_cache.checks import what_changed
+from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files,
+                                        held_deltas, read_manifest,
+                                        write_manifest)
+from common.mask_cache.shards import (SHARD_SIZE, MaskCacheError, PackedMasks,
+                                      Provenance, Shard, delta_name,
+                                      read_whole_shard, shard_is_done,
+                                      shard_path, shard_slices, write_shard)
+from common.threads import in_order, one_thread_an_operation
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskJob:
+    """Which masks a cache is to hold."""
+
+    records: tuple
+    """Record of each image, sorted by image id."""
+    deltas: tuple
+    """Thresholds of Eq. 2, sorted, each with at most two decimals."""
+    provenance: Provenance
+    """What the masks depend on."""
+    shard_size: int = SHARD_SIZE
+    """Images a shard."""
+
+    def __post_init__(self):
+        if len(set(map(delta_name, self.deltas))) < len(self.deltas) or any(
+                float(delta_name(delta)) != delta for delta in self.deltas):
+            raise ValueError(f"each delta must have two decimals at most and occur once, not "
+                             f"{', '.join(map(str, self.deltas))}")
+
+    @property
+    def slices(self):
+        """The slice of the records that each shard holds."""
+        return shard_slices(len(self.records), self.shard_size)
+
+    def ids(self, index):
+        """The image ids of a shard."""
+        return [record.image_id for record in self.records[self.slices[index]]]
+
+
+def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
+                progress=None, shard_size=SHARD_SIZE, say=None, anew=()):
+    """Make the masks of all records and write them as a mask cache.
+
+    Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
+    of which others are damaged, and other deltas, which a new one joins. The processes of a run
+    share the shards out; their bytes are the same whoever makes them. An image that cannot be read
+    gets an empty, invalid mask and is named in the manifest.
+
+    Args:
+        records: sequence of Record, sorted by image id.
+        maker: MaskMaker.
+        deltas: iterable of float, with two decimals at most.
+        folder: the cache's folder.
+        provenance: Provenance of the cache.
+        batch_size: images a gradient pass.
+        workers: processes that decode.
+        about: dict of facts for the manifest.
+        progress: called with a number of images each time so many more are done.
+        shard_size: images a shard.
+        say: called with a sentence when another run has to be waited for, and when damaged files
+            are made anew.
+        anew: names of shards of a finished cache that are made again though nothing is wrong with
+            them.
+
+    Returns:
+        The manifest, a dict; its ``unreadable`` maps image ids to reasons.
+
+    Raises:
+        OSError: the folder cannot be written; names it.
+        MaskCacheError: a delta is added and an image has changed since the others were made.
+        LostProcess: another process of this run has ended.
+    """
+    folder = Path(folder)
+    progress, say = progress or (lambda images: None), say or (lambda sentence: None)
+    with writing_alone(folder, processes.rank(), processes.meet, say):
+        held, damaged = processes.first_says(lambda: _settle(folder, shard_size, say))
+        wanted = tuple(sorted({*held, *deltas}))
+        job = MaskJob(tuple(records), wanted, provenance, shard_size)
+        if not held or set(wanted) == set(held):
+            target = folder
+            if damaged is not None:
+                damaged = {*damaged, *anew}
+            _fill(job, maker, target, None, damaged, batch_size, workers, progress)
+        else:  # the masks that are there stay in use until the last new one is made
+            target = folder / ADDING
+            _fill(job, maker, target, folder, None, batch_size, workers, progress)
+        if processes.rank() == 0:
+            write_manifest(target, provenance, [record.image_id for record in records], wanted,
+                           shard_size, about)
+            adopt_added(folder)
+        processes.meet()
+    return read_manifest(folder)
+
+
+def _settle(folder, shard_size, say):
+    """Clear up what a killed run left behind.
+
+    Returns:
+        (deltas that are there already, names of the cache's damaged files or None where only the
+        shards themselves can tell).
+    """
+    for path in (*folder.glob("*" + TEMPORARY), *folder.glob(f"{ADDING}/*{TEMPORARY}")):
+        path.unlink()
+    adopt_added(folder)
+    try:
+        manifest = read_manifest(folder)
+    except MaskCacheError:
+        return held_deltas(folder), None
+    if manifest["shard_size"] != shard_size:
+        return tuple(manifest["deltas"]), None
+    damaged = damaged_files(folder, manifest)
+    for name, reason in damaged:
+        say(f"{folder / name} is damaged ({reason}): it is made anew")
+    return tuple(manifest["deltas"]), [name for name, _ in damaged]
+
+
+def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
+    """Make this process's part of the shards that are not there yet.
+
+    Args:
+        source: the cache that holds some of the deltas already, or None.
+        damaged: names of the files to make anew, or None to look into each shard.
+    """
+    rank, world = processes.rank(), processes.world_size()
+    mine = range(rank, len(job.slices), world)
+    missing = [index for index in mine if not _is_done(job, index, folder, damaged)]
+    progress(sum(len(job.ids(index)) for index in set(mine) - set(missing)))
+    pending = sorted(itertools.chain.from_iterable(processes.gathered(missing)))[rank::world]
+
+    # Batches never cross shards: a shard's bytes do not depend on which others were made before.
+    batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
+               for index in pending}
+    loader = iter(load_frames(job.records, maker.size,
+                              list(itertools.chain.from_iterable(batches.values())), workers,
+                              checksums=True))
+    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
+          torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
+          one_thread_an_operation() as threads):
+        writing = None
+        for index in pending:
+            frames = (next(loader) for _ in batches[index])
+            shard = _make_shard(job, index, maker, frames, threads, source, progress)
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(write_shard, shard_path(folder, index), job.ids(index),
+                                    shard.cut, job.provenance, shard.unreadable, shard.file_crc32)
+        if writing is not None:
+            writing.result()
+    processes.meet()
+
+
+def _is_done(job, index, folder, damaged):
+    path = shard_path(folder, index)
+    if damaged is not None:
+        return path.name not in damaged
+    return shard_is_done(path, job.ids(index), job.deltas, job.provenance)
+
+
+def _make_shard(job, index, maker, frames, threads, source, progress):
+    """One shard: masks that ``source`` has are taken from there, the others are made."""
+    part, count = job.slices[index], len(job.ids(index))
+    held = _held_shard(job, index, source)
+    deltas = [delta for delta in job.deltas if delta not in held.cut]
+    cut = {delta: PackedMasks.empty(count, maker.size) for delta in deltas}
+    checksums, unreadable = np.zeros(count, np.uint32), {}
+
+    def make(batch):
+        if not batch.positions:
+            return batch, {}
+        made = maker.masks(to_float(batch.images.to(maker.device)), deltas)
+        return batch, {delta: masks.packed() for delta, masks in made.items()}
+    for batch, made in in_order(make, frames, maker.device, threads):
+        unreadable.update({job.records[position].image_id: error.reason
+                           for position, error in batch.bad})
+        for position, checksum in batch.file_crc32.items():
+            checksums[position - part.start] = checksum
+        rows = np.array(batch.positions, int) - part.start
+        for delta, masks in made.items():
+            cut[delta].put(rows, masks)
+        progress(len(batch.positions) + len(batch.bad))
+    _require_unchanged(job.ids(index), held.file_crc32, checksums, source)
+    return Shard({**held.cut, **cut}, checksums, unreadable)
+
+
+def _held_shard(job, index, source):
+    """The shard of the cache that a delta is added to; an empty one where that is damaged.
+
+    Empty too where an image that could not be read is another now, or can be read.
+    """
+    if source is not None:
+        try:
+            held = read_whole_shard(shard_path(source, index), job.ids(index), job.provenance)
+            if not any(_reads_otherwise(record, checksum, job.provenance.mask_size)
+                       for record, checksum in zip(job.records[job.slices[index]], held.file_crc32)
+                       if record.image_id in held.unreadable):
+                return held
+        except MaskCacheError:
+            pass
+    return Shard({}, np.zeros(len(job.ids(index)), np.uint32), {})
+
+
+def _reads_otherwise(record, recorded, size):
+    """Whether there is another answer now from an image that could not be read."""
+    return what_changed(record.path, file_crc32(record.path), recorded, True, size) is not None
+
+
+def _require_unchanged(image_ids, before, now, source):
+    """Refuse to put masks of an image beside those of another that it was before."""
+    for image_id, old, new in zip(image_ids, before, now):
+        if old not in (0, new):
+            raise MaskCacheError(
+                f"the image {image_id!r} has changed since its masks in {source} were made; put "
+                f"the old file back, or remove {source} to make all of its masks again")

@@ -1,0 +1,1 @@
+"""What several commands plan alike: which classifier, which masks, which run."""

@@ -1,0 +1,1 @@
+"""The paper's tables, the main table and the ablations."""

@@ -1,0 +1,94 @@
+"""A whole experiment: masks, then one variant after another over them, then one table."""
+
+import time
+
+import click
+
+from common.files import write_json
+from evaluation.report import write_report
+from pipelines.jobs.localizing import mask_figures
+from pipelines.jobs.reporting import build_report, evaluate
+from pipelines.stage1 import ensure_classifier, make_masks
+from pipelines.stage2 import train
+from pipelines.train_bc import describe
+
+FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_acc_v2")
+
+
+def run_experiment(rows, folder):
+    """Train and evaluate several variants; what is there already is kept.
+
+    Args:
+        rows: dict from a row's name to its list of Stage2, which differ in their seed only. The
+            first row is the rival that the last one's report shows beside it; the last row's
+            masks are those whose figures head the summary.
+        folder: where ``summary.json`` and ``report/`` are written.
+
+    Returns:
+        (summary, page). The summary is a dict in percent: ``mask_strict`` and ``mask_bc_star`` of
+        the test images' masks, ``centre_box_gt_known``, ``variants`` (row to its figures, means
+        over its seeds) and ``seconds``. The page is the path of ``report.html``.
+    """
+    start = time.perf_counter()
+    evaluated, masks = {}, {}
+    for name, jobs in rows.items():
+        masks[name] = _prepare_masks(jobs[0])
+        for job in jobs:
+            train(job)
+        evaluated[name] = evaluate(jobs)
+    first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
+    report = build_report(last, first)
+    summary = {
+        "mask_strict": percent(report.masks.metrics["mask_strict"].value),
+        "mask_bc_star": percent(report.masks.metrics["bc_star"].value),
+        "full_image_gt_known": _gt_known(report, "full_image"),
+        "centre_box_gt_known": _gt_known(report, "centred_square"),
+        "variants": {name: _figures(one.entry, masks[name]) for name, one in evaluated.items()},
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    write_json(folder / "summary.json", summary)
+    return summary, write_report(folder / "report", report)
+
+
+def _prepare_masks(job):
+    """Make the masks that a row learns from and those of the test images; gives their figures."""
+    click.echo(f"{job.stage1.backbone}: {describe(ensure_classifier(job.stage1))}")
+    make_masks(job.stage1, "train", [job.delta])
+    test = job.stage1.images("test")
+    return mask_figures(test, make_masks(job.stage1, "test", [job.delta]), job.delta)
+
+
+def _gt_known(report, name):
+    return percent(report.references[name].metrics["gt_known"].value)
+
+
+def _figures(entry, masks):
+    """A row's figures in percent: the mean over its seeds, and the deviation where several."""
+    means = {name: entry.over_seeds.get(name, (figure.value, 0))
+             for name, figure in entry.result.metrics.items()}
+    row = {name: percent(means[name][0]) for name in FIGURES}
+    if len(entry.seeds) > 1:
+        row["gt_known_std"] = percent(means["gt_known"][1])
+    row["seeds"] = list(entry.seeds)
+    row["tau"] = round(entry.result.tau.tau, 2)
+    row["mask_strict"] = percent(masks.metrics["mask_strict"].value)
+    row["mask_bc_star"] = percent(masks.metrics["bc_star"].value)
+    return row
+
+
+def percent(fraction):
+    """A fraction in percent, to a hundredth."""
+    return round(100 * fraction, 2)
+
+
+def table(summary):
+    """The summary as lines of text."""
+    lines = [f"{'':34}{'GT-known':>10}{'Top-1 loc':>11}{'Top-1 cls':>11}{'tau':>7}{'masks':>8}"]
+    for name, row in summary["variants"].items():
+        lines.append(f"{name:34}{row['gt_known']:>10.1f}{row['top1_loc']:>11.1f}"
+                     f"{row['top1_cls']:>11.1f}{row['tau']:>7.2f}{row['mask_strict']:>8.1f}")
+    lines.append(f"{'centred square, no model':34}{summary['centre_box_gt_known']:>10.1f}")
+    lines.append(f"{'full image, no model':34}{summary['full_image_gt_known']:>10.1f}")
+    lines.append(f"{'stage-1 masks, strict':34}{summary['mask_strict']:>10.1f}")
+    lines.append(f"{'stage-1 masks, BC* (looser rule)':34}{summary['mask_bc_star']:>10.1f}")
+    return "\n".join(lines)

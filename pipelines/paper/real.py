@@ -1,0 +1,52 @@
+"""``bcct real``: the main table on real birds."""
+
+from pathlib import Path
+
+import click
+
+from pipelines.jobs.options import STAGE2, options, parse_seeds, values
+from pipelines.paper.experiment import run_experiment, table
+from pipelines.stage2 import Stage2
+
+SHARED = Path("../shared")
+# A small backbone on a small data set: narrower new layers and a shorter schedule than the
+# paper's VGG-16 on all of CUB, the same for every variant. Learning rates were chosen on training
+# images held out of training, for each variant by itself.
+BUDGET = ("width=256", "mask_width=256", "epochs=12", "decay_every=8", "backbone_rate=0.001",
+          "head_rate=0.01")
+
+# A row's variant and the backbone that makes the masks; CAM takes its tau from such masks too.
+ROWS = {
+    "cam": ("cam", "squeezenet1_1"),
+    "bc-ct": ("bc-ct", "squeezenet1_1"),
+    "bc-ct, masks by mobilenet_v2": ("bc-ct", "mobilenet_v2"),
+}
+
+
+@click.command("real")
+@options("cache", "device", "workers", "batch_size")
+@click.option("--seeds", default="0,1,2", show_default=True, metavar="0,1,2", callback=parse_seeds,
+              help="Seeds that every row is trained with; their mean is shown.")
+@click.option("--shared", type=click.Path(path_type=Path), default=SHARED, show_default=True,
+              help="Folder with data/cub25, data/background and weights/.")
+def command(cache, seeds, shared, **arguments):
+    """Run both stages on CUB birds with SqueezeNet and print the main table.
+
+    Writes CACHE/real/summary.json and what the steps before it make.
+    """
+    rows = {}
+    for name, (variant, masks_by) in ROWS.items():
+        rows[name] = [Stage2.from_options(**values(
+            *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
+            cache=cache / "real", backbone="squeezenet1_1",
+            weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
+            bc_weights=shared_weights(shared, masks_by), train_set=BUDGET,
+            variant=variant, seed=seed, **arguments)) for seed in seeds]
+    summary, page = run_experiment(rows, cache / "real")
+    click.echo(table(summary))
+    click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")
+
+
+def shared_weights(shared, backbone):
+    """Path of a backbone's weights in the folder with data/ and weights/."""
+    return str(shared / "weights" / f"{backbone}.pth")

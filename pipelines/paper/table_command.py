@@ -1,0 +1,97 @@
+"""What the commands that fill tables may be told, and the command of a table."""
+
+import functools
+from pathlib import Path
+
+import click
+
+from pipelines.jobs.options import STAGE2, options, parse_seeds, values
+from pipelines.paper.real import BUDGET, shared_weights
+from pipelines.paper.tables import Setting, fill
+
+SMALL_BACKBONE = "squeezenet1_1"  # of the rows that --shared fills
+# Given by a row, or with another meaning or default here.
+_OWN = ("one_delta", "variant", "masks", "seed", "backbone", "weights", "bc_backbone")
+_SETTING = (
+    options(*(name for name in STAGE2 if name not in _OWN)),
+    click.option("--backbone", help="Backbone of every row.  [default: each row's own]"),
+    click.option("--weights", default="imagenet", show_default=True,
+                 help="The backbones' weights: imagenet, none, or a state dict of --backbone."),
+    click.option("--bc-backbone",
+                 help="Backbone that makes the masks, for all rows.  [default: --backbone, or else "
+                 "vgg16]"),
+    click.option("--shared", type=click.Path(path_type=Path),
+                 help="Instead of --data and --background: the CUB birds of this folder, with "
+                 "SqueezeNet (or --backbone), weights from there, and the budget of bcct real, "
+                 "whose runs are used."),
+    click.option("--epochs", type=click.IntRange(1), help="As --set epochs=N."),
+    click.option("--seeds", default="0", show_default=True, callback=parse_seeds,
+                 metavar="0,1,2", help="Seeds of every row; means are shown."),
+)
+
+
+def setting_command(name, dataset="cub", **attributes):
+    """Decorate a function as a click command that is called with a Setting and its cache's path.
+
+    Args:
+        name: of the command.
+        dataset: layout of the data set by default.
+        attributes: of the click command, such as ``help``.
+    """
+    def decorate(function):
+        own = tuple(option.name for option in getattr(function, "__click_params__", ()))
+
+        @functools.wraps(function)
+        def call(**arguments):
+            rest = {key: arguments.pop(key) for key in own}
+            return function(_setting(**arguments), arguments["cache"], **rest)
+        for option in reversed(_SETTING):
+            call = option(call)
+        command = click.command(name, **attributes)(call)
+        for parameter in command.params:
+            if parameter.name in ("data", "background"):  # --shared takes their place
+                parameter.required = False
+            if parameter.name == "dataset":
+                parameter.default = dataset
+        return command
+    return decorate
+
+
+def table_command(table, dataset="cub"):
+    """The click command that fills a Table."""
+    @setting_command(table.name, dataset, help=(
+        f"{table.title}: measure what is missing and print it.\n\nFinished rows are kept, and a "
+        "stopped one goes on. The paper's figures stand beside, marked quoted. Writes "
+        "CACHE/tables/."))
+    @click.option("--rows", default="", metavar="has,acol,...",
+                  help="Rows to measure: variants, backbones, VARIANT-BACKBONE, deltas such as "
+                  "0.85, or bc-star.  [default: all]")
+    def command(setting, cache, rows):
+        fill(table, setting, [word for word in rows.split(",") if word], cache / "tables")
+        show(cache / "tables" / table.name)
+    return command
+
+
+def show(path):
+    """Print the Markdown of a table that has been written."""
+    click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
+    click.echo(f"wrote {path}.md, .csv and .png")
+
+
+def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
+    """The Setting that a command line asks for."""
+    if shared is not None:
+        backbone, train_set = backbone or SMALL_BACKBONE, (*BUDGET, *train_set)
+        arguments["bc_backbone"] = arguments["bc_backbone"] or backbone
+        arguments.update(
+            dataset="cub", data=shared / "data/cub25", background=shared / "data/background",
+            weights=shared_weights(shared, backbone),
+            bc_weights=shared_weights(shared, arguments["bc_backbone"]),
+            cache=arguments["cache"] / "real")
+    arguments["bc_backbone"] = arguments["bc_backbone"] or backbone or "vgg16"
+    for name in ("data", "background"):
+        if arguments[name] is None:
+            raise click.UsageError(f"give --{name}, or --shared")
+    if epochs is not None:
+        train_set = (*train_set, f"epochs={epochs}")
+    return Setting(values(*STAGE2, **arguments, train_set=train_set), seeds, backbone)

@@ -1,0 +1,234 @@
+"""The paper's tables: what their rows are, how they are filled, and how they are written."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from common.mask_cache.shards import MaskCacheError
+from evaluation.report import versions
+from pipelines.jobs.localizing import Protocol, mask_figures
+from pipelines.paper.experiment import percent
+from pipelines.paper.measuring import FIGURES, measure, measured
+from pipelines.paper.printed import Printed
+from pipelines.paper.table_files import Column, write_table
+from pipelines.stage1 import ensure_classifier, make_masks, open_masks
+from pipelines.stage2 import Stage2
+from pipelines.train_bc import describe
+
+COLUMNS = (
+    Column("method", "method"),
+    Column("backbone", "backbone"),
+    Column("top1_error", "Top-1 loc. error", 2),
+    Column("top5_error", "Top-5 loc. error", 2),
+    Column("gt_known", "GT-known", 2),
+    Column("gt_known_low", "", 2),
+    Column("gt_known_high", "", 2),
+    Column("max_box_acc_v2", "MaxBoxAccV2", 2),
+    Column("top1_cls", "Top-1 class.", 2),
+    Column("top5_cls", "", 2),
+    Column("oracle_gt_known", "GT-known, oracle tau", 2),
+    Column("tau", "", 2),
+    Column("tau_from", "tau from"),
+    Column("seeds", "seeds"),
+    Column("source", "source"),
+    Column("run", "run"),
+)
+"""Errors and rates in percent, means over the seeds; low and high are the first seed's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row that can be measured."""
+
+    method: str
+    """As it is printed."""
+    variant: str
+    """Key of VARIANTS."""
+    backbone: str
+    """Key of ARCHITECTURES."""
+    delta: float = 0.80
+    """Threshold on the gradient map."""
+
+    @property
+    def words(self):
+        """What chooses the row on the command line."""
+        return {self.variant, self.backbone, f"{self.variant}-{self.backbone}", f"{self.delta:.2f}"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One of the tables."""
+
+    name: str
+    """Of its command and of its files."""
+    title: str
+    rows: tuple[Row, ...]
+    quoted: tuple[Printed, ...]
+    """The paper's figures."""
+    draw: Callable
+    """Called with the path of a PNG file and the lines."""
+    notes: tuple[str, ...] = ()
+    """Paragraphs under the table."""
+    checks_masks: bool = False
+    """Whether stage 1's masks have a row, the paper's BC*."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all rows of a table share."""
+
+    options: dict
+    """The values of STAGE2 but for those of ``job``."""
+    seeds: tuple[int, ...]
+    backbone: str | None = None
+    """Takes the place of each row's own; None to leave those."""
+
+    made: dict = dataclasses.field(default_factory=dict, compare=False)
+    """The jobs made so far: each looks at its files once."""
+
+    def job(self, row, seed):
+        """The Stage2 of a row and a seed."""
+        if (row, seed) not in self.made:
+            self.made[row, seed] = Stage2.from_options(**{
+                **self.options, "variant": row.variant, "backbone": row.backbone,
+                "delta": row.delta, "seed": seed})
+        return self.made[row, seed]
+
+    def jobs(self, row):
+        """The Stage2 of a row, one a seed."""
+        return [self.job(row, seed) for seed in self.seeds]
+
+    def rows(self, table):
+        """A table's rows; where one backbone serves all, those that are left, each once."""
+        if self.backbone is None:
+            return table.rows
+        return tuple(dict.fromkeys(
+            dataclasses.replace(row, backbone=self.backbone,
+                                method=PLAIN_NAMES.get(row.variant, row.method))
+            for row in table.rows))
+
+
+PLAIN_NAMES = {"cam": "GAP (CAM)", "backprop": "Backprop", "has": "HaS-32", "acol": "ACoL",
+               "spg-plain": "SPG-plain", "spg": "SPG"}
+"""Names of the methods without the backbone that the paper's tables put into them."""
+MASK_CHECK = "bc-star"  # what chooses the row BC*
+
+
+def fill(table, setting, chosen, folder):
+    """Measure rows one by one; the table is written after each, so that a stop loses nothing.
+
+    Args:
+        table: Table.
+        setting: Setting.
+        chosen: words of ``--rows``; empty for all rows.
+        folder: Path, where the table's files go.
+
+    Returns:
+        list of dicts, the lines of the table.
+    """
+    rows = setting.rows(table)
+    wanted = [row for row in rows if not chosen or row.words & set(chosen)]
+    known = set.union(*(row.words for row in rows), {MASK_CHECK} if table.checks_masks else set())
+    if unknown := sorted(set(chosen) - known):
+        raise click.UsageError(f"--rows {unknown[0]}: no such row; known are "
+                               f"{', '.join(sorted(known))}")
+    _prepare_masks(table, setting, wanted or rows, chosen)
+    for row in wanted:
+        for job in setting.jobs(row):
+            click.echo(f"{row.method}, {job.backbone}, seed {job.seed}: {_masks_of(job)}")
+            measure(job)
+            write(table, setting, folder)
+    return write(table, setting, folder)
+
+
+def _prepare_masks(table, setting, rows, chosen):
+    """All masks that the rows need, of every delta in one pass over the images."""
+    start = time.perf_counter()
+    stage1 = setting.job(rows[0], setting.seeds[0]).stage1
+    click.echo(f"{stage1.backbone}: {describe(ensure_classifier(stage1))}")
+    deltas = sorted({row.delta for row in rows})
+    make_masks(stage1, "train", deltas)
+    if table.checks_masks and (not chosen or MASK_CHECK in chosen):
+        make_masks(stage1, "test", deltas)
+    click.echo(f"stage 1 took {time.perf_counter() - start:.1f} s for all rows together")
+
+
+def _masks_of(job):
+    """Which masks a job reads, for the log: stage 1 does nothing more for it."""
+    cache = open_masks(job.stage1, "train", job.delta)
+    use = "learns from" if job.uses_masks else "takes only tau from"
+    return f"{use} the {len(cache)} finished masks {cache.folder.name} at delta {job.delta:.2f}"
+
+
+def write(table, setting, folder):
+    """Write a table with what is finished; gives its lines."""
+    lines = [_line(row, setting, table) for row in setting.rows(table)]
+    if table.checks_masks:
+        lines.append(_mask_line(table, setting))
+    lines += [{"method": row.method, "top1_error": row.top1_error, "top5_error": row.top5_error,
+               "source": "quoted"} for row in table.quoted]
+    path = folder / table.name
+    write_table(path, COLUMNS, lines, table.title, (*_how(table, setting), *table.notes))
+    table.draw(path.with_suffix(".png"), lines)
+    return lines
+
+
+def _line(row, setting, table):
+    """A row's line: the mean over its finished seeds, or the command that would measure it."""
+    found = {job.seed: (job, figures) for job in setting.jobs(row)
+             if (figures := measured(job)) is not None}
+    line = {"method": row.method, "backbone": row.backbone, "delta": row.delta}
+    if not found:
+        return {**line, "source": "not measured",
+                "run": f"`bcct {table.name} --rows {_word(row, setting.rows(table))} ...`"}
+    figures = [each for _, each in found.values()]
+    means = {name: sum(each[name] for each in figures) / len(figures)
+             for name in (*FIGURES, "oracle_gt_known")}
+    return {**line, **means, "top1_error": 100 - means["top1_loc"],
+            "top5_error": 100 - means["top5_loc"],
+            **{name: figures[0][name] for name in ("gt_known_low", "gt_known_high", "tau")},
+            "tau_from": "masks", "seeds": " ".join(map(str, found)), "source": "measured",
+            "run": " ".join(job.run.folder.name for job, _ in found.values())}
+
+
+def _word(row, rows):
+    """A word that chooses this row and no other."""
+    others = set().union(*(other.words for other in rows if other != row))
+    return min(row.words - others, key=lambda word: (len(word), word))
+
+
+def _mask_line(table, setting):
+    """The line of stage 1's masks of the test images: the paper's BC*."""
+    job = setting.job(setting.rows(table)[0], setting.seeds[0])
+    line = {"method": "BC* (masks, no class)", "backbone": job.stage1.backbone}
+    try:
+        masks = open_masks(job.stage1, "test", job.delta)
+    except MaskCacheError:
+        return {**line, "source": "not measured",
+                "run": f"`bcct {table.name} --rows {MASK_CHECK} ...`"}
+    figures = mask_figures(job.stage1.images("test"), masks.folder, job.delta).metrics
+    return {**line, "top1_error": percent(1 - figures["bc_star"].value),
+            "gt_known": percent(figures["mask_strict"].value), "source": "measured",
+            "run": masks.folder.name}
+
+
+def _how(table, setting):
+    """What the measured rows have in common."""
+    job = setting.job(setting.rows(table)[0], setting.seeds[0])
+    config, test = job.config, job.stage1.images("test")
+    return (
+        f"Data: {job.stage1.data.name}, {len(test.records)} test images of {len(test.classes)} "
+        f"classes; weights {Path(job.weights).name}. One budget for every measured row: "
+        f"{config.epochs} epochs, batches of {config.batch_size}, rates "
+        f"{config.backbone_rate:g} (backbone) and {config.head_rate:g} (new layers) divided by "
+        f"ten every {config.decay_every} epochs, new layers {config.width} wide, input "
+        f"{config.image_size} pixels, localized at {Protocol().input_side(config)}. Masks by "
+        f"{job.stage1.backbone}, recipe {job.stage1.recipe}; they supervise BC-CT alone, and tau "
+        "comes from those of the training images for every row. No test box is looked at, but for "
+        "MaxBoxAccV2 and the oracle tau, which are upper ends by definition.",
+        "`measured`: here, the mean over the seeds. `quoted`: printed in the paper, on its own "
+        "data and backbones; not comparable with ours where those differ.",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".")

@@ -1,0 +1,1 @@
+"""What ``check-backgrounds`` examines in a folder of background images."""

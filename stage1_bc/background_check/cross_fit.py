@@ -1,0 +1,57 @@
+"""What a background classifier thinks of pictures that it was not trained on."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from stage1_bc.classifier_training import train_unit
+
+FOLDS = 5
+
+
+def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
+    """Logits of "holds a target", each from a unit that never saw the picture.
+
+    A classifier with hundreds of features learns by heart a bird among its backgrounds and finds
+    nothing wrong with it. So pictures are judged in turn: the unit is trained anew on the other
+    folds, which takes seconds, for the features are there already.
+
+    Args:
+        classifier: BackgroundClassifier; its unit is left with the last fold's weights.
+        targets: (n, D) float32, features of target images.
+        backgrounds: (m, D) float32, features of background images.
+        config: ClassifierConfig.
+        folds: parts that the pictures are dealt into; fewer where there are too few pictures.
+
+    Returns:
+        ((n,), (m,)) float arrays.
+
+    Raises:
+        ValueError: fewer than four pictures of either kind.
+    """
+    fewest = min(len(targets), len(backgrounds))
+    if fewest < 4:
+        raise ValueError(f"{len(targets)} targets and {len(backgrounds)} backgrounds are too few "
+                         "to judge some by the others; four of each are the least")
+    folds = min(folds, fewest // 2)
+    # The unit's own validation is not looked at here: these pictures would be lost for training.
+    config = dataclasses.replace(config, held_back=0.0)
+    parts = [_deal(len(features), folds, config.seed) for features in (targets, backgrounds)]
+    logits = [np.zeros(len(targets)), np.zeros(len(backgrounds))]
+    for fold in range(folds):
+        train_unit(classifier, targets[parts[0] != fold], backgrounds[parts[1] != fold], config)
+        for part, features, judged in zip(parts, (targets, backgrounds), logits):
+            judged[part == fold] = _logits(classifier, features[part == fold])
+    return tuple(logits)
+
+
+def _deal(count, folds, seed):
+    """The fold of each picture, as even as can be."""
+    return np.random.default_rng(seed).permutation(count) % folds
+
+
+@torch.no_grad()
+def _logits(classifier, features):
+    device = classifier.unit.weight.device
+    return classifier.unit(features.to(device)).squeeze(1).cpu().numpy()

@@ -1,0 +1,96 @@
+"""Looking at every picture once, for what a check of background images needs to know."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from common.images import BadImage, image_size, read_image
+from common.loading import consecutive, to_float
+from stage1_bc.background_check.duplicates import perceptual_hash
+from stage1_bc.background_check.shortcuts import fine_detail, sharpness
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """What was seen in n readable pictures, in the order of their records."""
+
+    records: tuple
+    """The n Records."""
+    bad: tuple
+    """(Record, BadImage) of each other."""
+    pixels: np.ndarray
+    """(n,) width times height."""
+    shorter_sides: np.ndarray
+    """(n,) pixels of the shorter side."""
+    hashes: np.ndarray
+    """(n, 4) uint64, from ``perceptual_hash``."""
+    sharpness: np.ndarray
+    """(n,) variance of the Laplacian, of the frame."""
+    fine_detail: np.ndarray
+    """(n,) share of the finest part of the spectrum, of the frame."""
+    features: torch.Tensor | None
+    """(n, D) float32, what a background classifier's unit reads; None without a classifier."""
+
+
+def examine(records, side, batch_size, workers, classifier=None, device="cpu", progress=None):
+    """Decode every picture once and measure it.
+
+    Args:
+        records: sequence of Record.
+        side: of the square frame that pictures are squashed to, in pixels.
+        batch_size: pictures a pass of the classifier.
+        workers: processes that decode and measure.
+        classifier: BackgroundClassifier on ``device`` whose unit's features are wanted, or None.
+        device: torch device.
+        progress: called with a number of pictures each time so many more are done.
+
+    Returns:
+        Examination.
+    """
+    loader = DataLoader(_Pictures(records, side), collate_fn=list, num_workers=workers,
+                        batch_sampler=consecutive(len(records), batch_size))
+    seen, bad, features = [], [], []
+    for batch in loader:
+        good = [item for item in batch if not isinstance(item[1], BadImage)]
+        bad += [(records[index], error) for index, error, _ in batch
+                if isinstance(error, BadImage)]
+        seen += [(records[index], measures) for index, measures, _ in good]
+        if good and classifier is not None:
+            frames = torch.stack([frame for _, _, frame in good]).to(device)
+            with torch.no_grad():
+                features.append(classifier.features(to_float(frames)).float().cpu())
+        if progress is not None:
+            progress(len(batch))
+    pixels, shorter, hashes, sharp, fine = _columns([measures for _, measures in seen])
+    return Examination(tuple(record for record, _ in seen), tuple(bad), pixels, shorter, hashes,
+                       sharp, fine, torch.cat(features) if features else None)
+
+
+def _columns(rows):
+    """The measures of all pictures as one array each, also of none."""
+    hashes = np.array([row[2] for row in rows], np.uint64).reshape(-1, 4)
+    numbers = np.array([row[:2] + row[3:] for row in rows], np.float64).reshape(-1, 4)
+    return numbers[:, 0], numbers[:, 1], hashes, numbers[:, 2], numbers[:, 3]
+
+
+class _Pictures(Dataset):
+    """(index, measures, frame) of each record; (index, BadImage, None) where there is none."""
+
+    def __init__(self, records, side):
+        self.records, self.side = records, side
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        path = self.records[index].path
+        try:
+            frame = read_image(path, (self.side, self.side))
+            height, width = image_size(path)
+        except BadImage as error:
+            return index, error, None
+        measures = (height * width, min(height, width), perceptual_hash(frame),
+                    sharpness(frame), fine_detail(frame))
+        return index, measures, torch.from_numpy(frame).permute(2, 0, 1)

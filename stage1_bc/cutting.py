@@ -1,0 +1,58 @@
+"""From gradient maps to binary masks (paper, section 3.2, Eq. 2)."""
+
+import joblib
+import numpy as np
+
+from common.boxes import largest_component, mask_to_box
+from common.mask_cache.shards import CutMasks
+
+
+def normalise(maps, recipe):
+    """Gradient maps in [0, 1], as delta expects them.
+
+    Args:
+        maps: (N, H, W) float, at least 0.
+        recipe: Recipe.
+
+    Returns:
+        (N, H, W) float32. A constant map becomes all zeros: it says nothing.
+    """
+    lowest, highest = maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
+    constant = ~(highest > lowest)  # also true for a map with NaN
+    if recipe.normalise == "rank":
+        scaled = _ranks(maps)
+    else:
+        scaled = maps / np.where(highest > 0, highest, 1)[:, None, None]
+    scaled = (scaled ** recipe.gamma).astype(np.float32)
+    scaled[constant] = 0
+    return scaled
+
+
+def _ranks(maps):
+    """Each pixel as the fraction of its map's pixels with a smaller value."""
+    flat = maps.reshape(len(maps), -1)
+    ranks = np.stack([np.searchsorted(np.sort(values), values) for values in flat])
+    return (ranks / flat.shape[1]).reshape(maps.shape)
+
+
+def cut(maps, delta, recipe):
+    """Binary masks from normalised maps: Eq. 2, then the largest component.
+
+    Args:
+        maps: (N, H, W) float32 in [0, 1], from ``normalise``.
+        delta: threshold in (0, 1].
+        recipe: Recipe.
+
+    Returns:
+        CutMasks. A mask is invalid where the map was constant or its area is below the recipe's
+        smallest.
+    """
+    masks = maps >= delta
+    # OpenCV frees the interpreter while it labels, so threads share the work.
+    if recipe.component == "largest":
+        masks = np.stack(joblib.Parallel(n_jobs=-1, prefer="threads")(
+            joblib.delayed(largest_component)(mask) for mask in masks))
+    boxes = np.stack([mask_to_box(mask) for mask in masks])
+    areas = masks.mean(axis=(1, 2))
+    valid = (areas > 0) & (areas >= recipe.smallest_area)
+    return CutMasks(masks, valid, boxes)

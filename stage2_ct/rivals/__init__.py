@@ -1,0 +1,1 @@
+"""The methods that BC-CT is compared with, one file per method."""
