@@ -67,7 +67,7 @@ def make_masks_as_rank(rank, world, port, errors, pictures, folder, dies_at=None
     if dies_at is not None:
         maker = _Dying(maker, dies_at)
     try:
-        with processes.joined():
+        with processes.process_group():
             make_masks(pictures, folder, maker=maker)
     except processes.LostProcess as error:
         Path(errors, str(rank)).write_text(str(error))

@@ -20,7 +20,7 @@ GRADIENT_RECIPE = ("--recipe", "blurred", "--recipe-set", "gamma=0.1")
 
 
 def code_digest():
-    """SHA-256 of the program's own sources: another program is measured anew."""
+    """SHA-256 of the program's own sources: another program is measured again."""
     root = Path(__file__).parent.parent
     return digest([(f"{package}/{path.name}", path.read_text(encoding="utf-8"))
                    for package in PACKAGES for path in sorted((root / package).glob("*.py"))])

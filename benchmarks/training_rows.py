@@ -14,7 +14,7 @@ from benchmarks.setting import CT_BATCH, GRADIENT_RECIPE, SIZE
 from common.backbones import build_backbone
 from common.mask_cache.reader import MaskCache
 from common.precision import choose_precision, format_name
-from common.threads import one_thread_an_operation
+from common.threads import one_thread_per_operation
 from stage2_ct.data import TrainingBatch, TrainingImages
 from stage2_ct.mask_sources import CachedMasks
 from stage2_ct.training_loop import build_optimizer, train_epoch
@@ -37,7 +37,7 @@ def loader(setting):
         images[index, index]
         return time.perf_counter() - start
     ratios = []
-    with one_thread_an_operation():  # as a loader's worker has
+    with one_thread_per_operation():  # as a loader's worker has
         for turn in range(10 * setting.repeats + 1):
             sums = {alone: 0.0, both: 0.0}
             for index in range(len(alone)):  # whoever comes second finds the file at hand

@@ -53,7 +53,7 @@ class Frames(Dataset):
         return index, item, zlib.crc32(content) if self.checksums else None
 
 
-def collate(items):
+def collate_frames(items):
     """FrameBatch of (index, frame or BadImage, checksum or None)."""
     good = [(index, item) for index, item, _ in items if not isinstance(item, BadImage)]
     bad = [(index, item) for index, item, _ in items if isinstance(item, BadImage)]
@@ -73,8 +73,8 @@ def load_frames(records, size, batches, workers, checksums=False):
         workers: processes that decode; 0 decodes in this one.
         checksums: whether to give each file's CRC-32 too.
     """
-    return DataLoader(Frames(records, size, checksums), batch_sampler=batches, collate_fn=collate,
-                      num_workers=workers)
+    return DataLoader(Frames(records, size, checksums), batch_sampler=batches,
+                      collate_fn=collate_frames, num_workers=workers)
 
 
 def consecutive(count, batch_size, start=0):
@@ -93,5 +93,5 @@ def default_workers(device):
 
     The processes that torchrun started on this machine share the cores that they may use.
     """
-    cores = max(1, joblib.cpu_count() // processes.on_this_machine())
+    cores = max(1, joblib.cpu_count() // processes.local_world_size())
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)

@@ -11,7 +11,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def writing_alone(folder, rank=0, meet=None, waiting=None):
+def write_lock(folder, rank=0, barrier=None, notify=None):
     """Hold a folder for one run; another run waits until every process of this one has ended.
 
     POSIX record locks on the bytes of ``folder/.lock``: the first process asks for all of them,
@@ -23,8 +23,8 @@ def writing_alone(folder, rank=0, meet=None, waiting=None):
     Args:
         folder: the folder; made when missing.
         rank: this process's number in its run, from 0.
-        meet: called to wait until every process of the run has called it; None for one process.
-        waiting: called once with a sentence when another run has to be waited for.
+        barrier: called to wait until every process of the run has called it; None for one process.
+        notify: called once with a sentence when another run has to be waited for.
 
     Raises:
         OSError: the folder cannot be written, or its file system has no locks.
@@ -37,19 +37,19 @@ def writing_alone(folder, rank=0, meet=None, waiting=None):
         raise cannot_write(path, error) from error
     with file:
         if rank == 0:
-            _lock(file, 0, 0, waiting or (lambda sentence: None))  # 0 bytes long means to the end
+            _lock(file, 0, 0, notify or (lambda sentence: None))  # 0 bytes long means to the end
             fcntl.lockf(file, fcntl.LOCK_UN, 0, 1)  # all but the first: for the other ranks
-        if meet is not None:
-            meet()
+        if barrier is not None:
+            barrier()
         if rank > 0:
             fcntl.lockf(file, fcntl.LOCK_EX, 1, rank)
         yield
 
 
-def _lock(file, length, start, waiting):
+def _lock(file, length, start, notify):
     """Lock a range of bytes, saying so before a wait."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
     except (BlockingIOError, PermissionError):  # POSIX lets a system say either
-        waiting(f"process {os.getpid()} waits: another run is writing to {Path(file.name).parent}")
+        notify(f"process {os.getpid()} waits: another run is writing to {Path(file.name).parent}")
         fcntl.lockf(file, fcntl.LOCK_EX, length, start)

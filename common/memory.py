@@ -3,7 +3,7 @@
 import torch
 
 FEWEST, MOST = 16, 256  # images a batch: more bring no speed
-BYTES_AN_IMAGE = 2 ** 29  # of the device's memory: VGG-16 takes a quarter of it, on the way back
+BYTES_PER_IMAGE = 2 ** 29  # of the device's memory: VGG-16 takes a quarter of it, on the way back
 
 
 def batch_size_for(device):
@@ -11,7 +11,7 @@ def batch_size_for(device):
     if torch.device(device).type != "cuda":
         return FEWEST
     memory = torch.cuda.get_device_properties(device).total_memory
-    return max(FEWEST, min(MOST, memory // BYTES_AN_IMAGE))
+    return max(FEWEST, min(MOST, memory // BYTES_PER_IMAGE))
 
 
 def in_parts(function, images):

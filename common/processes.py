@@ -12,8 +12,8 @@ import signal
 import torch
 from torch import distributed
 
-# Ranks meet after hours of work that need not be even. A rank that dies is noticed at once all the
-# same, for its connections close; torchrun then ends the others.
+# Ranks may reach a barrier hours apart. A rank that dies is still noticed at once, because its
+# connections close; torchrun then ends the others.
 PATIENCE = datetime.timedelta(days=7)
 
 
@@ -25,7 +25,7 @@ AGAIN = "run the same command again"
 
 
 @contextlib.contextmanager
-def joined(again=AGAIN):
+def process_group(again=AGAIN):
     """Join the processes that torchrun started, for the time of the body.
 
     Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
@@ -63,17 +63,17 @@ def world_size():
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def on_this_machine():
+def local_world_size():
     """How many of the processes run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
-def meet():
-    """Wait until every process has come here."""
-    gathered(None)
+def barrier():
+    """Wait until every process has called this."""
+    all_gather(None)
 
 
-def gathered(value):
+def all_gather(value):
     """The values that all processes call this with, a list in the order of their ranks."""
     if world_size() == 1:
         return [value]
@@ -82,14 +82,14 @@ def gathered(value):
     return values
 
 
-def first_says(make):
-    """What ``make()`` gives in the first process, in all of them; they wait for it."""
-    return gathered(make() if rank() == 0 else None)[0]
+def broadcast_from_first(make):
+    """The result of ``make()`` in the first process, returned by all of them; they wait for it."""
+    return all_gather(make() if rank() == 0 else None)[0]
 
 
 def mean_over_processes(values):
     """Each value of a dict of floats, averaged over the processes."""
-    everywhere = gathered(values)
+    everywhere = all_gather(values)
     return {name: sum(one[name] for one in everywhere) / len(everywhere) for name in values}
 
 
@@ -98,7 +98,7 @@ def _backend():
     if not torch.cuda.is_available():
         return "gloo"
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
-    return "cpu:gloo,cuda:nccl" if on_this_machine() <= torch.cuda.device_count() else "gloo"
+    return "cpu:gloo,cuda:nccl" if local_world_size() <= torch.cuda.device_count() else "gloo"
 
 
 def _told_to_end(again):

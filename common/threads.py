@@ -14,7 +14,7 @@ MOST_BATCHES = 8  # at once, which bounds the memory they take
 
 
 @contextlib.contextmanager
-def one_thread_an_operation():
+def one_thread_per_operation():
     """Let torch compute each operation in one thread for the time of the body.
 
     Yields:
@@ -28,7 +28,7 @@ def one_thread_an_operation():
         torch.set_num_threads(before)
 
 
-def in_order(function, items, device, threads):
+def map_in_order(function, items, device, threads):
     """Yield ``function(item)`` for each item, in their order.
 
     On the CPU several are computed at once, each in a thread; on another device two, so that the

@@ -12,7 +12,7 @@ COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
     "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
     "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
-    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made anew."),
+    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made again."),
     "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),

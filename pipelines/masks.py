@@ -19,12 +19,12 @@ def command(split, delta, on_bad_image, **arguments):
     """Make a mask for every image of a split, at each delta, in one pass.
 
     Trains the background classifier first when its checkpoint is missing. A killed run goes on
-    where it stopped, and a damaged shard is made anew. Writes CACHE/masks/NAME-KEY/. Under
+    where it stopped, and a damaged shard is made again. Writes CACHE/masks/NAME-KEY/. Under
     torchrun, the processes share the images out.
     """
-    with processes.joined():
+    with processes.process_group():
         job = Stage1(**arguments)
-        about = processes.first_says(lambda: ensure_classifier(job))
+        about = processes.broadcast_from_first(lambda: ensure_classifier(job))
         folder = make_masks(job, split, delta)
         if processes.rank() == 0:
             _report(job, split, about, folder, on_bad_image)

@@ -15,7 +15,7 @@ from common.config import digest, override, to_dict
 from common.datasets import open_backgrounds, open_dataset
 from common.files import load_checkpoint, save_checkpoint
 from common.loading import consecutive, default_workers, load_frames, to_float
-from common.locks import writing_alone
+from common.locks import write_lock
 from common.mask_cache.checks import outdated, refuse_changed
 from common.mask_cache.manifest import MANIFEST, held_deltas
 from common.mask_cache.reader import MaskCache
@@ -222,7 +222,7 @@ def ensure_classifier(job):
 
 def alone_with_classifiers(job):
     """Context in which no other run trains a classifier in the same cache."""
-    return writing_alone(job.classifier_path.parent, waiting=warn)
+    return write_lock(job.classifier_path.parent, notify=warn)
 
 
 def warn(sentence):
@@ -246,20 +246,22 @@ def make_masks(job, split, deltas):
     Raises:
         MaskCacheError: images have changed since masks were made of them; names them.
     """
-    processes.first_says(lambda: ensure_classifier(job))
+    processes.broadcast_from_first(lambda: ensure_classifier(job))
     folder = job.mask_folder(split)
-    were_there = processes.first_says(  # all must go the same way, whatever other runs write
+    # All processes must go the same way, whatever other runs write.
+    were_there = processes.broadcast_from_first(
         lambda: (folder / MANIFEST).is_file() and _among(deltas, held_deltas(folder)))
     # Where nothing has to be written, the folder may well be read-only.
-    if not processes.first_says(lambda: _hold(folder, deltas)):
+    if not processes.broadcast_from_first(lambda: _hold(folder, deltas)):
         _write_masks(job, split, deltas, folder)
-    if were_there and (shards := processes.first_says(lambda: _look_again(job, split, folder))):
+    if were_there and (shards := processes.broadcast_from_first(
+            lambda: _look_again(job, split, folder))):
         _write_masks(job, split, deltas, folder, shards)
     return folder
 
 
-def _write_masks(job, split, deltas, folder, anew=()):
-    """Make what is missing or damaged, and the shards ``anew``."""
+def _write_masks(job, split, deltas, folder, remake=()):
+    """Make what is missing or damaged, and the shards of ``remake``."""
     records = job.images(split).records
     world = processes.world_size()
     command = job.masks_command(split, {*held_deltas(folder), *deltas})
@@ -272,14 +274,14 @@ def _write_masks(job, split, deltas, folder, anew=()):
                            "classifier": {"weights": weights_identity(job.weights),
                                           **to_dict(job.classifier_config)},
                            "folder": os.path.abspath(folder)},
-                    say=warn, anew=anew)
+                    notify=warn, remake=remake)
 
 
 def _look_again(job, split, folder):
     """Compare the bytes of all images with those that their masks were made from.
 
     Returns:
-        Names of the shards to make anew, because an image that could not be read now can, or is
+        Names of the shards to make again, because an image that could not be read now can, or is
         another.
 
     Raises:
@@ -290,7 +292,7 @@ def _look_again(job, split, folder):
         problems = list(outdated(cache, records, advance))
     refuse_changed(cache, problems)
     for record, problem in problems:
-        warn(f"the image {record.image_id!r} {problem}: its shard is made anew")
+        warn(f"the image {record.image_id!r} {problem}: its shard is made again")
     return sorted({cache.shard_file(record.image_id) for record, _ in problems})
 
 

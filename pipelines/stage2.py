@@ -14,10 +14,10 @@ from common.backbones import build_backbone, weights_identity
 from common.config import digest, override, to_dict
 from common.files import load_checkpoint, read_json, write_json
 from common.loading import consecutive, load_frames, to_float
-from common.locks import writing_alone
+from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from common.threads import in_order, one_thread_an_operation
+from common.threads import map_in_order, one_thread_per_operation
 from pipelines.jobs.progress import progress_bar
 from pipelines.stage1 import Stage1, mask_maker, open_masks, warn
 from stage1_bc.classifier import build_classifier
@@ -125,7 +125,7 @@ class Stage2:
             return config["unreadable"]
         with contextlib.suppress(MaskCacheError):
             return open_masks(self.stage1, "train", self.delta).manifest["unreadable"]
-        return processes.first_says(lambda: find_unreadable(self.stage1))
+        return processes.broadcast_from_first(lambda: find_unreadable(self.stage1))
 
     @functools.cached_property
     def description(self):
@@ -181,7 +181,7 @@ def train(job):
     Images that cannot be read are left out; ``job.unreadable`` names them. One run at a time
     trains in a folder: another waits, and finds it done.
     """
-    with writing_alone(job.run.folder, processes.rank(), processes.meet, warn):
+    with write_lock(job.run.folder, processes.rank(), processes.barrier, warn):
         return _train(job)
 
 
@@ -263,8 +263,8 @@ def predict(job, method, records, side, description, look, cache=None, unreadabl
         images = to_float(batch.images.to(stage1.device))
         images = images.contiguous(memory_format=torch.channels_last)
         return batch, seen, look(seen, method.predict(images))
-    with progress_bar(count, description) as advance, one_thread_an_operation() as threads:
-        for batch, seen, found in in_order(see, batches, stage1.device, threads):
+    with progress_bar(count, description) as advance, one_thread_per_operation() as threads:
+        for batch, seen, found in map_in_order(see, batches, stage1.device, threads):
             for index, error in batch.bad:
                 if unreadable is None:
                     raise error

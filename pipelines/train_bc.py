@@ -16,9 +16,9 @@ def command(on_bad_image, **arguments):
     The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt. Under
     torchrun, the first process does all of it.
     """
-    with processes.joined():
+    with processes.process_group():
         job = Stage1(**arguments)
-        about = processes.first_says(lambda: _train(job))
+        about = processes.broadcast_from_first(lambda: _train(job))
         if processes.rank() == 0:
             click.echo(describe(about))
             click.echo(f"wrote {job.classifier_path}")

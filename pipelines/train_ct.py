@@ -21,7 +21,7 @@ def command(resume, on_bad_image, **arguments):
     Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
     processes share each batch.
     """
-    with processes.joined(f"{processes.AGAIN}, with --resume"):
+    with processes.process_group(f"{processes.AGAIN}, with --resume"):
         job = Stage2.from_options(**arguments)
         if job.names_a_folder:
             supervision.require_agreement(job.cache, job.stage1, _given(arguments))
@@ -30,7 +30,7 @@ def command(resume, on_bad_image, **arguments):
         if job.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{job.run.folder} has been trained already, wholly or in part; add --resume to go "
-                "on with it, or remove it to start anew")
+                "on with it, or remove it to start again")
         try:
             train(job)
         except CannotWrite as error:  # its advice, too, is to run the same command again
@@ -44,7 +44,7 @@ def command(resume, on_bad_image, **arguments):
 
 def _how_to_go_on(job):
     """What to do about an image that could be read when the run started."""
-    otherwise = (f"remove {job.run.folder} to start anew without it" if job.cache is None else
+    otherwise = (f"remove {job.run.folder} to start again without it" if job.cache is None else
                  "run bcct masks, which says how to do without it")
     return f"It could be read before: put it back and go on with --resume, or {otherwise}"
 

@@ -1,4 +1,4 @@
-"""``bcct verify``: check a mask cache, and name what has to be made anew."""
+"""``bcct verify``: check a mask cache, and name what has to be made again."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def command(folder, data, dataset, split):
     its own box and valid flag.
 
     Ends with an error when anything is wrong, after naming the files and the command that makes
-    only these anew. Writes nothing.
+    only these again. Writes nothing.
     """
     manifest = read_manifest(folder)
     findings = list(check_files(folder, manifest))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from common.loading import to_float
 from common.memory import in_parts
-from common.threads import in_order, one_thread_an_operation
+from common.threads import map_in_order, one_thread_per_operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,8 @@ def compute_features(classifier, batches, device):
     @torch.no_grad()  # in each thread: it is a setting of the thread
     def features(images):
         return in_parts(classifier.features, to_float(images.to(device))).float().cpu()
-    with one_thread_an_operation() as threads:
-        return torch.cat(list(in_order(features, batches, device, threads)))
+    with one_thread_per_operation() as threads:
+        return torch.cat(list(map_in_order(features, batches, device, threads)))
 
 
 def split(count, config):
@@ -78,7 +78,7 @@ def split(count, config):
     return order[held:], order[:held]
 
 
-@one_thread_an_operation()  # the same bits whatever the number of cores
+@one_thread_per_operation()  # the same bits whatever the number of cores
 def train_unit(classifier, targets, backgrounds, config):
     """Train the unit with binary cross-entropy (paper, Eq. 3).
 

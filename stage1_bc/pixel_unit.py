@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from common.threads import in_order, one_thread_an_operation
+from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
@@ -89,10 +89,11 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
         return (_on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
-    with one_thread_an_operation() as threads:  # the same bits whatever the number of cores
+    with one_thread_per_operation() as threads:  # the same bits whatever the number of cores
         labels, seeds, frames, features = map(
-            torch.cat, zip(*in_order(look, targets, device, threads)))
-        moments = _Moments(features, torch.cat(list(in_order(read, backgrounds, device, threads))))
+            torch.cat, zip(*map_in_order(look, targets, device, threads)))
+        moments = _Moments(
+            features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         moments.fit(unit, labels)
         answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)

@@ -142,7 +142,7 @@ class TrainingImages(Dataset):
         return image, record.label, mask, valid
 
 
-def collate(samples):
+def collate_training(samples):
     """TrainingBatch of the samples of ``TrainingImages``, or the first error among them."""
     for sample in samples:
         if isinstance(sample, ValueError):
@@ -190,6 +190,6 @@ class EpochBatches:
 
 def training_loader(images, batches, workers, device):
     """DataLoader of TrainingBatch over EpochBatches."""
-    return DataLoader(images, batch_sampler=batches, collate_fn=collate, num_workers=workers,
-                      pin_memory=torch.device(device).type == "cuda",
+    return DataLoader(images, batch_sampler=batches, collate_fn=collate_training,
+                      num_workers=workers, pin_memory=torch.device(device).type == "cuda",
                       persistent_workers=False)

@@ -256,7 +256,7 @@ def test_training_refuses_a_flipped_bit(inputs):
                            match="shard-00000.h5 is damaged .* run bcct masks again"):
             raise run(inputs, "train-ct", *STAGE2_ONLY, succeeds=False).exception
     assert not (inputs / "cache/ct").exists()
-    assert "is made anew" in run(inputs, "masks", "--on-bad-image", "skip").output
+    assert "is made again" in run(inputs, "masks", "--on-bad-image", "skip").output
     run(inputs, "train-ct", *STAGE2_ONLY)
 
 

@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 
 from common.datasets import Record
 from stage2_ct.data import (EpochBatches, ScaleColour, TrainingImages,
-                            augmentation, collate, training_loader)
+                            augmentation, collate_training, training_loader)
 from stage2_ct.variants import TrainingConfig
 
 CONFIG = TrainingConfig(image_size=28, colour=0.0)
@@ -126,7 +126,7 @@ def test_the_loader_gives_batches_with_and_without_masks(records):
 
 def test_collate_keeps_labels_with_their_images(records):
     images = TrainingImages([dataclasses.replace(records[0], label=5)], CONFIG)
-    assert collate([images[0, 0]]).labels.tolist() == [5]
+    assert collate_training([images[0, 0]]).labels.tolist() == [5]
 
 
 def test_the_default_augmentation_has_no_vertical_flip():

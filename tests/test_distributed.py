@@ -84,7 +84,7 @@ def train(rank, world, port, pictures, masks, folder):
     os.environ.update(faults.place(rank, world, port))
     records = [dataclasses.replace(record, label=number % 2) for number, record in enumerate(
         faults.records_in(pictures)) if record.image_id != "007.png"][:24]
-    with processes.joined():
+    with processes.process_group():
         torch.manual_seed(0)
         method = BackgroundSupervised(small_backbone(), 2, CONFIG)
         batches = EpochBatches(len(records), CONFIG.batch_size, 0, rank, world)
@@ -227,5 +227,5 @@ def test_a_lost_process_says_what_the_command_can_do(monkeypatch):
     monkeypatch.setattr(processes.distributed, "init_process_group", lost)
     for again, sentence in (((), "again .Conn"), (("again, with --resume",), "--resume .Conn")):
         with pytest.raises(processes.LostProcess, match=f"finished is kept: .*{sentence}"):
-            with processes.joined(*again):
+            with processes.process_group(*again):
                 pass

@@ -58,7 +58,7 @@ def test_the_unreadable_picture_is_named(whole):
     assert cache.manifest["valid"]["0.80"] == PICTURES - 1
 
 
-def test_a_finished_cache_is_left_alone_and_a_damaged_shard_made_anew(whole, pictures, tmp_path):
+def test_a_finished_cache_is_left_alone_and_a_damaged_shard_made_again(whole, pictures, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(whole[0], folder)
     before, content = finished_shards(folder), shards(folder)
@@ -67,7 +67,7 @@ def test_a_finished_cache_is_left_alone_and_a_damaged_shard_made_anew(whole, pic
     shard_path(folder, 3).write_bytes(b"rotten")
     shard_path(folder, 5).unlink()
     said = []
-    make_masks(pictures, folder, say=said.append)
+    make_masks(pictures, folder, notify=said.append)
     after = finished_shards(folder)
     assert {name for name in after if after[name] != before[name]} == {
         "shard-00003.h5", "shard-00005.h5"}
@@ -75,7 +75,7 @@ def test_a_finished_cache_is_left_alone_and_a_damaged_shard_made_anew(whole, pic
     assert len(said) == 2 and "shard-00003.h5 is damaged" in said[0]
 
 
-def test_a_lost_or_damaged_index_or_manifest_is_made_anew(whole, pictures, tmp_path):
+def test_a_lost_or_damaged_index_or_manifest_is_made_again(whole, pictures, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(whole[0], folder)
     content, manifest = shards(folder), (folder / MANIFEST).read_bytes()
@@ -183,7 +183,7 @@ def test_a_delta_that_a_shard_cannot_name_is_refused(pictures, tmp_path, deltas)
 
 
 def _make_beside(pictures, folder, sentences):
-    make_masks(pictures, folder, say=lambda sentence: sentences.put(sentence))
+    make_masks(pictures, folder, notify=lambda sentence: sentences.put(sentence))
 
 
 def test_a_second_process_waits_and_says_so(whole, pictures, tmp_path):

@@ -120,7 +120,7 @@ def test_a_finished_cache_needs_no_lock(inputs, monkeypatch):
     def read_only(*arguments, **options):
         raise OSError("Read-only file system")
     for module in (stage1, writing):
-        monkeypatch.setattr(module, "writing_alone", read_only)
+        monkeypatch.setattr(module, "write_lock", read_only)
     assert "wrote" in run(inputs, "masks").output
     with pytest.raises(OSError, match="Read-only"):
         raise run(inputs, "train-bc", succeeds=False).exception

@@ -60,7 +60,7 @@ def seen_by(method, steps):
     return seen
 
 
-def test_hide_and_seek_hides_anew_in_each_step_and_goes_on_alike_after_a_stop():
+def test_hide_and_seek_hides_again_in_each_step_and_goes_on_alike_after_a_stop():
     torch.manual_seed(3)
     whole = HideAndSeek(small_backbone(), 2, CONFIG)
     first, second, third = seen_by(whole, 3)

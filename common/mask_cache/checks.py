@@ -26,7 +26,7 @@ class Finding:
     """Something that is wrong with a cache."""
 
     file: str
-    """The file of the cache that has to be made anew; "" where none would help."""
+    """The file of the cache that has to be made again; "" where none would help."""
     problem: str
     """What is wrong, half a sentence."""
 
@@ -135,7 +135,7 @@ def outdated(cache, records, progress=None):
             some = records[part]
             for record, checksum in zip(some, threads.map(file_crc32, [
                     record.path for record in some])):
-                problem = what_changed(record.path, checksum, cache.image_crc32(record.image_id),
+                problem = image_change(record.path, checksum, cache.image_crc32(record.image_id),
                                        record.image_id in unreadable, cache.mask_size)
                 if problem is not None:
                     yield record, problem
@@ -143,7 +143,7 @@ def outdated(cache, records, progress=None):
                     progress(1)
 
 
-def what_changed(path, checksum, recorded, was_unreadable, size):
+def image_change(path, checksum, recorded, was_unreadable, size):
     """What has happened to an image since its mask was made.
 
     Args:

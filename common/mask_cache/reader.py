@@ -176,7 +176,7 @@ class MaskCache:
         return int(self._index.file_crc32[self._position(image_id)])
 
     def how_to_remake(self, *names):
-        """What makes files of the cache anew though they are sound; half a sentence."""
+        """What makes files of the cache to be made again though they are sound; half a sentence."""
         original = original_of(self.folder, self.manifest)
         remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
                   "again, which makes only what is missing")
@@ -251,5 +251,5 @@ class MaskCache:
     def _damaged(self, name, reason):
         original = original_of(self.folder, self.manifest)
         remedy = (f"copy it again from {original}" if original else
-                  "run bcct masks again: only this file is made anew")
+                  "run bcct masks again: only this file is made again")
         return MaskCacheError(f"{self.folder / name} is damaged ({reason}); {remedy}")

@@ -11,8 +11,8 @@ import torch
 from common import processes
 from common.files import TEMPORARY, file_crc32
 from common.loading import consecutive, load_frames, to_float
-from common.locks import writing_alone
-from common.mask_cache.checks import what_changed
+from common.locks import write_lock
+from common.mask_cache.checks import image_change
 from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files,
                                         held_deltas, read_manifest,
                                         write_manifest)
@@ -20,7 +20,7 @@ from common.mask_cache.shards import (SHARD_SIZE, MaskCacheError, PackedMasks,
                                       Provenance, Shard, delta_name,
                                       read_whole_shard, shard_is_done,
                                       shard_path, shard_slices, write_shard)
-from common.threads import in_order, one_thread_an_operation
+from common.threads import map_in_order, one_thread_per_operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class MaskJob:
 
 
 def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
-                progress=None, shard_size=SHARD_SIZE, say=None, anew=()):
+                progress=None, shard_size=SHARD_SIZE, notify=None, remake=()):
     """Make the masks of all records and write them as a mask cache.
 
     Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
@@ -72,9 +72,9 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
         about: dict of facts for the manifest.
         progress: called with a number of images each time so many more are done.
         shard_size: images a shard.
-        say: called with a sentence when another run has to be waited for, and when damaged files
-            are made anew.
-        anew: names of shards of a finished cache that are made again though nothing is wrong with
+        notify: called with a sentence when another run has to be waited for, and when damaged files
+            are made again.
+        remake: names of shards of a finished cache that are made again though nothing is wrong with
             them.
 
     Returns:
@@ -86,15 +86,15 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
         LostProcess: another process of this run has ended.
     """
     folder = Path(folder)
-    progress, say = progress or (lambda images: None), say or (lambda sentence: None)
-    with writing_alone(folder, processes.rank(), processes.meet, say):
-        held, damaged = processes.first_says(lambda: _settle(folder, shard_size, say))
+    progress, notify = progress or (lambda images: None), notify or (lambda sentence: None)
+    with write_lock(folder, processes.rank(), processes.barrier, notify):
+        held, damaged = processes.broadcast_from_first(lambda: _settle(folder, shard_size, notify))
         wanted = tuple(sorted({*held, *deltas}))
         job = MaskJob(tuple(records), wanted, provenance, shard_size)
         if not held or set(wanted) == set(held):
             target = folder
             if damaged is not None:
-                damaged = {*damaged, *anew}
+                damaged = {*damaged, *remake}
             _fill(job, maker, target, None, damaged, batch_size, workers, progress)
         else:  # the masks that are there stay in use until the last new one is made
             target = folder / ADDING
@@ -103,11 +103,11 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
             write_manifest(target, provenance, [record.image_id for record in records], wanted,
                            shard_size, about)
             adopt_added(folder)
-        processes.meet()
+        processes.barrier()
     return read_manifest(folder)
 
 
-def _settle(folder, shard_size, say):
+def _settle(folder, shard_size, notify):
     """Clear up what a killed run left behind.
 
     Returns:
@@ -125,7 +125,7 @@ def _settle(folder, shard_size, say):
         return tuple(manifest["deltas"]), None
     damaged = damaged_files(folder, manifest)
     for name, reason in damaged:
-        say(f"{folder / name} is damaged ({reason}): it is made anew")
+        notify(f"{folder / name} is damaged ({reason}): it is made again")
     return tuple(manifest["deltas"]), [name for name, _ in damaged]
 
 
@@ -134,13 +134,13 @@ def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
 
     Args:
         source: the cache that holds some of the deltas already, or None.
-        damaged: names of the files to make anew, or None to look into each shard.
+        damaged: names of the files to make again, or None to look into each shard.
     """
     rank, world = processes.rank(), processes.world_size()
     mine = range(rank, len(job.slices), world)
     missing = [index for index in mine if not _is_done(job, index, folder, damaged)]
     progress(sum(len(job.ids(index)) for index in set(mine) - set(missing)))
-    pending = sorted(itertools.chain.from_iterable(processes.gathered(missing)))[rank::world]
+    pending = sorted(itertools.chain.from_iterable(processes.all_gather(missing)))[rank::world]
 
     # Batches never cross shards: a shard's bytes do not depend on which others were made before.
     batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
@@ -150,7 +150,7 @@ def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
                               checksums=True))
     with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
           torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
-          one_thread_an_operation() as threads):
+          one_thread_per_operation() as threads):
         writing = None
         for index in pending:
             frames = (next(loader) for _ in batches[index])
@@ -161,7 +161,7 @@ def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
                                     shard.cut, job.provenance, shard.unreadable, shard.file_crc32)
         if writing is not None:
             writing.result()
-    processes.meet()
+    processes.barrier()
 
 
 def _is_done(job, index, folder, damaged):
@@ -184,7 +184,7 @@ def _make_shard(job, index, maker, frames, threads, source, progress):
             return batch, {}
         made = maker.masks(to_float(batch.images.to(maker.device)), deltas)
         return batch, {delta: masks.packed() for delta, masks in made.items()}
-    for batch, made in in_order(make, frames, maker.device, threads):
+    for batch, made in map_in_order(make, frames, maker.device, threads):
         unreadable.update({job.records[position].image_id: error.reason
                            for position, error in batch.bad})
         for position, checksum in batch.file_crc32.items():
@@ -216,7 +216,7 @@ def _held_shard(job, index, source):
 
 def _reads_otherwise(record, recorded, size):
     """Whether there is another answer now from an image that could not be read."""
-    return what_changed(record.path, file_crc32(record.path), recorded, True, size) is not None
+    return image_change(record.path, file_crc32(record.path), recorded, True, size) is not None
 
 
 def _require_unchanged(image_ids, before, now, source):

@@ -25,7 +25,7 @@ TABLE = Table(
     tuple(Row(f"BC-CT, delta {delta:.2f}", "bc-ct", "vgg16", delta) for delta in DELTAS),
     printed.TABLE3, draw, notes=(
         "The masks of all deltas that are asked for together come from one pass over the images; "
-        "CT is trained once for each. tau on the score map is chosen anew for each delta, on the "
+        "CT is trained once for each. tau on the score map is chosen again for each delta, on the "
         "training images' masks; the paper uses delta there as well.",))
 
 command = table_command(TABLE)

@@ -14,7 +14,7 @@ def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
     """Logits of "holds a target", each from a unit that never saw the picture.
 
     A classifier with hundreds of features learns by heart a bird among its backgrounds and finds
-    nothing wrong with it. So pictures are judged in turn: the unit is trained anew on the other
+    nothing wrong with it. So pictures are judged in turn: the unit is trained again on the other
     folds, which takes seconds, for the features are there already.
 
     Args:

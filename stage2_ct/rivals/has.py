@@ -18,7 +18,7 @@ class Hiding:
     side: int = 32
     """Side of a square patch in input pixels: HaS-32."""
     probability: float = 0.5
-    """That a patch is hidden, each by itself, anew in every epoch."""
+    """That a patch is hidden, each by itself, drawn again in every epoch."""
 
 
 HAS_32 = Hiding()
