@@ -1,9 +1,13 @@
 """Settings are frozen dataclasses; this module overrides, digests and stores them."""
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import inspect
+import itertools
 import json
+import textwrap
 import types
 import typing
 
@@ -92,6 +96,29 @@ def from_dict(config_class, values):
         kind = lookup("field", name, field_types)
         arguments[name] = tuple(value) if typing.get_origin(kind) is tuple else value
     return config_class(**arguments)
+
+
+def field_help(config_class):
+    """What ``override`` can set: (name=default, what it means) of each field.
+
+    The meaning is the string literal behind the field, up to its first full stop.
+
+    Args:
+        config_class: a dataclass with defaults.
+    """
+    body = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0].body
+    meanings = {field.target.id: text.value.value for field, text in itertools.pairwise(body)
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
+    return [(f"{field.name}={_shown(field.default)}",
+             " ".join(meanings.get(field.name, "").split()).split(". ")[0].rstrip("."))
+            for field in dataclasses.fields(config_class)]
+
+
+def _shown(value):
+    """A value as ``override`` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def digest(*parts):

@@ -11,7 +11,7 @@ from common.files import write_json
 from common.mask_cache import contact_sheet
 from pipelines.jobs.options import STAGE1, options
 from pipelines.jobs.progress import progress_bar
-from pipelines.stage1 import Stage1
+from pipelines.jobs.stage1_job import Stage1Job
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
 from stage1_bc.background_check.duplicates import look_alikes, same_bytes
 from stage1_bc.background_check.examination import examine

@@ -1,16 +1,11 @@
 """The training loop of stage 2; knows neither the method nor where masks come from."""
 
-import dataclasses
-import json
-import os
 import time
-from pathlib import Path
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from common import processes
-from common.files import cannot_write, load_checkpoint, save_checkpoint
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 
@@ -83,51 +78,6 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
         raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
                                  "rates")
     return means
-
-
-@dataclasses.dataclass
-class Run:
-    """A training run's folder: ``last.pt`` after each epoch and a line in ``log.jsonl``."""
-
-    folder: Path
-    """Where the run is kept."""
-
-    @property
-    def checkpoint(self):
-        """Path of the last epoch's checkpoint."""
-        return self.folder / "last.pt"
-
-    def save(self, epoch, parts, description):
-        """Save everything that the next epoch depends on.
-
-        Args:
-            epoch: number of epochs done.
-            parts: dict from a name to an object with ``state_dict``.
-            description: dict of plain values that travels along.
-        """
-        states = {name: part.state_dict() for name, part in parts.items()}
-        save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
-
-    def restore(self, parts):
-        """Load the last epoch's state where there is one; gives the epochs already done."""
-        if not self.checkpoint.is_file():
-            return 0
-        state = load_checkpoint(self.checkpoint)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return state["epoch"]
-
-    def log(self, line):
-        """Append one JSON line."""
-        path = self.folder / "log.jsonl"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
 
 
 def shared(method, device):
