@@ -1,7 +1,7 @@
 """Cost of stage 1 compared with the network's own arithmetic."""
 
 from benchmarks import bare
-from benchmarks.rows import Target, interleaved, measured, quotients
+from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 
 DELTAS = tuple(word for delta in (0.70, 0.75, 0.80, 0.85, 0.90) for word in ("--delta", delta))
@@ -25,11 +25,11 @@ def classifier(setting):
     pixel_unit = interleaved(1, whole=lambda: train(setting.cache),
                              bare=lambda: bare.forward(network, batches))
     note = setting.note(len(records))
-    return [measured("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
-                     Target(high=1.3), note),
-            measured("BC training with the default recipe's pixel unit / forward pass",
-                     quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
-                     f"{note}; the unit learns from at most 1000 targets, however many there are")]
+    return [ratio_row("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
+                      Target(high=1.3), note),
+            ratio_row("BC training with the default recipe's pixel unit / forward pass",
+                      quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
+                      f"{note}; the unit learns from at most 1000 targets, however many there are")]
 
 
 def masks(setting):
@@ -52,8 +52,8 @@ def masks(setting):
         setting.repeats, bare=lambda: bare.forward_and_backward(network, batches),
         default=lambda: make(*recipes["default"]), gradient=lambda: make(*recipes["gradient"]))
     note = f"{setting.note()}, 5 deltas"
-    return [measured("making masks, one gradient pass: images/s over forward and input-backward",
-                     quotients(seconds["bare"], seconds["gradient"]), Target(low=0.90), note),
-            measured("making masks, default recipe: images/s over forward and input-backward",
-                     quotients(seconds["bare"], seconds["default"]), None,
-                     f"{note}; one forward pass and GrabCut")]
+    return [ratio_row("making masks, one gradient pass: images/s over forward and input-backward",
+                      quotients(seconds["bare"], seconds["gradient"]), Target(low=0.90), note),
+            ratio_row("making masks, default recipe: images/s over forward and input-backward",
+                      quotients(seconds["bare"], seconds["default"]), None,
+                      f"{note}; one forward pass and GrabCut")]

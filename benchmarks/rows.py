@@ -49,7 +49,7 @@ class BenchmarkRow:
     """What was measured on: network, images; or the reason why it was not."""
 
 
-def measured(name, ratios, target=None, note=""):
+def ratio_row(name, ratios, target=None, note=""):
     """The BenchmarkRow of a figure that was measured several times.
 
     Args:

@@ -65,6 +65,11 @@ class Result:
     tau_curve: dict | None
     iou_curve: dict
 
+    @property
+    def iou_by_image(self):
+        """IoU by image id, of the images with a box."""
+        return {row.image_id: row.iou for row in self.rows if row.iou is not None}
+
 
 def default_taus(step=0.01):
     """Thresholds 0, step, ... below 1, to the last bit those of Choe et al.'s published code."""

@@ -8,7 +8,7 @@ import torch
 
 from common.files import write_json
 from common.loading import consecutive, load_frames, to_float
-from pipelines.jobs.localizing import mask_figures
+from evaluation.mask_figures import mask_figures
 from pipelines.jobs.options import STAGE1, options
 from pipelines.paper.experiment import percent
 from pipelines.stage1 import Stage1, ensure_classifier, make_masks, mask_maker

@@ -14,13 +14,13 @@ from common.datasets import open_backgrounds, open_dataset
 
 
 def test_a_row_is_the_median_with_both_ends():
-    row = rows.measured("a / b", rows.quotients([3.0, 2.0, 10.0], [2.0, 2.0, 2.0]),
-                        rows.Target(high=1.3), "on nothing")
+    row = rows.ratio_row("a / b", rows.quotients([3.0, 2.0, 10.0], [2.0, 2.0, 2.0]),
+                         rows.Target(high=1.3), "on nothing")
     assert (row.ratio, row.low, row.high) == (1.5, 1.0, 5.0)
     assert row.target == "at most 1.3" and row.holds is False
-    assert rows.measured("a", [0.95], rows.Target(low=0.9)).holds is True
-    assert rows.measured("a", [1.1], rows.Target(0.9, 1.1)).target == "0.9 to 1.1"
-    assert rows.measured("a", [1.1]).holds is None
+    assert rows.ratio_row("a", [0.95], rows.Target(low=0.9)).holds is True
+    assert rows.ratio_row("a", [1.1], rows.Target(0.9, 1.1)).target == "0.9 to 1.1"
+    assert rows.ratio_row("a", [1.1]).holds is None
 
 
 def test_arms_run_in_turns():
@@ -70,7 +70,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, monkeypatch):
 
     def measured(asked):
         calls.append("first")
-        return [rows.measured("first / second", [1.0], rows.Target(high=2))]
+        return [rows.ratio_row("first / second", [1.0], rows.Target(high=2))]
 
     def stopped(asked):
         raise KeyboardInterrupt

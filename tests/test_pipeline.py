@@ -15,9 +15,9 @@ from common.datasets import open_dataset
 from common.files import CannotWrite
 from common.mask_cache import writer as writing
 from common.mask_cache.reader import MaskCache
+from evaluation.mask_figures import mask_figures
 from pipelines import stage1, train_ct
 from pipelines.__main__ import cli
-from pipelines.jobs.localizing import mask_figures
 from pipelines.paper.experiment import percent
 
 

@@ -6,9 +6,7 @@ import itertools
 import numpy as np
 import torch
 
-from common.mask_cache.checks import require_unchanged
-from common.mask_cache.reader import MaskCache
-from evaluation.evaluator import Evaluator, MaskEvaluator
+from evaluation.evaluator import Evaluator
 from evaluation.threshold import (choose_validation, fixed_tau, tau_from_boxes,
                                   tau_from_masks, tau_oracle)
 from evaluation.truth import truth_from_mask, truths_from_dataset
@@ -176,17 +174,3 @@ def scored_batches(job, method, records, protocol, description, cache=None, unre
     for batch, found in predict(job, method, records, protocol.input_side(job.config), description,
                                 score, cache, unreadable):
         yield batch, *found
-
-
-def mask_figures(dataset, folder, delta):
-    """BC* and the strict rate of a mask cache against a Dataset's boxes, as a Result.
-
-    Raises:
-        MaskCacheError: the cache is damaged, or an image has changed since its mask was made.
-    """
-    cache = MaskCache(folder, delta)
-    require_unchanged(cache, dataset.records)
-    evaluator = MaskEvaluator(truths_from_dataset(dataset))
-    for record in dataset.records:
-        evaluator.accumulate(cache[record.image_id], record.image_id)
-    return evaluator.compute()

@@ -11,12 +11,13 @@ from common.images import image_size, read_image
 from common.loading import to_float
 from common.mask_cache.manifest import MANIFEST, read_manifest
 from evaluation.bootstrap import seeds_summary
+from evaluation.mask_figures import mask_figures
 from evaluation.references import reference_rows
 from evaluation.report import (GalleryItem, GradientItem, Method, Report, View,
                                pick_gallery)
 from evaluation.truth import truths_from_dataset
-from pipelines.jobs.localizing import (Protocol, localize, mask_figures,
-                                       mask_truths, scored_batches)
+from pipelines.jobs.localizing import (Protocol, localize, mask_truths,
+                                       scored_batches)
 from pipelines.stage1 import mask_maker
 from pipelines.stage2 import Stage2, load_trained
 from stage1_bc.cutting import cut

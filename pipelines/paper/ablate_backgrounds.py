@@ -10,7 +10,7 @@ import torch
 from common.config import digest
 from common.files import load_checkpoint
 from common.loading import consecutive, load_frames, to_float
-from pipelines.jobs.localizing import mask_figures
+from evaluation.mask_figures import mask_figures
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import measure, measured
 from pipelines.paper.table_command import setting_command, show

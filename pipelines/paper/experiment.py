@@ -5,8 +5,8 @@ import time
 import click
 
 from common.files import write_json
+from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
-from pipelines.jobs.localizing import mask_figures
 from pipelines.jobs.reporting import build_report, evaluate
 from pipelines.stage1 import ensure_classifier, make_masks
 from pipelines.stage2 import train

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from common.mask_cache.shards import MaskCacheError
+from evaluation.mask_figures import mask_figures
 from evaluation.report import versions
-from pipelines.jobs.localizing import Protocol, mask_figures
+from pipelines.jobs.localizing import Protocol
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import FIGURES, measure, measured
 from pipelines.paper.printed import Printed
