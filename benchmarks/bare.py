@@ -33,7 +33,7 @@ def forward(network, batches):
         network(images)
 
 
-def input_gradient(network, batches):
+def forward_and_backward(network, batches):
     """A forward pass over all batches, and back to the input."""
     for images in batches:
         images = images.detach().requires_grad_()

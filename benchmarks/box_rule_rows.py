@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from benchmarks.rows import Target, row
+from benchmarks.rows import Target, ratio_row
 from evaluation.evaluator import Evaluator, default_taus
 from evaluation.scoremaps import min_max
 from evaluation.truth import Truth
@@ -103,8 +103,9 @@ def _seconds(function, *arguments):
     return time.process_time() - start
 
 
-def box_rule(setting):
+def wsol_rule(setting):
     """The ``wsol`` box rule at all thresholds over finding the contours alone."""
     ratios = [wsol_cost(BENCH_MAPS, seed=seed).ratio for seed in range(setting.repeats)]
-    return [row("evaluation by the wsol rule / finding its contours", ratios, Target(high=1.5),
-                f"{BENCH_MAPS} maps of 224x224, 100 thresholds, processor time")]
+    return [ratio_row("evaluation by the wsol rule / finding its contours", ratios,
+                      Target(high=1.5),
+                      f"{BENCH_MAPS} maps of 224x224, 100 thresholds, processor time")]

@@ -1,9 +1,9 @@
-"""A mask cache of ILSVRC's size: opening it and reading from it, beside one of 10,000.
+"""Benchmark of a mask cache of ILSVRC's size: opening and reading, compared with one of 10,000.
 
-``make scale``; takes minutes and 0.8 GB under the temporary folder, which it removes. A blob is
-drawn for one image in 64 and the shards are written from copies of these, ids and all else as in
-real ones. Each figure comes from a process of its own; those of the two sizes that are compared
-come from one, in turns, in processor time, so that a busy machine slows down both.
+``make scale`` runs it: about 10 minutes, and 0.8 GB in the temporary folder, which it removes. One
+blob is drawn per 64 images and the shards are written from copies; ids and everything else are as
+in a real cache. Each figure comes from a fresh process. The two sizes are compared within one
+process, in turns and in processor time, so that a busy machine slows down both.
 """
 
 import argparse
@@ -75,13 +75,13 @@ def measure_opening(folder):
 
 
 def peak_mib():
-    """The most memory that this process has had so far, in MiB."""
+    """Peak memory of this process so far, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024)
 
 
 def measure_reads(small, large, reads):
-    """Microseconds of processor time a random read, in both caches in turns."""
+    """Microseconds of processor time per random read, alternating between both caches."""
     caches = [MaskCache(folder) for folder in (small, large)]
     all_ids, random = [list(cache) for cache in caches], np.random.default_rng(0)
     times = ([], [])
@@ -100,10 +100,10 @@ def measure_reads(small, large, reads):
 
 
 def measure_workers(folder, workers, reads):
-    """Random reads by the workers of a DataLoader: processor time a mask, and how often they wait.
+    """Random reads by the workers of a DataLoader: processor time per mask, and waits.
 
-    A reader that met a lock would give up the processor of its own accord; it is counted how often
-    one does while it reads. What the machine's other processes do counts in neither figure.
+    A reader that meets a lock gives up the processor voluntarily; such switches are counted while
+    it reads. Other processes on the machine affect neither figure.
     """
     from torch.utils.data import DataLoader
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more than there are cores
@@ -133,9 +133,9 @@ class _Reads:
                 resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
 
 
-def main():
-    """Write both caches and print each figure as a line of JSON."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def measure_large_cache():
+    """Write both caches, measure them, and print each figure as a line of JSON."""
+    parser = argparse.ArgumentParser(description=measure_large_cache.__doc__)
     parser.add_argument("--count", type=int, default=1_281_167)
     parser.add_argument("--reads", type=int, default=20_000)
     arguments = parser.parse_args()
@@ -145,27 +145,27 @@ def main():
             write_cache(folder, count)
             sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
             shards = sum(size for file, size in sizes.items() if file.startswith("shard"))
-            show(masks=count, shard_bytes_a_mask=round(shards / count),
-                 index_mb=round(sizes["index.h5"] / 1e6, 1),
-                 manifest_mb=round(sizes["manifest.json"] / 1e6, 2))
-            show(masks=count, **alone(measure_opening, folder))
-        show(**alone(measure_reads, *folders, arguments.reads))
+            print_figures(masks=count, shard_bytes_a_mask=round(shards / count),
+                          index_mb=round(sizes["index.h5"] / 1e6, 1),
+                          manifest_mb=round(sizes["manifest.json"] / 1e6, 2))
+            print_figures(masks=count, **in_fresh_process(measure_opening, folder))
+        print_figures(**in_fresh_process(measure_reads, *folders, arguments.reads))
         for workers in (1, 8):
-            show(workers=workers,
-                 **alone(measure_workers, folders[1], workers, 10 * arguments.reads))
+            print_figures(workers=workers, **in_fresh_process(
+                measure_workers, folders[1], workers, 10 * arguments.reads))
 
 
-def alone(function, *arguments):
-    """What a function gives in a fresh process."""
+def in_fresh_process(function, *arguments):
+    """The result of a function that runs in a fresh process."""
     with concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn")) as executor:
         return executor.submit(function, *arguments).result()
 
 
-def show(**figures):
+def print_figures(**figures):
     """Print a line of JSON."""
     print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    measure_large_cache()

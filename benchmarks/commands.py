@@ -6,7 +6,7 @@ import time
 
 from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
 from benchmarks.photographs import write_pictures
-from benchmarks.rows import Target, interleaved, quotients, row
+from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE
 
 BCCT = (sys.executable, "-m", "pipelines")
@@ -17,13 +17,13 @@ GROWTH_IMAGES = 256
 STEPS = (1, 4, 16)
 
 
-def start(setting):
+def startup(setting):
     """Seconds until the help text is there."""
     def show_help():
         subprocess.run([*BCCT, "--help"], check=True, stdout=subprocess.DEVNULL)
     show_help()
     seconds = interleaved(5 * setting.repeats, help=show_help)["help"]
-    return [row("bcct --help, seconds", seconds, Target(high=0.3), "in a process of its own")]
+    return [ratio_row("bcct --help, seconds", seconds, Target(high=0.3), "in a process of its own")]
 
 
 def growth(setting):
@@ -42,11 +42,11 @@ def growth(setting):
     note = (f"{GROWTH_BACKBONE}, {' and '.join(str(step * GROWTH_IMAGES) for step in STEPS)} "
             "images of each split")
     return [line for name in _COMMANDS for line in (
-        row(f"growth of {name}: seconds a further image, 4 n to 16 n over n to 4 n",
+        ratio_row(f"growth of {name}: seconds a further image, 4 n to 16 n over n to 4 n",
             [_growth(*times) for times in zip(*(seconds[name][step] for step in STEPS))],
             Target(0.9, 1.1), note),
-        row(f"growth of {name}: peak memory at 16 n over n",
-            quotients(memory[name][16], memory[name][1]), Target(high=1.1), note))]
+        ratio_row(f"growth of {name}: peak memory at 16 n over n",
+                  quotients(memory[name][16], memory[name][1]), Target(high=1.1), note))]
 
 
 _COMMANDS = {  # name: (folder in the cache that it makes, its options)

@@ -1,4 +1,7 @@
-"""Faults put into real runs, for the tests and for ``benchmarks.fault_runs``."""
+"""Fault injection into real runs that write masks: killed processes and flipped bits.
+
+``benchmarks.fault_runs`` repeats the faults many times; the tests try a few of each.
+"""
 
 import multiprocessing
 import os
@@ -30,8 +33,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["benchmarks.fault_injection"])
 
 
-def write_pictures(folder):
-    """Small pictures, one of them not readable; gives their Records."""
+def write_tiny_pictures(folder):
+    """Write small pictures, one of them unreadable; returns their Records."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(PICTURES):
@@ -46,8 +49,8 @@ def records_in(folder):
     return [Record(path.name, folder, 0) for path in sorted(folder.glob("*.png"))]
 
 
-def make_masks(pictures, folder, deltas=(0.7, 0.8), maker=None, **options):
-    """Write the pictures' masks in this process; gives the manifest."""
+def make_tiny_masks(pictures, folder, deltas=(0.7, 0.8), maker=None, **options):
+    """Write the pictures' masks in this process; returns the manifest."""
     torch.set_num_threads(1)
     maker = maker or _maker()
     return write_masks(records_in(pictures), maker, deltas, folder, PROVENANCE, BATCH_SIZE, 0,
@@ -61,14 +64,14 @@ def _maker():
 
 
 def make_masks_as_rank(rank, world, port, errors, pictures, folder, dies_at=None):
-    """One of several processes that write masks; dies at its batch number ``dies_at``."""
-    os.environ.update(place(rank, world, port))
+    """Write masks as one of several processes; it is killed at its batch ``dies_at``."""
+    os.environ.update(torchrun_environment(rank, world, port))
     maker = _maker()
     if dies_at is not None:
         maker = _Dying(maker, dies_at)
     try:
         with processes.process_group():
-            make_masks(pictures, folder, maker=maker)
+            make_tiny_masks(pictures, folder, maker=maker)
     except processes.LostProcess as error:
         Path(errors, str(rank)).write_text(str(error))
         sys.exit(1)
@@ -88,20 +91,20 @@ class _Dying:
         return self.maker.masks(images, deltas)
 
 
-def place(rank, world, port):
-    """The environment variables by which torchrun tells a process its place."""
+def torchrun_environment(rank, world, port):
+    """The environment variables that torchrun sets for a process."""
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
             "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 def free_port():
-    """A port of this machine that nobody listens on."""
+    """An unused port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
-def start(*arguments, target=make_masks, **options):
+def start_child(*arguments, target=make_tiny_masks, **options):
     """Start a child process."""
     child = CONTEXT.Process(target=target, args=arguments, kwargs=options)
     child.start()
@@ -111,33 +114,33 @@ def start(*arguments, target=make_masks, **options):
 def start_ranks(world, errors, pictures, folder, dying=None, dies_at=None):
     """Start the processes of one run; the rank ``dying`` is killed at its batch ``dies_at``."""
     port = free_port()
-    return [start(rank, world, port, errors, pictures, folder, target=make_masks_as_rank,
-                  dies_at=dies_at if rank == dying else None) for rank in range(world)]
+    return [start_child(rank, world, port, errors, pictures, folder, target=make_masks_as_rank,
+                        dies_at=dies_at if rank == dying else None) for rank in range(world)]
 
 
 def shards(folder):
-    """Name to content of a cache's files, the lock left out."""
+    """Content of a cache's HDF5 files, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".h5"}
 
 
 def finished_shards(folder):
-    """Name to what would change if a shard were written again."""
+    """Inode and modification time of each shard by name: they change if it is written again."""
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in folder.glob("shard-*.h5")}
 
 
 def kill_and_resume(begin, folder, random, longest, most=1000):
-    """Kill a run at random moments until it is done all the same.
+    """Kill a run at random moments and restart it until it completes.
 
     Args:
-        begin: starts the run; gives its processes.
+        begin: starts the run and returns its processes.
         folder: where it writes.
         random: numpy Generator.
-        longest: seconds that the run takes when nobody kills it.
-        most: kills after which it is left alone.
+        longest: seconds that the run takes without a kill.
+        most: kills after which it may complete.
 
     Returns:
-        How many processes were killed.
+        Number of processes that were killed.
     """
     kills, before = 0, {}
     while True:
@@ -158,8 +161,7 @@ def kill_and_resume(begin, folder, random, longest, most=1000):
 
 
 def _wait(children, seconds):
-    """The exit codes of some processes; those that outlive the time are killed, as torchrun does.
-    """
+    """Exit codes of some processes; those still running after the time are killed."""
     end = time.monotonic() + seconds
     for child in children:
         child.join(max(0.0, end - time.monotonic()))
@@ -169,7 +171,7 @@ def _wait(children, seconds):
 
 
 def flip(path, random):
-    """Flip one random bit of a file; gives a function that puts the file back."""
+    """Flip one random bit of a file; returns a function that restores the file."""
     content = path.read_bytes()
     damaged = bytearray(content)
     damaged[random.integers(len(content))] ^= 1 << random.integers(8)
@@ -178,10 +180,10 @@ def flip(path, random):
 
 
 def timed_reference(pictures, folder):
-    """Make the masks in one child that nobody kills; gives the seconds it took."""
-    start(target=int).join()  # the server starts with its first child
+    """Make the masks in one child without a kill; returns the seconds it took."""
+    start_child(target=int).join()  # the server starts with its first child
     begin = time.perf_counter()
-    child = start(pictures, folder)
+    child = start_child(pictures, folder)
     child.join()
     assert child.exitcode == 0
     return time.perf_counter() - begin

@@ -134,7 +134,7 @@ def stages(setting, device):
     """Everything that ``bcct bench --gpu`` measures.
 
     Args:
-        setting: Setting.
+        setting: BenchmarkSetting.
         device: torch device.
 
     Returns:
@@ -179,7 +179,7 @@ def stages(setting, device):
     return rows, sentences
 
 
-def table(rows, sentences):
+def throughput_table(rows, sentences):
     """Everything as Markdown."""
     lines = ["| what | images/s | share of matrix rate | CUB, min | ILSVRC, min | 8 cards, min |",
              "|---|---|---|---|---|---|"]
@@ -209,8 +209,8 @@ def _gradient(setting, device, frames, rate):
 
     def bare_pass():
         with autocast(device, torch.bfloat16):
-            bare.input_gradient(network, [frames])
-    count = operations(lambda: bare.input_gradient(network, [frames[:1]]))
+            bare.forward_and_backward(network, [frames])
+    count = operations(lambda: bare.forward_and_backward(network, [frames[:1]]))
     return (Throughput("bare forward and input-backward, bfloat16",
                        images_a_second(bare_pass, len(frames), device), count, rate),
             Throughput("bcct masks of one gradient pass, bfloat16",

@@ -1,7 +1,7 @@
-"""What stage 1 costs beside the network's own arithmetic."""
+"""Cost of stage 1 compared with the network's own arithmetic."""
 
 from benchmarks import bare
-from benchmarks.rows import Target, interleaved, quotients, row
+from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 
 DELTAS = tuple(word for delta in (0.70, 0.75, 0.80, 0.85, 0.90) for word in ("--delta", delta))
@@ -25,11 +25,11 @@ def classifier(setting):
     pixel_unit = interleaved(1, whole=lambda: train(setting.cache),
                              bare=lambda: bare.forward(network, batches))
     note = setting.note(len(records))
-    return [row("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
-                Target(high=1.3), note),
-            row("BC training with the default recipe's pixel unit / forward pass",
-                quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
-                f"{note}; the unit learns from at most 1000 targets, however many there are")]
+    return [ratio_row("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
+                      Target(high=1.3), note),
+            ratio_row("BC training with the default recipe's pixel unit / forward pass",
+                      quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
+                      f"{note}; the unit learns from at most 1000 targets, however many there are")]
 
 
 def masks(setting):
@@ -40,7 +40,7 @@ def masks(setting):
     setting = setting.with_pictures("masks", train=MASKED * setting.images, test=1)
     records = bare.target_records(setting.pictures[0], "train")
     network, batches = setting.network(), bare.frames(records, SIZE, setting.batch_size)
-    bare.input_gradient(network, batches[:1])
+    bare.forward_and_backward(network, batches[:1])
 
     def make(*options):
         setting.fresh(setting.cache / "masks")
@@ -49,11 +49,11 @@ def masks(setting):
     for options in recipes.values():  # the classifiers are trained here, not below
         setting.bcct("masks", *setting.words(setting.cache), *DELTAS, *options)
     seconds = interleaved(
-        setting.repeats, bare=lambda: bare.input_gradient(network, batches),
+        setting.repeats, bare=lambda: bare.forward_and_backward(network, batches),
         default=lambda: make(*recipes["default"]), gradient=lambda: make(*recipes["gradient"]))
     note = f"{setting.note()}, 5 deltas"
-    return [row("making masks, one gradient pass: images/s over forward and input-backward",
-                quotients(seconds["bare"], seconds["gradient"]), Target(low=0.90), note),
-            row("making masks, default recipe: images/s over forward and input-backward",
-                quotients(seconds["bare"], seconds["default"]), None,
-                f"{note}; one forward pass and GrabCut")]
+    return [ratio_row("making masks, one gradient pass: images/s over forward and input-backward",
+                      quotients(seconds["bare"], seconds["gradient"]), Target(low=0.90), note),
+            ratio_row("making masks, default recipe: images/s over forward and input-backward",
+                      quotients(seconds["bare"], seconds["default"]), None,
+                      f"{note}; one forward pass and GrabCut")]

@@ -5,7 +5,8 @@ import copy
 import torch
 
 from benchmarks import bare
-from benchmarks.rows import Target, interleaved, not_measured, quotients, row
+from benchmarks.rows import (Target, interleaved, not_measured, quotients,
+                             ratio_row)
 from benchmarks.setting import SIZE
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.gradient_maps import gradient_map
@@ -39,9 +40,9 @@ def _against(setting, name, build, recipe):
     agreement = _agreement(ours_maps, peer(contiguous))
     seconds = interleaved(setting.repeats, peer=lambda: peer(contiguous),
                           ours=lambda: gradient_map(ours, images, recipe, (SIZE, SIZE)))
-    return [row(title, quotients(seconds["peer"], seconds["ours"]), target,
-                f"{setting.backbone}, a batch of {len(images)}; correlation of the maps "
-                f"{agreement:.4f}")]
+    return [ratio_row(title, quotients(seconds["peer"], seconds["ours"]), target,
+                      f"{setting.backbone}, a batch of {len(images)}; correlation of the maps "
+                      f"{agreement:.4f}")]
 
 
 def _captum(classifier):

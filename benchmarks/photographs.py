@@ -12,7 +12,7 @@ CLASSES = 10
 PAINTED = 64  # different pictures of a data set; the others are copies of these
 
 
-def photograph(random, size=SIZE):
+def synthetic_photograph(random, size=SIZE):
     """Noise with a photograph's spectrum and a bright ellipse on it.
 
     The amplitude falls as one over the spatial frequency, as in natural images (Field, 1987), so
@@ -83,6 +83,6 @@ def write_pictures(folder, train, test, backgrounds, size=SIZE):
 
 def _painted(seed, size):
     """(bytes of a JPEG, box)."""
-    picture, box = photograph(np.random.default_rng(seed), size)
+    picture, box = synthetic_photograph(np.random.default_rng(seed), size)
     content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
     return content.tobytes(), box

@@ -1,4 +1,4 @@
-"""A row of the benchmark: a ratio of times on one machine, and what it should be."""
+"""A row of the benchmark: a ratio of times on one machine, and its target."""
 
 import dataclasses
 import platform
@@ -10,7 +10,7 @@ import torch
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where a ratio should lie."""
+    """The range in which a ratio should lie."""
 
     low: float = 0.0
     high: float = float("inf")
@@ -23,12 +23,12 @@ class Target:
         return f"{self.low:g} to {self.high:g}"
 
     def holds(self, ratio):
-        """Whether a ratio lies there."""
+        """Whether a ratio lies within the range."""
         return self.low <= ratio <= self.high
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """One figure of the benchmark."""
 
     name: str
@@ -49,8 +49,8 @@ class Row:
     """What was measured on: network, images; or the reason why it was not."""
 
 
-def row(name, ratios, target=None, note=""):
-    """The Row of a figure that was measured several times.
+def ratio_row(name, ratios, target=None, note=""):
+    """The BenchmarkRow of a figure that was measured several times.
 
     Args:
         name: what over what.
@@ -59,15 +59,15 @@ def row(name, ratios, target=None, note=""):
         note: what it was measured on.
     """
     middle = statistics.median(ratios)
-    return Row(name, round(middle, 3), round(min(ratios), 3), round(max(ratios), 3),
-               None if target is None else str(target),
-               None if target is None else target.holds(middle), machine(), note)
+    return BenchmarkRow(name, round(middle, 3), round(min(ratios), 3), round(max(ratios), 3),
+                        None if target is None else str(target),
+                        None if target is None else target.holds(middle), machine(), note)
 
 
 def not_measured(name, target, reason):
-    """The Row of a figure that could not be measured here."""
-    return Row(name, None, None, None, None if target is None else str(target), None, machine(),
-               f"not measured: {reason}")
+    """The BenchmarkRow of a figure that could not be measured here."""
+    return BenchmarkRow(name, None, None, None, None if target is None else str(target), None,
+                        machine(), f"not measured: {reason}")
 
 
 def interleaved(repeats, **arms):

@@ -8,48 +8,48 @@ from benchmarks.rows import not_measured
 from common.files import read_json, write_bytes, write_json
 
 MEASUREMENTS = {  # name: (module, function)
-    "start": ("benchmarks.commands", "start"),
+    "start": ("benchmarks.commands", "startup"),
     "bc": ("benchmarks.mask_rows", "classifier"),
     "masks": ("benchmarks.mask_rows", "masks"),
     "loader": ("benchmarks.training_rows", "loader"),
     "ct": ("benchmarks.training_rows", "epochs"),
     "evaluate": ("benchmarks.training_rows", "evaluation"),
-    "boxes": ("benchmarks.box_rule_rows", "box_rule"),
+    "boxes": ("benchmarks.box_rule_rows", "wsol_rule"),
     "peers": ("benchmarks.peers", "peers"),
     "growth": ("benchmarks.commands", "growth"),
 }
 
 
-def measure(setting, names, results, say):
+def run_benchmarks(setting, names, results, notify):
     """Run measurements and keep their rows.
 
     Args:
-        setting: Setting.
+        setting: BenchmarkSetting.
         names: list of keys of ``MEASUREMENTS``.
         results: path of the JSON list of rows. Rows of other measurements stay in it; those of a
             measurement that was finished with the same setting are not measured again.
-        say: called with a line of text for the person who waits.
+        notify: called with a line of text for the person who waits.
 
     A measurement that fails leaves a row that says why, and is tried again the next time.
 
     Returns:
-        list of dicts, the fields of each Row.
+        list of dicts, the fields of each BenchmarkRow.
     """
     state = results.with_suffix(".state.json")  # what was measured with which setting
     kept = read_json(state) if state.is_file() else {}
     wanted = json.loads(json.dumps(setting.identity()))
     for name in names:
         if kept.get(name, {}).get("setting") == wanted:
-            say(f"{name}: measured before, kept")
+            notify(f"{name}: measured before, kept")
             continue
-        say(f"{name} ...")
+        notify(f"{name} ...")
         module, function = MEASUREMENTS[name]
         try:
             rows = getattr(importlib.import_module(module), function)(setting)
             finished = wanted
         except Exception as error:  # one failure must not cost the rows after it
             rows, finished = [not_measured(name, None, f"{type(error).__name__}: {error}")], None
-            say(f"{name}: {rows[0].note}")
+            notify(f"{name}: {rows[0].note}")
         kept[name] = {"setting": finished, "rows": [dataclasses.asdict(row) for row in rows]}
         write_json(state, kept)
         lines = [row for one in MEASUREMENTS if one in kept for row in kept[one]["rows"]]
@@ -58,7 +58,7 @@ def measure(setting, names, results, say):
     return [row for name in names for row in kept[name]["rows"]]
 
 
-def table(rows):
+def benchmark_table(rows):
     """Rows as lines of text."""
     width = max(len(row["name"]) for row in rows)
     lines = [f"{'':{width}}  ratio  [low, high]         target        holds"]

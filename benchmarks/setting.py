@@ -22,12 +22,12 @@ GRADIENT_RECIPE = ("--recipe", "blurred", "--recipe-set", "gamma=0.1")
 def code_digest():
     """SHA-256 of the program's own sources: another program is measured again."""
     root = Path(__file__).parent.parent
-    return digest([(f"{package}/{path.name}", path.read_text(encoding="utf-8"))
-                   for package in PACKAGES for path in sorted((root / package).glob("*.py"))])
+    return digest([(str(path.relative_to(root)), path.read_text(encoding="utf-8"))
+                   for package in PACKAGES for path in sorted((root / package).rglob("*.py"))])
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class BenchmarkSetting:
     """One run of the benchmark."""
 
     bcct: Callable[..., None]

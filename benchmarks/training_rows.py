@@ -1,4 +1,4 @@
-"""What stage 2 and the evaluation cost beside the network's own arithmetic."""
+"""Cost of stage 2 and of the evaluation compared with the network's own arithmetic."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import bare
 from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
-from benchmarks.rows import Target, interleaved, quotients, row
+from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import CT_BATCH, GRADIENT_RECIPE, SIZE
 from common.backbones import build_backbone
 from common.mask_cache.reader import MaskCache
@@ -44,8 +44,8 @@ def loader(setting):
                 for images in (alone, both) if (index + turn) % 2 else (both, alone):
                     sums[images] += seconds(images, index)
             ratios.append(sums[both] / sums[alone] - 1)
-    return [row("a cached mask in the loader / its image", ratios[1:], Target(high=0.10),
-                f"{len(records)} images of 500x375, one thread")]
+    return [ratio_row("a cached mask in the loader / its image", ratios[1:], Target(high=0.10),
+                      f"{len(records)} images of 500x375, one thread")]
 
 
 def epochs(setting):
@@ -63,15 +63,16 @@ def epochs(setting):
         loop=lambda: _loop(method, ours, config),
         online=lambda: _epoch_seconds(setting, "--masks", "online"))
     cached, note = seconds["cached"], f"{setting.backbone}, {setting.images} images"
-    return [row("CT epoch with cached masks / plain CAM", quotients(cached, seconds["cam"]),
-                Target(high=1.10), note),
-            row("our training loop / bare loop, tensors in memory",
-                quotients(seconds["loop"], seconds["bare"]), Target(high=1.05), note),
-            row("CT epoch with cached masks / bare loop", quotients(cached, seconds["bare"]),
-                None, f"{note}; decoding, augmentation and the start of workers included"),
-            row("CT epoch with online masks / cached masks", quotients(seconds["online"], cached),
-                None, f"{note}, one gradient pass a mask in float32, training in "
-                f"{format_name(choose_precision(config.precision, 'cpu'))}")]
+    return [ratio_row("CT epoch with cached masks / plain CAM", quotients(cached, seconds["cam"]),
+                      Target(high=1.10), note),
+            ratio_row("our training loop / bare loop, tensors in memory",
+                      quotients(seconds["loop"], seconds["bare"]), Target(high=1.05), note),
+            ratio_row("CT epoch with cached masks / bare loop", quotients(cached, seconds["bare"]),
+                      None, f"{note}; decoding, augmentation and the start of workers included"),
+            ratio_row("CT epoch with online masks / cached masks",
+                      quotients(seconds["online"], cached), None,
+                      f"{note}, one gradient pass a mask in float32, training in "
+                      f"{format_name(choose_precision(config.precision, 'cpu'))}")]
 
 
 def evaluation(setting):
@@ -98,10 +99,10 @@ def evaluation(setting):
     few, many = (len(records[split]) for split in EVALUATED)
     parts = [_parts(one / few, *times, few, many) for one, *times in zip(*seconds.values())]
     fixed = statistics.median(fixed for fixed, _ in parts)
-    return [row("evaluation / forward pass, for CUB's test images",
-                [each + fixed / CUB_SCORED for fixed, each in parts], Target(high=1.2),
-                f"{setting.backbone}, {few} and {many} images; what does not grow with them takes "
-                f"as long as {fixed:.0f} forward passes")]
+    return [ratio_row("evaluation / forward pass, for CUB's test images",
+                      [each + fixed / CUB_SCORED for fixed, each in parts], Target(high=1.2),
+                      f"{setting.backbone}, {few} and {many} images; what does not grow with them "
+                      f"takes as long as {fixed:.0f} forward passes")]
 
 
 def _parts(one, first, second, few, many):

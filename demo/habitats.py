@@ -8,7 +8,7 @@ tells the two kinds of pictures apart.
 import cv2
 import numpy as np
 
-from demo.painting import (Area, blob, draw, mix, noise, paint, ribbon,
+from demo.painting import (Area, blob, fill, mix, noise, paint, ribbon,
                            smooth_outline, smooth_step, turned, vary)
 
 GREENS = ((70, 110, 45), (95, 135, 55), (120, 150, 70), (55, 90, 50), (140, 160, 80))
@@ -87,7 +87,7 @@ def _meadow(random, size):
         lean = random.normal(0, 0.35) * length
         spine = [root, root + [lean * 0.3, -0.6 * length], root + [lean, -length]]
         colour = np.asarray(vary(random, blade_green, 30)) * (0.55 + 0.5 * depth)
-        draw(picture, ribbon(spine, (length * 0.06, length * 0.05, 0.5)), np.clip(colour, 0, 255))
+        fill(picture, ribbon(spine, (length * 0.06, length * 0.05, 0.5)), np.clip(colour, 0, 255))
     petals = _pick(random, PETALS)
     for _ in range(random.poisson(9)):
         centre = random.uniform((0, top * height), (width, height))
@@ -99,8 +99,8 @@ def _meadow(random, size):
 def _flower(picture, centre, radius, colour):
     for turn in range(0, 360, 72):
         petal = turned(smooth_outline([[0, 0], [0.9, -0.5], [1.4, 0], [0.9, 0.5]], steps=3), turn)
-        draw(picture, petal * radius + centre, colour)
-    draw(picture, turned([[-.4, -.4], [.4, -.4], [.4, .4], [-.4, .4]], 20) * radius + centre,
+        fill(picture, petal * radius + centre, colour)
+    fill(picture, turned([[-.4, -.4], [.4, -.4], [.4, .4], [-.4, .4]], 20) * radius + centre,
          (225, 175, 60))
 
 
@@ -119,7 +119,7 @@ def _water(random, size):
         root = np.array([random.normal(clump, width * 0.12), height * random.uniform(0.8, 1.1)])
         length, lean = height * random.uniform(0.3, 0.9), random.normal(0, 0.12)
         spine = [root, root + [lean * length * 0.3, -length * 0.6], root + [lean * length, -length]]
-        draw(picture, ribbon(spine, (width * 0.014, width * 0.01, 0.5)), vary(random, green, 30))
+        fill(picture, ribbon(spine, (width * 0.014, width * 0.01, 0.5)), vary(random, green, 30))
     return picture
 
 
@@ -129,9 +129,9 @@ def _leaf(random, picture, tip, length, colour):
     outline = smooth_outline([[0, 0], [0.3 * length, -half], [length, 0], [0.3 * length, half]],
                              steps=5)
     turn = random.uniform(0, 360)
-    draw(picture, turned(outline, turn) + tip, colour)
+    fill(picture, turned(outline, turn) + tip, colour)
     rib = turned([[0, 0], [0.5 * length, 0], [0.95 * length, 0]], turn) + tip
-    draw(picture, ribbon(rib, (0.05 * length, 0.3)), np.asarray(colour) * 0.75)
+    fill(picture, ribbon(rib, (0.05 * length, 0.3)), np.asarray(colour) * 0.75)
 
 
 def _foliage(random, size):
@@ -183,7 +183,7 @@ def _shore(random, size):
     for y in np.sort(random.uniform(0, height, random.integers(6, 40))):
         radius = width * random.uniform(0.012, 0.05) * (0.6 + y / height)
         pebble = blob(random, (random.uniform(0, width), y), (radius, radius * 0.65), 0.18)
-        draw(picture, pebble + [0.15 * radius, 0.3 * radius], np.asarray(sand) * 0.55)
+        fill(picture, pebble + [0.15 * radius, 0.3 * radius], np.asarray(sand) * 0.55)
         paint(picture, Area(pebble, _pick(random, STONES), relief=0.5, contrast=0.2), random)
     return picture
 
@@ -205,7 +205,7 @@ def _branch(random, picture, perch, unit):
     for root in spine[random.integers(0, len(spine), random.integers(0, 5))]:
         turn, length = random.uniform(15, 60) * random.choice((-1, 1)), unit * random.uniform(.4, 1)
         twig = turned([[0, 0], [side * 0.5 * length, 0], [side * length, 0]], turn) + root
-        draw(picture, ribbon(twig, (thick * 0.4, thick * 0.12)), np.asarray(bark) * 0.85)
+        fill(picture, ribbon(twig, (thick * 0.4, thick * 0.12)), np.asarray(bark) * 0.85)
         _leaf(random, picture, twig[-1], unit * random.uniform(0.2, 0.35), vary(random, green, 25))
     for tip in spine[random.integers(0, len(spine), random.integers(0, 7))]:
         _leaf(random, picture, tip, unit * random.uniform(0.2, 0.35), vary(random, green, 25))

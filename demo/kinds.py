@@ -170,7 +170,7 @@ def chair(random):
                    (0, ribbon([[-0.55, 0.2], [-0.65, -1.1]], (0.3, random.uniform(0.2, 0.45))))]
 
 
-def table(random):
+def dining_table(random):
     height = random.uniform(0.6, 0.9)
     return [(1, _bar(x - 0.07, -0.3, x + 0.07, height)) for x in (-0.95, -0.6, 0.6, 0.95)] + [
         (0, np.array([[-0.8, -0.55], [0.8, -0.55], [1.2, -0.25], [-1.2, -0.25]]))]
@@ -251,5 +251,5 @@ def hat(random):
 
 
 KINDS = (apple, pear, banana, cherries, mushroom, cactus, blossom, acorn, fish, starfish, jellyfish,
-         turtle, crab, butterfly, snail, beetle, caterpillar, cup, bottle, lamp, chair, table,
-         house, car, lorry, boat, balloon, umbrella, key, hammer, ring_cake, hat)
+         turtle, crab, butterfly, snail, beetle, caterpillar, cup, bottle, lamp, chair,
+         dining_table, house, car, lorry, boat, balloon, umbrella, key, hammer, ring_cake, hat)

@@ -144,7 +144,7 @@ def turned(points, degrees):
     return np.asarray(points, float) @ np.array([[cosine, sine], [-sine, cosine]])
 
 
-def draw(picture, outline, colour):
+def fill(picture, outline, colour):
     """Fill an outline with one flat colour, with smooth edges."""
     fixed = np.round(np.asarray(outline) * 2 ** SUBPIXEL_BITS).astype(np.int32)
     cv2.fillPoly(picture, [fixed], tuple(float(value) for value in colour), cv2.LINE_AA,
@@ -168,7 +168,7 @@ def paint(picture, area, random, coverage=None):
     if x0 >= x1 or y0 >= y1:
         return
     alpha = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    draw(alpha, area.outline - [x0, y0], (255,))
+    fill(alpha, area.outline - [x0, y0], (255,))
     if coverage is not None:
         np.maximum(coverage[y0:y1, x0:x1], alpha, out=coverage[y0:y1, x0:x1])
     window = picture[y0:y1, x0:x1]

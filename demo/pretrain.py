@@ -10,9 +10,9 @@ made at commit cca14a8, when branches bore more leaves and mottled stones more c
 ``demo.habitats`` paints today; running this script again gives similar weights, not equal ones.
 """
 
+import argparse
 from pathlib import Path
 
-import click
 import cv2
 import joblib
 import numpy as np
@@ -126,7 +126,7 @@ class Classifier(nn.Sequential):
         return (torch.cat(found) == labels).float().mean().item()
 
 
-def train(classifier, pictures, labels, epochs, seed, batch_size=32):
+def train_backbone(classifier, pictures, labels, epochs, seed, batch_size=32):
     """Train in place with SGD, a one-cycle learning rate, and bfloat16 arithmetic."""
     random = np.random.default_rng(seed)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.1, momentum=0.9, nesterov=True,
@@ -161,30 +161,41 @@ def folded(features):
     return nn.Sequential(*layers)
 
 
-@click.command()
-@click.option("--seed", default=0, show_default=True, help="Names the pictures and the start.")
-@click.option("--images", default=10240, show_default=True, help="Training pictures.")
-@click.option("--epochs", default=16, show_default=True, help="Passes over them.")
-@click.option("--processes", default=2, show_default=True, help="Processes that render.")
-@click.option("--out", default=Path(__file__).with_name("tiny.pth"), show_default=True,
-              type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
-def main(seed, images, epochs, processes, out):
-    """Pretrain the small backbone and save its weights in half precision."""
+def pretrain(seed, images, epochs, processes, out):
+    """Pretrain the small backbone and save its weights in half precision.
+
+    Args:
+        seed: of the pictures and of the initial weights.
+        images: number of training pictures.
+        epochs: passes over them.
+        processes: processes that render.
+        out: file to write.
+    """
     torch.manual_seed(seed)
     pictures, labels = render_things(2 * seed, images, processes)
     held_out = render_things(2 * seed + 1, 1600, processes)
     classifier = Classifier().to(memory_format=torch.channels_last)
-    train(classifier, pictures, labels, epochs, seed)
-    click.echo(f"held-out accuracy {100 * classifier.accuracy(*held_out):.1f} % "
-               f"({len(KINDS)} kinds, {len(held_out[1])} pictures, seed {seed})")
+    train_backbone(classifier, pictures, labels, epochs, seed)
+    print(f"held-out accuracy {100 * classifier.accuracy(*held_out):.1f} % "
+          f"({len(KINDS)} kinds, {len(held_out[1])} pictures, seed {seed})")
     state = nn.ModuleDict({"features": folded(classifier[0])}).state_dict()
     save_checkpoint(out, {key: value.half().contiguous() for key, value in state.items()})
     # What is shipped is measured too: folding and half precision must not cost anything.
     classifier[0] = tiny_features()
     classifier[0].load_state_dict({key.removeprefix("features."): value.half().float()
                                    for key, value in state.items()})
-    click.echo(f"as saved in {out}: {100 * classifier.accuracy(*held_out):.1f} %")
+    print(f"as saved in {out}: {100 * classifier.accuracy(*held_out):.1f} %")
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(description=pretrain.__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=10240)
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("tiny.pth"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    pretrain(**vars(_arguments()))

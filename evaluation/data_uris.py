@@ -10,7 +10,7 @@ MAP_SIDE = 112  # pixels: a score map is smooth
 JPEG_QUALITY = 82
 
 
-def photograph(image):
+def thumbnail(image):
     """A thumbnail with the image's own proportions.
 
     Args:

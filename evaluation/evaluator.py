@@ -18,7 +18,7 @@ COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageResult:
     """What was found in one image.
 
     Attributes:
@@ -49,7 +49,7 @@ class Result:
         box_rule: name of the box rule.
         images: number of images; with_boxes: number of those with a known box.
         warnings: sentences, each with a count, on what was left out.
-        rows: Row of each image, in the order of the truths.
+        rows: ImageResult of each image, in the order of the truths.
         tau_curve: {"tau": (T,), "iou_30", "iou_50", "iou_70": (T,) share of single boxes that
             reach this IoU}; None for masks.
         iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}.
@@ -64,6 +64,11 @@ class Result:
     rows: tuple
     tau_curve: dict | None
     iou_curve: dict
+
+    @property
+    def iou_by_image(self):
+        """IoU by image id, of the images with a box."""
+        return {row.image_id: row.iou for row in self.rows if row.iou is not None}
 
 
 def default_taus(step=0.01):
@@ -326,15 +331,15 @@ class Evaluator:
 
     def _rows(self, column):
         return tuple(
-            Row(truth.image_id,
-                tuple(box_geometry.rescale(
-                    self.rule.half_open(self._boxes[place, column], self.size),
-                    self.size, truth.size).tolist()),
-                float(self._ious[place, column]) if truth.boxes else None,
-                *(None if value < 0 else int(value)
-                  for value in (truth.label, self._predicted[place])),
-                None if np.isnan(self._scores[place]) else float(self._scores[place]),
-                None if self._ranks[place] < 0 else int(self._ranks[place]))
+            ImageResult(truth.image_id,
+                        tuple(box_geometry.rescale(
+                            self.rule.half_open(self._boxes[place, column], self.size),
+                            self.size, truth.size).tolist()),
+                        float(self._ious[place, column]) if truth.boxes else None,
+                        *(None if value < 0 else int(value)
+                          for value in (truth.label, self._predicted[place])),
+                        None if np.isnan(self._scores[place]) else float(self._scores[place]),
+                        None if self._ranks[place] < 0 else int(self._ranks[place]))
             for place, truth in enumerate(self.truths.all))
 
     def _tau_curve(self):
@@ -409,9 +414,9 @@ class MaskEvaluator:
             empty = [self.truths.all[place].image_id for place in np.flatnonzero(self._empty)]
             warnings += (f"{len(empty)} of {len(boxed)} masks are empty and count as misses: "
                          f"{few(empty)}.",)
-        rows = tuple(Row(truth.image_id, tuple(self._boxes[place].tolist()),
-                         float(self._ious[place]) if truth.boxes else None,
-                         truth.label if truth.label >= 0 else None)
+        rows = tuple(ImageResult(truth.image_id, tuple(self._boxes[place].tolist()),
+                                 float(self._ious[place]) if truth.boxes else None,
+                                 truth.label if truth.label >= 0 else None)
                      for place, truth in enumerate(self.truths.all))
         return Result(metrics=bootstrap(statistics, len(boxed), resamples, seed), tau=None,
                       box_rule="largest", images=len(boxed), with_boxes=int(boxed.sum()),

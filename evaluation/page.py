@@ -11,7 +11,7 @@ KINDS = {"best": "best", "median": "median", "worst": "worst", "more": "more of 
 
 
 @dataclass(frozen=True)
-class Column:
+class FigureColumn:
     """One column of the table; figures as in ``report.json``, tau None for masks."""
 
     name: str
@@ -72,7 +72,7 @@ def render(report, figures, definitions):
         classes=sorted({(card.label, card.class_name) for card in cards}),
         tau_chart=_tau_chart(figures), iou_chart=_iou_chart(report, figures),
         gradients=[{"image_id": item.image_id, "pictures": [
-            ("Image", data_uris.photograph(item.image)),
+            ("Image", data_uris.thumbnail(item.image)),
             ("Plain backbone", data_uris.grey(item.plain)),
             ("Background classifier", data_uris.grey(item.bc)),
             ("Mask", data_uris.black_and_white(item.mask))]} for item in report.gradients])
@@ -80,13 +80,13 @@ def render(report, figures, definitions):
 
 def _columns(figures):
     methods = [figures] + ([figures["beside"]] if figures["beside"] else [])
-    columns = [Column(method["name"], method["metrics"], method["over_seeds"], method["tau"],
-                      "method") for method in methods]
-    columns += [Column(name.replace("_", " ").capitalize().replace("gaussian", "Gaussian"),
-                       row["metrics"], {}, row["tau"], "reference")
+    columns = [FigureColumn(method["name"], method["metrics"], method["over_seeds"], method["tau"],
+                            "method") for method in methods]
+    columns += [FigureColumn(name.replace("_", " ").capitalize().replace("gaussian", "Gaussian"),
+                             row["metrics"], {}, row["tau"], "reference")
                 for name, row in figures["references"].items()]
     if figures["masks"]:
-        columns.append(Column("Stage-1 masks", figures["masks"], {}, None, "method"))
+        columns.append(FigureColumn("Stage-1 masks", figures["masks"], {}, None, "method"))
     return columns
 
 
@@ -94,7 +94,7 @@ def _card(report, item):
     height, width = item.truth.size
     label = item.truth.label
     return Card(item.truth.image_id, item.kind, label, _class_name(report, label),
-                data_uris.photograph(item.image), width, height,
+                data_uris.thumbnail(item.image), width, height,
                 tuple(_rectangle(box) for box in item.truth.boxes),
                 tuple(_pane(report, view) for view in item.views))
 

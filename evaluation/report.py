@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_bytes, write_json
-from evaluation.evaluator import Result, Row
+from evaluation.evaluator import Result, ImageResult
 from evaluation.page import render
 from evaluation.threshold import best_tau
 from evaluation.truth import EvaluationError, Truth, few
@@ -107,11 +107,11 @@ class Method:
 
 @dataclass(frozen=True)
 class View:
-    """What one method found in one image: its name, (H, W) score map in [0, 1], and Row."""
+    """What one method found in one image: its name, (H, W) score map in [0, 1], and ImageResult."""
 
     name: str
     score_map: np.ndarray
-    row: Row
+    row: ImageResult
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.runner import MEASUREMENTS, measure, table
-from benchmarks.setting import Setting
+from benchmarks.runner import MEASUREMENTS, benchmark_table, run_benchmarks
+from benchmarks.setting import BenchmarkSetting
 from common.backbones import ARCHITECTURES
 from common.files import write_bytes
 from common.memory import batch_size_for
@@ -38,7 +38,7 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     where it stopped. Pictures are synthetic, of CUB's size, under CACHE/bench/.
     """
     folder = cache / "bench" / backbone
-    setting = Setting(_run_quietly, folder, backbone, weights, images, repeats)
+    setting = BenchmarkSetting(_run_quietly, folder, backbone, weights, images, repeats)
     if gpu:
         _measure_gpu(dataclasses.replace(setting, backgrounds=400), device,
                      cache / "bench-gpu.md")
@@ -47,8 +47,9 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     if unknown := set(names) - set(MEASUREMENTS):
         raise click.UsageError(f"--rows: no {', '.join(sorted(unknown))}; there are "
                                f"{', '.join(MEASUREMENTS)}")
-    found = measure(setting, names, cache / "bench.json", lambda line: click.echo(line, err=True))
-    click.echo(table(found))
+    found = run_benchmarks(setting, names, cache / "bench.json",
+                           lambda line: click.echo(line, err=True))
+    click.echo(benchmark_table(found))
     click.echo(f"wrote {cache / 'bench.json'} and {cache / 'bench.md'}")
 
 
@@ -61,7 +62,7 @@ def _measure_gpu(setting, device, path):
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise click.ClickException("there is no GPU here; --device cpu tries the same on the CPU")
     setting = dataclasses.replace(setting, batch_size=batch_size_for(device))
-    text = gpu.table(*gpu.stages(setting, device))
+    text = gpu.throughput_table(*gpu.stages(setting, device))
     write_bytes(path, text.encode())
     click.echo(text)
     click.echo(f"wrote {path}")

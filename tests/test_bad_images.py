@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks.fault_injection import write_pictures
+from benchmarks.fault_injection import write_tiny_pictures
 from common.files import read_json
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError, shard_path
@@ -22,7 +22,7 @@ from tests.test_pipeline import STAGE2_ONLY, run, write_cub
 @pytest.fixture
 def inputs(tmp_path):
     write_cub(tmp_path / "cub", np.random.default_rng(0))
-    write_pictures(tmp_path / "backgrounds")  # one of them is truncated
+    write_tiny_pictures(tmp_path / "backgrounds")  # one of them is truncated
     return tmp_path
 
 

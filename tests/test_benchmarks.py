@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from benchmarks import commands, peers, rows, runner, setting, training_rows
-from benchmarks.photographs import photograph, write_pictures
+from benchmarks.photographs import synthetic_photograph, write_pictures
 from common.datasets import open_backgrounds, open_dataset
 
 
 def test_a_row_is_the_median_with_both_ends():
-    row = rows.row("a / b", rows.quotients([3.0, 2.0, 10.0], [2.0, 2.0, 2.0]),
-                   rows.Target(high=1.3), "on nothing")
+    row = rows.ratio_row("a / b", rows.quotients([3.0, 2.0, 10.0], [2.0, 2.0, 2.0]),
+                         rows.Target(high=1.3), "on nothing")
     assert (row.ratio, row.low, row.high) == (1.5, 1.0, 5.0)
     assert row.target == "at most 1.3" and row.holds is False
-    assert rows.row("a", [0.95], rows.Target(low=0.9)).holds is True
-    assert rows.row("a", [1.1], rows.Target(0.9, 1.1)).target == "0.9 to 1.1"
-    assert rows.row("a", [1.1]).holds is None
+    assert rows.ratio_row("a", [0.95], rows.Target(low=0.9)).holds is True
+    assert rows.ratio_row("a", [1.1], rows.Target(0.9, 1.1)).target == "0.9 to 1.1"
+    assert rows.ratio_row("a", [1.1]).holds is None
 
 
 def test_arms_run_in_turns():
@@ -46,7 +46,7 @@ def test_a_process_gives_its_peak_memory_and_its_failure():
 
 
 def test_a_photograph_has_the_spectrum_of_one():
-    picture, _ = photograph(np.random.default_rng(0), (256, 256))
+    picture, _ = synthetic_photograph(np.random.default_rng(0), (256, 256))
     assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8
     power = np.abs(np.fft.fft2(picture[..., 1] - picture[..., 1].mean())) ** 2
     octaves = [power[1, low:2 * low].mean() for low in (8, 16, 32)]
@@ -70,7 +70,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, monkeypatch):
 
     def measured(asked):
         calls.append("first")
-        return [rows.row("first / second", [1.0], rows.Target(high=2))]
+        return [rows.ratio_row("first / second", [1.0], rows.Target(high=2))]
 
     def stopped(asked):
         raise KeyboardInterrupt
@@ -78,10 +78,10 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "stopped", stopped, raising=False)
     monkeypatch.setattr(runner, "MEASUREMENTS", {"one": ("benchmarks.commands", "measured"),
                                                  "two": ("benchmarks.commands", "stopped")})
-    asked = setting.Setting(None, tmp_path, "tiny")
+    asked = setting.BenchmarkSetting(None, tmp_path, "tiny")
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            runner.measure(asked, ["one", "two"], tmp_path / "bench.json", lambda line: None)
+            runner.run_benchmarks(asked, ["one", "two"], tmp_path / "bench.json", lambda line: None)
     assert calls == ["first"]
     line, = json.loads((tmp_path / "bench.json").read_text())
     assert {"name", "ratio", "low", "high", "target", "holds", "machine"} <= set(line)
@@ -97,16 +97,16 @@ def test_a_measurement_that_fails_leaves_its_reason_and_is_tried_again(tmp_path,
         raise ValueError("no pictures")
     monkeypatch.setattr(commands, "failing", failing, raising=False)
     monkeypatch.setattr(runner, "MEASUREMENTS", {"one": ("benchmarks.commands", "failing")})
-    asked = setting.Setting(None, tmp_path, "tiny")
+    asked = setting.BenchmarkSetting(None, tmp_path, "tiny")
     for _ in range(2):
-        row, = runner.measure(asked, ["one"], tmp_path / "bench.json", lambda line: None)
+        row, = runner.run_benchmarks(asked, ["one"], tmp_path / "bench.json", lambda line: None)
     assert calls == ["failing", "failing"]
     assert row["ratio"] is None and "ValueError: no pictures" in row["note"]
-    assert "not measured" in runner.table([row])
+    assert "not measured" in runner.benchmark_table([row])
 
 
 def test_a_peer_that_is_not_installed_leaves_its_row(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum", None)
-    asked = setting.Setting(None, tmp_path, "tiny", images=16, repeats=1)
+    asked = setting.BenchmarkSetting(None, tmp_path, "tiny", images=16, repeats=1)
     row, = peers._against(asked, "Captum Saliency", peers._captum, peers.PLAIN)
     assert row.ratio is None and "captum" in row.note and "not installed" in row.note

@@ -32,6 +32,7 @@ def test_operations_of_a_product_and_of_a_gradient():
 
 
 def test_a_table_has_a_line_for_each_row_and_sentence():
-    lines = gpu.table([gpu.Throughput("decoding", 2000.0)], ["bounded by decoding"]).splitlines()
+    lines = gpu.throughput_table([gpu.Throughput("decoding", 2000.0)],
+                                 ["bounded by decoding"]).splitlines()
     assert lines[2] == "| decoding | 2,000 |  | 0.0 | 10.7 | 1.3 |"
     assert lines[-1] == "- bounded by decoding"

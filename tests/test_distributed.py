@@ -34,7 +34,7 @@ CONFIG = TrainingConfig(precision="float32", epochs=2, batch_size=6, decay_every
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
-    faults.write_pictures(folder)
+    faults.write_tiny_pictures(folder)
     return folder
 
 
@@ -65,7 +65,7 @@ def test_a_rank_that_dies_ends_the_other_with_a_clear_message(whole, pictures, t
     assert "run the same command again" in sentence
     finished = faults.finished_shards(tmp_path / "cache")
     assert finished and not (tmp_path / "cache" / MANIFEST).exists()
-    faults.make_masks(pictures, tmp_path / "cache")
+    faults.make_tiny_masks(pictures, tmp_path / "cache")
     assert finished.items() < faults.finished_shards(tmp_path / "cache").items()
     assert faults.shards(tmp_path / "cache") == faults.shards(whole[0])
 
@@ -83,7 +83,7 @@ def test_kills_in_any_rank_leave_the_bytes_of_a_run_never_stopped(whole, picture
 def train(rank, world, port, pictures, masks, folder):
     """One process of a CT run."""
     torch.set_num_threads(1)
-    os.environ.update(faults.place(rank, world, port))
+    os.environ.update(faults.torchrun_environment(rank, world, port))
     records = [dataclasses.replace(record, label=number % 2) for number, record in enumerate(
         faults.records_in(pictures)) if record.image_id != "007.png"][:24]
     with processes.process_group():
@@ -97,8 +97,8 @@ def train(rank, world, port, pictures, masks, folder):
 
 def test_training_by_two_ranks_follows_training_by_one(whole, pictures, tmp_path):
     port = faults.free_port()
-    children = [faults.start(rank, world, port, pictures, whole[0], tmp_path / str(world),
-                             target=train) for world in (1, 2) for rank in range(world)]
+    children = [faults.start_child(rank, world, port, pictures, whole[0], tmp_path / str(world),
+                                   target=train) for world in (1, 2) for rank in range(world)]
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0, 0]
@@ -141,7 +141,7 @@ def inputs(tmp_path_factory):
     """Folder and options of a small data set whose masks torchrun makes."""
     folder = tmp_path_factory.mktemp("inputs")
     write_cub(folder / "cub", np.random.default_rng(0))
-    faults.write_pictures(folder / "backgrounds")
+    faults.write_tiny_pictures(folder / "backgrounds")
     (folder / "backgrounds" / "007.png").unlink()
     options = ["--data", str(folder / "cub"), "--background", str(folder / "backgrounds"),
                "--backbone", "tiny", "--weights", "none", "--image-size", "32", "--workers", "0",
@@ -162,7 +162,7 @@ def test_masks_under_torchrun(inputs):
 
 def run_command(rank, port, arguments, ranks=2):
     """One of the processes that run a command, as torchrun would start it."""
-    os.environ.update(faults.place(rank, ranks, port), CUDA_VISIBLE_DEVICES="")
+    os.environ.update(faults.torchrun_environment(rank, ranks, port), CUDA_VISIBLE_DEVICES="")
     cli(arguments, standalone_mode=False)
 
 
@@ -171,7 +171,7 @@ def test_train_ct_in_two_processes(inputs):
     arguments = ["train-ct", *options, "--set", "epochs=1", "--set", "width=8", "--set",
                  "mask_width=8", "--set", "batch_size=4"]
     port = faults.free_port()
-    children = [faults.start(rank, port, arguments, target=run_command) for rank in range(2)]
+    children = [faults.start_child(rank, port, arguments, target=run_command) for rank in range(2)]
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0]
@@ -187,7 +187,7 @@ def test_two_runs_of_train_ct_take_turns(inputs, ranks):
     children = []
     for _ in range(2):
         port = faults.free_port()
-        children += [faults.start(rank, port, arguments, ranks, target=run_command)
+        children += [faults.start_child(rank, port, arguments, ranks, target=run_command)
                      for rank in range(ranks)]
     for child in children:
         child.join(120)
@@ -212,7 +212,7 @@ def test_train_bc_holds_the_folder_of_classifiers(inputs, monkeypatch):
     held = []
 
     def train_and_save(job):
-        child = faults.start(job.cache / "bc", target=_is_free)
+        child = faults.start_child(job.cache / "bc", target=_is_free)
         child.join(60)
         held.append(child.exitcode)
         return StoredClassifier(job.cache, {"about": {

@@ -11,8 +11,8 @@ import pytest
 from evaluation import report as reports
 from evaluation.bootstrap import seeds_summary
 from evaluation.charts import Line, Mark, line_chart
-from evaluation.data_uris import black_and_white, grey, heat, photograph
-from evaluation.evaluator import Evaluator, MaskEvaluator, Row
+from evaluation.data_uris import black_and_white, grey, heat, thumbnail
+from evaluation.evaluator import Evaluator, MaskEvaluator, ImageResult
 from evaluation.references import reference_rows
 from evaluation.report import (GalleryItem, GradientItem, Method, Report, View,
                                pick_gallery, summary, write_report)
@@ -139,8 +139,8 @@ def test_an_oracle_says_so_on_the_page(tmp_path):
 
 
 def test_gallery_picks_best_median_worst_and_then_every_class():
-    rows = tuple(Row(f"{place:02}", (0, 0, 1, 1), 1 - place / 20, label=place % 2)
-                 for place in range(20)) + (Row("none", (0, 0, 1, 1), None),)
+    rows = tuple(ImageResult(f"{place:02}", (0, 0, 1, 1), 1 - place / 20, label=place % 2)
+                 for place in range(20)) + (ImageResult("none", (0, 0, 1, 1), None),)
     result = dataclasses.replace(method().result, rows=rows)
     picks = dict(pick_gallery(result, each=2, worst=2, limit=10))
     assert [name for name, kind in picks.items() if kind == "best"] == ["00", "01"]
@@ -160,7 +160,7 @@ def test_too_many_pictures_are_refused():
 
 
 def test_pictures_are_data():
-    assert photograph(np.zeros((600, 20, 3), np.uint8)).startswith("data:image/jpeg;base64,")
+    assert thumbnail(np.zeros((600, 20, 3), np.uint8)).startswith("data:image/jpeg;base64,")
     assert heat(np.ones((4, 4))).startswith("data:image/jpeg;base64,")
     assert grey(np.zeros((4, 4))).startswith("data:image/jpeg;base64,")
     assert black_and_white(np.eye(4, dtype=bool)).startswith("data:image/png;base64,")

@@ -8,9 +8,9 @@ from common.datasets import open_dataset
 from common.mask_cache import contact_sheet
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.inspect import (histogram_lines, open_images, score, sections,
-                               worst_and_best)
-from pipelines.jobs.localizing import mask_figures
+from common.mask_cache.summary import (dataset_of_masks, histogram_lines,
+                                       summary_sections, worst_and_best)
+from evaluation.mask_figures import mask_figures, score_masks
 from tests.examples import make_masks, run, write_inputs
 
 
@@ -55,12 +55,13 @@ def test_without_a_data_set_masks_are_shown_alone(folder, masks):
 
 def test_the_figures_are_those_of_the_boxes(folder, masks):
     cache = MaskCache(masks)
-    dataset = open_images(cache, folder / "cub")
+    dataset = dataset_of_masks(cache, folder / "cub")
     assert len(dataset.records) == 8  # the split that the masks are of
-    result = score(cache, dataset)
+    result = score_masks(cache, dataset)
     strict = np.mean([row.iou >= 0.5 for row in result.rows])
     assert result.metrics["mask_strict"].value == strict
-    (worst, worst_tiles), (best, best_tiles) = worst_and_best(cache, dataset, result, count=3)
+    (worst, worst_tiles), (best, best_tiles) = worst_and_best(
+        cache, dataset, result.iou_by_image, count=3)
     assert worst.startswith("worst") and best.startswith("best")
     assert len(worst_tiles) == len(best_tiles) == 3
     lowest = min(result.rows, key=lambda row: row.iou)
@@ -73,14 +74,14 @@ def test_the_figures_are_those_of_the_boxes(folder, masks):
 def test_changed_images_are_refused(folder, masks, tmp_path):
     shutil.copytree(folder / "cub", tmp_path / "cub")
     cache = MaskCache(masks)
-    dataset = open_images(cache, tmp_path / "cub")
+    dataset = dataset_of_masks(cache, tmp_path / "cub")
     changed = dataset.records[3]
     content = bytearray(changed.path.read_bytes())
     content[-20] ^= 1
     changed.path.write_bytes(content)
-    for look in (lambda: score(cache, dataset), lambda: mask_figures(dataset, masks, 0.8),
+    for look in (lambda: score_masks(cache, dataset), lambda: mask_figures(dataset, masks, 0.8),
                  lambda: cache.grid([changed.image_id], dataset),
-                 lambda: sections(cache, dataset)):
+                 lambda: summary_sections(cache, dataset)):
         with pytest.raises(MaskCacheError, match=f"'{changed.image_id}' has changed since"):
             look()
     assert cache.grid([changed.image_id]).shape[2] == 3  # the mask alone says nothing wrong
@@ -88,7 +89,7 @@ def test_changed_images_are_refused(folder, masks, tmp_path):
 
 def test_invalid_masks_have_a_section_of_their_own(masks, other_masks):
     for folder, expected in ((masks, 0), (other_masks, 8)):
-        parts = dict(sections(MaskCache(folder)))
+        parts = dict(summary_sections(MaskCache(folder)))
         assert len(parts["invalid masks"]) == expected
 
 
@@ -98,7 +99,7 @@ def test_another_data_set_is_refused(folder, masks, tmp_path):
     (tmp_path / "test" / "a").mkdir(parents=True)
     assert len(open_dataset("folder", tmp_path, "train").records) == 1
     with pytest.raises(MaskCacheError, match="masks of none of the images"):
-        open_images(MaskCache(masks), tmp_path, "folder")
+        dataset_of_masks(MaskCache(masks), tmp_path, "folder")
 
 
 def test_a_missing_cache_is_one_sentence(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import fault_injection as faults
 from benchmarks.fault_injection import (PICTURES, SHARD_SIZE, finished_shards,
-                                        make_masks, shards, start)
+                                        make_tiny_masks, shards, start_child)
 from common.mask_cache import writer as writing
 from common.mask_cache.manifest import ADDING, MANIFEST, adopt_added
 from common.mask_cache.reader import MaskCache
@@ -26,7 +26,7 @@ SHARDS = PICTURES // SHARD_SIZE
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
-    faults.write_pictures(folder)
+    faults.write_tiny_pictures(folder)
     return folder
 
 
@@ -43,7 +43,8 @@ def test_twenty_kills_leave_the_bytes_of_a_run_never_stopped(whole, pictures, tm
     kills = rounds = 0
     while kills < 20:
         folder = tmp_path / str(rounds)
-        kills += faults.kill_and_resume(lambda: [start(pictures, folder)], folder, random, seconds)
+        kills += faults.kill_and_resume(lambda: [start_child(pictures, folder)], folder, random,
+                                        seconds)
         assert shards(folder) == shards(reference)
         assert (folder / MANIFEST).read_bytes() == (reference / MANIFEST).read_bytes()
         assert not list(folder.glob("*.tmp"))
@@ -62,12 +63,12 @@ def test_a_finished_cache_is_left_alone_and_a_damaged_shard_made_again(whole, pi
     folder = tmp_path / "copy"
     shutil.copytree(whole[0], folder)
     before, content = finished_shards(folder), shards(folder)
-    make_masks(pictures, folder)
+    make_tiny_masks(pictures, folder)
     assert finished_shards(folder) == before
     shard_path(folder, 3).write_bytes(b"rotten")
     shard_path(folder, 5).unlink()
     said = []
-    make_masks(pictures, folder, notify=said.append)
+    make_tiny_masks(pictures, folder, notify=said.append)
     after = finished_shards(folder)
     assert {name for name in after if after[name] != before[name]} == {
         "shard-00003.h5", "shard-00005.h5"}
@@ -88,7 +89,7 @@ def test_a_lost_or_damaged_index_or_manifest_is_made_again(whole, pictures, tmp_
         harm()
         with pytest.raises(MaskCacheError):
             MaskCache(folder)
-        make_masks(pictures, folder)
+        make_tiny_masks(pictures, folder)
         assert (shards(folder), (folder / MANIFEST).read_bytes()) == (content, manifest)
         assert finished_shards(folder) == before
 
@@ -97,7 +98,7 @@ def test_a_damaged_manifest_loses_no_delta(whole, pictures, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(whole[0], folder)
     (folder / MANIFEST).write_text("{")
-    make_masks(pictures, folder, deltas=(0.8,))
+    make_tiny_masks(pictures, folder, deltas=(0.8,))
     assert MaskCache(folder).deltas == (0.7, 0.8) and shards(folder) == shards(whole[0])
 
 
@@ -107,7 +108,7 @@ def test_a_lost_manifest_loses_no_delta_and_no_shard(whole, pictures, tmp_path):
     (folder / MANIFEST).unlink()
     shard_path(folder, 4).unlink()
     before = finished_shards(folder)
-    make_masks(pictures, folder, deltas=(0.8,))
+    make_tiny_masks(pictures, folder, deltas=(0.8,))
     assert MaskCache(folder).deltas == (0.7, 0.8) and shards(folder) == shards(whole[0])
     assert before.items() < finished_shards(folder).items()
 
@@ -120,8 +121,8 @@ def test_a_further_delta_joins_the_shards_of_a_run_that_was_stopped(whole, pictu
     content = bytearray(shard_path(folder, 6).read_bytes())
     content[-1] ^= 1
     shard_path(folder, 6).write_bytes(content)
-    make_masks(pictures, folder, deltas=(0.9,))
-    make_masks(pictures, tmp_path / "at once", deltas=(0.7, 0.8, 0.9))
+    make_tiny_masks(pictures, folder, deltas=(0.9,))
+    make_tiny_masks(pictures, tmp_path / "at once", deltas=(0.7, 0.8, 0.9))
     assert shards(folder) == shards(tmp_path / "at once") and not (folder / ADDING).exists()
 
 
@@ -132,19 +133,19 @@ def test_a_delta_is_added_without_touching_the_masks_in_use(whole, pictures, tmp
     masks = {image_id: in_use[image_id] for image_id in in_use}
     random = np.random.default_rng(1)
     for _ in range(4):  # killed while the new delta is made: the cache is what it was
-        child = start(pictures, folder, deltas=(0.9,))
+        child = start_child(pictures, folder, deltas=(0.9,))
         child.join(random.uniform(0, whole[1]))
         if child.is_alive():
             child.kill()
             child.join()
             if not (folder / ADDING / MANIFEST).exists():
                 assert MaskCache(folder).deltas in ((0.7, 0.8), (0.7, 0.8, 0.9))
-    make_masks(pictures, folder, deltas=(0.9,))
+    make_tiny_masks(pictures, folder, deltas=(0.9,))
     assert MaskCache(folder).deltas == (0.7, 0.8, 0.9)
     assert not (folder / ADDING).exists()
     for image_id, mask in masks.items():  # also for a reader that was open all the while
         assert np.array_equal(in_use[image_id], mask)
-    make_masks(pictures, tmp_path / "at once", deltas=(0.7, 0.8, 0.9))
+    make_tiny_masks(pictures, tmp_path / "at once", deltas=(0.7, 0.8, 0.9))
     assert shards(folder) == shards(tmp_path / "at once")
 
 
@@ -156,7 +157,7 @@ def test_a_swap_that_was_killed_is_refused_and_then_ended(whole, pictures, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(writing, "adopt_added", lambda folder: None)
         with pytest.raises(MaskCacheError):
-            make_masks(pictures, folder, deltas=(0.9,))
+            make_tiny_masks(pictures, folder, deltas=(0.9,))
     os.replace(folder / ADDING / "index.h5", folder / "index.h5")
     for index in range(moved):
         os.replace(shard_path(folder / ADDING, index), shard_path(folder, index))
@@ -172,23 +173,23 @@ def test_a_changed_image_is_not_put_beside_older_masks_of_it(whole, pictures, tm
     shutil.copytree(pictures, changed)
     shutil.copy(changed / "001.png", changed / "002.png")
     with pytest.raises(MaskCacheError, match="'002.png' has changed since its masks"):
-        make_masks(changed, folder, deltas=(0.9,))
+        make_tiny_masks(changed, folder, deltas=(0.9,))
     assert MaskCache(folder).deltas == (0.7, 0.8)
 
 
 @pytest.mark.parametrize("deltas", [(0.805,), (0.8, 0.8001)])
 def test_a_delta_that_a_shard_cannot_name_is_refused(pictures, tmp_path, deltas):
     with pytest.raises(ValueError, match="two decimals"):
-        make_masks(pictures, tmp_path / "cache", deltas=deltas)
+        make_tiny_masks(pictures, tmp_path / "cache", deltas=deltas)
 
 
 def _make_beside(pictures, folder, sentences):
-    make_masks(pictures, folder, notify=lambda sentence: sentences.put(sentence))
+    make_tiny_masks(pictures, folder, notify=lambda sentence: sentences.put(sentence))
 
 
 def test_a_second_process_waits_and_says_so(whole, pictures, tmp_path):
     sentences = faults.CONTEXT.Queue()
-    children = [start(pictures, tmp_path / "cache", sentences, target=_make_beside)
+    children = [start_child(pictures, tmp_path / "cache", sentences, target=_make_beside)
                 for _ in range(3)]
     for child in children:
         child.join(60)
@@ -236,7 +237,7 @@ def test_the_bytes_depend_on_no_number_of_threads_or_workers(pictures, tmp_path)
 def _make_with_small_files(pictures, folder, limit, report):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        make_masks(pictures, folder)
+        make_tiny_masks(pictures, folder)
     except OSError as error:
         report.put((error.errno, str(error)))
 
@@ -244,12 +245,12 @@ def _make_with_small_files(pictures, folder, limit, report):
 def test_a_disk_that_takes_no_more_leaves_no_half_shard(whole, pictures, tmp_path):
     folder, report = tmp_path / "cache", faults.CONTEXT.Queue()
     size = shard_path(whole[0], 0).stat().st_size
-    child = start(pictures, folder, size // 2, report, target=_make_with_small_files)
+    child = start_child(pictures, folder, size // 2, report, target=_make_with_small_files)
     number, sentence = report.get(timeout=60)
     child.join()
     assert number == errno.EFBIG and str(folder) in sentence and "run the same command" in sentence
     assert [path.name for path in folder.iterdir()] == [".lock"]
-    make_masks(pictures, folder)
+    make_tiny_masks(pictures, folder)
     assert shards(folder) == shards(whole[0])
 
 
@@ -261,19 +262,19 @@ def test_a_full_file_system(whole, pictures, tmp_path):
     try:
         folder = tmp_path / "cache"
         with pytest.raises(OSError, match="No space left on device.*make room") as raised:
-            make_masks(pictures, folder)
+            make_tiny_masks(pictures, folder)
         assert raised.value.errno == errno.ENOSPC and str(folder) in str(raised.value)
         made = shards(folder)
         assert 0 < len(made) < SHARDS and made.items() < shards(whole[0]).items()
         before = finished_shards(folder)
         subprocess.run(["mount", "-o", "remount,size=4m", tmp_path], check=True)
-        make_masks(pictures, folder)
+        make_tiny_masks(pictures, folder)
         assert shards(folder) == shards(whole[0])
         assert before.items() < finished_shards(folder).items()
         subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
         assert MaskCache(folder)["001.png"].shape == (16, 16)
         with pytest.raises(OSError, match="Read-only file system.*allow writing") as raised:
-            make_masks(pictures, folder, deltas=(0.9,))
+            make_tiny_masks(pictures, folder, deltas=(0.9,))
         assert str(folder) in str(raised.value)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -282,4 +283,4 @@ def test_a_full_file_system(whole, pictures, tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(pictures, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OSError, match="file/cache.*run the same command again"):
-        make_masks(pictures, tmp_path / "file" / "cache")
+        make_tiny_masks(pictures, tmp_path / "file" / "cache")

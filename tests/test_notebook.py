@@ -1,5 +1,6 @@
 """The notebook runs as it stands, is short, and is kept without outputs."""
 
+import ast
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from nbclient import NotebookClient
 
 from common.mask_cache.reader import MaskCache
 from tests.examples import make_masks, write_inputs
+from tests.test_structure import MAY_IMPORT, imports
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "inspect_masks.ipynb"
@@ -24,6 +26,12 @@ def test_it_is_kept_without_outputs_and_without_absolute_paths(notebook):
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
             assert '"/' not in cell.source and "'/" not in cell.source
+
+
+def test_of_this_project_it_imports_bcct_only(notebook):
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    imported = {name.split(".")[0] for name in imports(ast.parse(code))}
+    assert imported & MAY_IMPORT.keys() == {"bcct"}
 
 
 def test_it_runs_and_shows_every_picture(notebook, tmp_path, monkeypatch):

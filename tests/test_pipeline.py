@@ -154,7 +154,8 @@ def test_cached_and_online_masks_are_the_same_when_nothing_is_augmented(inputs):
     records = open_dataset("cub", inputs / "cub", "train").records
     frames = torch.stack([torch.from_numpy(read_image(record.path, (32, 32))).permute(2, 0, 1)
                           for record in records])
-    masks, valid = OnlineMaker(maker_of_masks(cache, choose_compute("cpu")), 0.8)(frames.float() / 255)
+    maker = maker_of_masks(cache, choose_compute("cpu"))
+    masks, valid = OnlineMaker(maker, 0.8)(frames.float() / 255)
     for record, mask, flag in zip(records, masks, valid):
         held, held_flag, _ = cache.read(record.image_id)
         assert np.array_equal(mask[0].numpy(), held) and flag == held_flag

@@ -17,6 +17,7 @@ MASK_COLOUR = (255, 64, 0)
 BOX_COLOUR = (0, 255, 255)
 FRAME_COLOUR = (40, 40, 40)  # of a tile without a picture
 CAPTION_HEIGHT, HEADING_HEIGHT, GAP = 14, 28, 4  # pixels
+Section = tuple[str | None, list[np.ndarray]]  # heading and tiles, (H, W, 3) uint8 RGB
 
 
 def overlay(image, mask, colour=MASK_COLOUR, opacity=0.35):

@@ -1,0 +1,84 @@
+"""BC-CT: weakly supervised object localization from image labels and background photographs.
+
+Everything that a script or a notebook needs, each name imported when it is first used::
+
+    import bcct
+
+    cache = bcct.MaskCache("cache/masks/NAME-KEY")       # what bcct masks wrote
+    mask = cache["001.Albatross/x.jpg"]                  # (H, W) bool, squashed to the mask size
+    box = bcct.mask_to_box(bcct.largest_component(mask))  # (4,) x0, y0, x1, y1, half-open
+    dataset = bcct.open_dataset("cub", "CUB_200_2011", "train")
+    bcct.save_picture("masks.png", cache.grid(list(cache)[:16], dataset))
+    print("\\n".join(bcct.summary_lines(cache)))
+    evaluator = bcct.MaskEvaluator(bcct.truths_from_dataset(dataset))
+    for record in dataset.records:
+        evaluator.accumulate(cache[record.image_id], record.image_id)
+    print(evaluator.compute().metrics["mask_strict"])
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from common.backbones import ARCHITECTURES, build_backbone
+    from common.boxes import iou, largest_component, mask_to_box, rescale
+    from common.config import ConfigError, override
+    from common.datasets import (Dataset, DatasetError, Record,
+                                 open_backgrounds, open_dataset)
+    from common.images import BadImage, image_size, read_image
+    from common.mask_cache.contact_sheet import (contact_sheet, draw_box,
+                                                 overlay, save_picture)
+    from common.mask_cache.reader import MaskCache
+    from common.mask_cache.shards import MaskCacheError
+    from common.mask_cache.summary import (dataset_of_masks, side_by_side,
+                                           summary_lines, summary_sections,
+                                           worst_and_best)
+    from evaluation.evaluator import (Evaluator, ImageResult, MaskEvaluator,
+                                      Result)
+    from evaluation.mask_figures import figure_lines, score_masks
+    from evaluation.report import Method, Report, write_report
+    from evaluation.threshold import TauChoice, fixed_tau, tau_from_masks
+    from evaluation.truth import (EvaluationError, Truth, truth_from_mask,
+                                  truths_from_dataset)
+    from stage1_bc.classifier import (BackgroundClassifier, build_classifier,
+                                      load_classifier)
+    from stage1_bc.classifier_training import ClassifierConfig
+    from stage1_bc.maker import MaskMaker
+    from stage1_bc.recipe import RECIPES, Recipe
+    from stage2_ct.variants import VARIANTS, TrainingConfig
+
+_MODULES = {
+    "common.backbones": ("ARCHITECTURES", "build_backbone"),
+    "common.boxes": ("iou", "largest_component", "mask_to_box", "rescale"),
+    "common.config": ("ConfigError", "override"),
+    "common.datasets": ("Dataset", "DatasetError", "Record", "open_backgrounds", "open_dataset"),
+    "common.images": ("BadImage", "image_size", "read_image"),
+    "common.mask_cache.contact_sheet": ("contact_sheet", "draw_box", "overlay", "save_picture"),
+    "common.mask_cache.reader": ("MaskCache",),
+    "common.mask_cache.shards": ("MaskCacheError",),
+    "common.mask_cache.summary": ("dataset_of_masks", "side_by_side", "summary_lines",
+                                  "summary_sections", "worst_and_best"),
+    "evaluation.evaluator": ("Evaluator", "ImageResult", "MaskEvaluator", "Result"),
+    "evaluation.mask_figures": ("figure_lines", "score_masks"),
+    "evaluation.report": ("Method", "Report", "write_report"),
+    "evaluation.threshold": ("TauChoice", "fixed_tau", "tau_from_masks"),
+    "evaluation.truth": ("EvaluationError", "Truth", "truth_from_mask", "truths_from_dataset"),
+    "stage1_bc.classifier": ("BackgroundClassifier", "build_classifier", "load_classifier"),
+    "stage1_bc.classifier_training": ("ClassifierConfig",),
+    "stage1_bc.maker": ("MaskMaker",),
+    "stage1_bc.recipe": ("RECIPES", "Recipe"),
+    # "stage2_ct.localizer": ("load",),  # a run's folder to a model that localizes
+    "stage2_ct.variants": ("VARIANTS", "TrainingConfig"),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bcct' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
