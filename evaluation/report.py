@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_bytes, write_json
-from evaluation.evaluator import Result, ImageResult
+from evaluation.evaluator import ImageResult, Result
 from evaluation.page import render
 from evaluation.threshold import best_tau
 from evaluation.truth import EvaluationError, Truth, few
@@ -273,6 +273,25 @@ def summary(report):
         "unreadable": dict(report.unreadable),
         "warnings": _warnings(report), "versions": versions(), "keys": KEYS,
     }
+
+
+def figures_as_text(report: Report) -> str:
+    """The figures in percent with their intervals, one per line, of both methods."""
+    lines = []
+    for method in filter(None, (report.method, report.beside)):
+        result = method.result
+        lines.append(f"{method.name}: {result.images} images, box rule {result.box_rule}, tau "
+                     f"{result.tau.tau:.2f} from {result.tau.source}")
+        for name, figure in result.metrics.items():
+            line = (f"  {name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
+                    f"{100 * figure.high:.2f}]")
+            if name in method.over_seeds:
+                mean, deviation = method.over_seeds[name]
+                line += (f"   {100 * mean:.2f} +- {100 * deviation:.2f} over seeds "
+                         f"{', '.join(map(str, method.seeds))}")
+            lines.append(line)
+        lines.extend(f"  {warning}" for warning in result.warnings)
+    return "\n".join(lines)
 
 
 def versions():

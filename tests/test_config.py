@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from common.config import (ConfigError, digest, from_dict, lookup, override,
-                           to_dict)
+from common.config import ConfigError, digest, from_dict, lookup, override, to_dict
 
 
 @dataclasses.dataclass(frozen=True)

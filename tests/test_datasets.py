@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.datasets import (Dataset, DatasetError, Record, open_backgrounds,
-                             open_dataset)
+from common.datasets import Dataset, DatasetError, Record, open_backgrounds, open_dataset
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL}")

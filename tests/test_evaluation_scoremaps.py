@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from evaluation.evaluator import Evaluator
-from evaluation.scoremaps import (evaluate_folder, min_max, read_metadata,
-                                  read_score_map, score_map_path,
-                                  write_metadata, write_score_map)
+from evaluation.scoremaps import (evaluate_folder, min_max, read_metadata, read_score_map,
+                                  score_map_path, write_metadata, write_score_map)
 from evaluation.truth import EvaluationError, Truth
 
 TRUTHS = [Truth("001.Gull/a.jpg", ((0, 0, 4, 8), (1, 2, 3, 4)), (8, 6), 0),

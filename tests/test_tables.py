@@ -5,12 +5,12 @@ import csv
 import pytest
 
 from common.datasets import Record
+from evaluation.table_files import Column, write_table
 from pipelines.paper import measuring, printed, tables
 from pipelines.paper.ablate_backgrounds import link_subset, nested_subsets
 from pipelines.paper.table1 import TABLE as TABLE1
 from pipelines.paper.table2 import TABLE as TABLE2
 from pipelines.paper.table3 import TABLE as TABLE3
-from pipelines.paper.table_files import Column, write_table
 from pipelines.paper.tables import TableSetting
 from tests.examples import TINY, run, write_inputs
 
@@ -71,7 +71,7 @@ def test_three_variants_learn_from_the_same_masks(inputs):
 def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")
     monkeypatch.setattr(measuring, "train", lambda planned: pytest.fail("trained again"))
-    monkeypatch.setattr(measuring, "localize", lambda *job: pytest.fail("evaluated again"))
+    monkeypatch.setattr(measuring, "localize_run", lambda *job: pytest.fail("evaluated again"))
     _, lines = fill(inputs, "table2", "--rows", "cam")
     assert ("GAP (CAM)", "measured") in lines
     checkpoint = inputs / "cache/ct" / lines["GAP (CAM)", "measured"]["run"] / "last.pt"
@@ -92,14 +92,14 @@ def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
 
 
 def test_a_stopped_table_holds_what_was_finished_and_goes_on(inputs, monkeypatch):
-    localize = measuring.localize
+    localize = measuring.localize_run
 
     def stops(trained, localization):
         if trained.variant == "has":
             raise KeyboardInterrupt
         return localize(trained, localization)
     with monkeypatch.context() as patch:
-        patch.setattr(measuring, "localize", stops)
+        patch.setattr(measuring, "localize_run", stops)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             result, _ = fill(inputs, "table1", "--rows", "cam,has", "--dataset", "cub")
             raise SystemExit(result.exit_code)  # click may turn the interrupt into an exit code
@@ -135,7 +135,8 @@ def test_a_line_is_the_mean_of_the_finished_seeds(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")  # its masks are needed to name the runs
     found = {0: {"top1_loc": 40.0, "gt_known": 60.0}, 2: {"top1_loc": 41.0, "gt_known": 63.0}}
     rest = {"top5_loc": 50.0, "max_box_acc_v2": 1.0, "top1_cls": 2.0, "top5_cls": 3.0,
-            "run": "x", "oracle_gt_known": 4.0, "gt_known_low": 5.0, "gt_known_high": 6.0, "tau": 0.3}
+            "run": "x", "oracle_gt_known": 4.0, "gt_known_low": 5.0, "gt_known_high": 6.0,
+            "tau": 0.3}
     monkeypatch.setattr(tables, "measured", lambda job: (
         {**found[job.seed], **rest} if job.seed in found else None))
     _, lines = fill(inputs, "table2", "--rows", "bc-star", "--seeds", "0,1,2")

@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from stage2_ct.losses import classification_loss
-from stage2_ct.model import (Prediction, class_head, initialise, maps_of,
-                             stretch, upsample)
+from stage2_ct.model import Prediction, class_head, initialise, maps_of, stretch, upsample
 
 IGNORED = 255.0  # label of a pixel that supervises nothing
 
