@@ -6,13 +6,18 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+Value = TypeVar("Value")
 
 
 class ConfigError(ValueError):
     """A setting that does not exist or does not parse; says which and what would do."""
 
 
-def override(config, assignments):
+def override(config: Config, assignments: Iterable[str]) -> Config:
     """Replace fields of a frozen dataclass by ``field=value`` texts, typed from the dataclass.
 
     Args:
@@ -39,10 +44,10 @@ def override(config, assignments):
         except ValueError as error:
             raise ConfigError(
                 f"{name}={text}: expected {_type_name(field_types[name])}") from error
-    return dataclasses.replace(config, **changes)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
-def parse(text, kind):
+def parse(text: str, kind: Any) -> Any:
     """One value of the type ``kind`` from its text; ValueError when it is not one."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -58,43 +63,33 @@ def parse(text, kind):
     return kind(text)
 
 
-def lookup(kind, name, table):
+def lookup(kind: str, name: str, table: Mapping[str, Value]) -> Value:
     """``table[name]``, or a ConfigError naming the nearest key and all the others."""
     if name not in table:
         raise ConfigError(unknown(kind, name, table))
     return table[name]
 
 
-def unknown(kind, name, known):
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that is not among the known ones."""
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     return f"unknown {kind} '{name}': {hint}known are {', '.join(sorted(known))}"
 
 
-def check_choice(config, field, allowed):
+def check_choice(config: Any, field: str, allowed: Collection[str]) -> None:
     """ConfigError unless the field of a dataclass holds one of the allowed words."""
     value = getattr(config, field)
     if value not in allowed:
         raise ConfigError(f"{field} is '{value}'; it must be one of {', '.join(allowed)}")
 
 
-def to_dict(config):
+def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as plain dicts, lists and numbers, as JSON would give them back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(config_class, values):
-    """The dataclass that ``to_dict`` made ``values`` from; ConfigError on unknown fields."""
-    field_types = typing.get_type_hints(config_class)
-    arguments = {}
-    for name, value in values.items():
-        kind = lookup("field", name, field_types)
-        arguments[name] = tuple(value) if typing.get_origin(kind) is tuple else value
-    return config_class(**arguments)
-
-
-def digest(*parts):
+def digest(*parts: Any) -> str:
     """Hex SHA-256 of values that JSON can hold; equal values give equal digests anywhere."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

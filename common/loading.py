@@ -2,12 +2,14 @@
 
 import dataclasses
 import zlib
+from collections.abc import Iterable, Sequence
 
 import joblib
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from common import processes
+from common.datasets import Record
 from common.images import BadImage, decode_image, read_bytes
 
 
@@ -17,11 +19,11 @@ class FrameBatch:
 
     images: torch.Tensor
     """(n, 3, H, W) uint8 RGB of the readable ones."""
-    positions: list
+    positions: list[int]
     """Their n indices in the record list."""
-    bad: list
+    bad: list[tuple[int, BadImage]]
     """(index in the record list, BadImage) of the others."""
-    file_crc32: dict
+    file_crc32: dict[int, int]
     """Index in the record list to the file's CRC-32, 0 for what cannot be read; {} where not asked
     for."""
 
@@ -35,7 +37,7 @@ class Frames(Dataset):
         checksums: whether to give each file's CRC-32 too.
     """
 
-    def __init__(self, records, size, checksums=False):
+    def __init__(self, records: Sequence[Record], size: tuple[int, int], checksums: bool = False):
         self.records = records
         self.size = tuple(size)
         self.checksums = checksums
@@ -53,7 +55,7 @@ class Frames(Dataset):
         return index, item, zlib.crc32(content) if self.checksums else None
 
 
-def collate_frames(items):
+def collate_frames(items: Iterable[tuple]) -> FrameBatch:
     """FrameBatch of (index, frame or BadImage, checksum or None)."""
     good = [(index, item) for index, item, _ in items if not isinstance(item, BadImage)]
     bad = [(index, item) for index, item, _ in items if isinstance(item, BadImage)]
@@ -63,7 +65,9 @@ def collate_frames(items):
     return FrameBatch(images, [index for index, _ in good], bad, checksums)
 
 
-def load_frames(records, size, batches, workers, checksums=False):
+def load_frames(records: Sequence[Record], size: tuple[int, int],
+                batches: Sequence[list[int]], workers: int,
+                checksums: bool = False) -> DataLoader:
     """Iterate over batches of frames in the given order.
 
     Args:
@@ -77,18 +81,18 @@ def load_frames(records, size, batches, workers, checksums=False):
                       collate_fn=collate_frames, num_workers=workers)
 
 
-def consecutive(count, batch_size, start=0):
+def consecutive(count: int, batch_size: int, start: int = 0) -> list[list[int]]:
     """Lists of consecutive indices from ``start``, ``batch_size`` each but the last."""
     return [list(range(first, min(first + batch_size, start + count)))
             for first in range(start, start + count, batch_size)]
 
 
-def to_float(images):
+def to_float(images: torch.Tensor) -> torch.Tensor:
     """(N, 3, H, W) uint8 to float in [0, 1], on the device where the images are."""
     return images.float() / 255
 
 
-def default_workers(device):
+def default_workers(device: str | torch.device) -> int:
     """Decoding processes for a device: on the CPU the network itself wants the cores.
 
     The processes that torchrun started on this machine share the cores that they may use.

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.files import cannot_write
@@ -11,7 +12,8 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def write_lock(folder, rank=0, barrier=None, notify=None):
+def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] | None = None,
+               notify: Callable[[str], object] | None = None) -> Iterator[None]:
     """Hold a folder for one run; another run waits until every process of this one has ended.
 
     POSIX record locks on the bytes of ``folder/.lock``: the first process asks for all of them,

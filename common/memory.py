@@ -1,12 +1,14 @@
 """Batches that may be larger than the device's memory."""
 
+from collections.abc import Callable
+
 import torch
 
 FEWEST, MOST = 16, 256  # images a batch: more bring no speed
 BYTES_PER_IMAGE = 2 ** 29  # of the device's memory: VGG-16 takes a quarter of it, on the way back
 
 
-def batch_size_for(device):
+def batch_size_for(device: str | torch.device) -> int:
     """Images a pass of a network that learns nothing, by the memory of a torch device."""
     if torch.device(device).type != "cuda":
         return FEWEST
@@ -14,7 +16,8 @@ def batch_size_for(device):
     return max(FEWEST, min(MOST, memory // BYTES_PER_IMAGE))
 
 
-def in_parts(function, images):
+def in_parts(function: Callable[[torch.Tensor], torch.Tensor],
+             images: torch.Tensor) -> torch.Tensor:
     """A function of a batch, computed in halves, quarters ... where the whole does not fit.
 
     Args:

@@ -5,7 +5,7 @@ import torch
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_precision(name, device):
+def choose_precision(name: str, device: str | torch.device) -> torch.dtype:
     """The torch dtype of a precision's name.
 
     Args:
@@ -20,12 +20,12 @@ def choose_precision(name, device):
     return torch.bfloat16 if _multiplies_bfloat16(cpu_capabilities()) else torch.float32
 
 
-def format_name(precision):
+def format_name(precision: torch.dtype) -> str:
     """A torch dtype's name without ``torch.``, as in ``PRECISIONS``."""
     return str(precision).removeprefix("torch.")
 
 
-def cpu_capabilities():
+def cpu_capabilities() -> dict[str, bool]:
     """What the CPU can do by torch's names; nothing where this torch does not tell."""
     return getattr(torch.cpu, "get_capabilities", dict)()
 
@@ -34,7 +34,7 @@ def _multiplies_bfloat16(capabilities):
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
-def autocast(device, precision):
+def autocast(device: str | torch.device, precision: torch.dtype) -> torch.autocast:
     """Context in which operations that bear it compute in a torch dtype, the others in float32."""
     return torch.autocast(torch.device(device).type, precision,
                           enabled=precision != torch.float32)

@@ -8,6 +8,8 @@ import contextlib
 import datetime
 import os
 import signal
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -21,11 +23,12 @@ class LostProcess(ConnectionError):
     """Another process of the run has ended before its work was done."""
 
 
+Value = TypeVar("Value")
 AGAIN = "run the same command again"
 
 
 @contextlib.contextmanager
-def process_group(again=AGAIN):
+def process_group(again: str = AGAIN) -> Iterator[None]:
     """Join the processes that torchrun started, for the time of the body.
 
     Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
@@ -53,41 +56,42 @@ def process_group(again=AGAIN):
     distributed.destroy_process_group()  # not after an error: NCCL would wait for the dead
 
 
-def rank():
+def rank() -> int:
     """This process's number, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def world_size():
+def world_size() -> int:
     """How many processes there are."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def local_world_size():
+def local_world_size() -> int:
     """How many of the processes run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
-def barrier():
+def barrier() -> None:
     """Wait until every process has called this."""
     all_gather(None)
 
 
-def all_gather(value):
+def all_gather(value: Value) -> list[Value]:
     """The values that all processes call this with, a list in the order of their ranks."""
     if world_size() == 1:
         return [value]
-    values = [None] * world_size()
+    values: list[Any] = [None] * world_size()
     distributed.all_gather_object(values, value)  # through gloo, also where tensors take NCCL
     return values
 
 
-def broadcast_from_first(make):
+def broadcast_from_first(make: Callable[[], Value]) -> Value:
     """The result of ``make()`` in the first process, returned by all of them; they wait for it."""
-    return all_gather(make() if rank() == 0 else None)[0]
+    values: list[Any] = all_gather(make() if rank() == 0 else None)
+    return values[0]
 
 
-def mean_over_processes(values):
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
     """Each value of a dict of floats, averaged over the processes."""
     everywhere = all_gather(values)
     return {name: sum(one[name] for one in everywhere) / len(everywhere) for name in values}

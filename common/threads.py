@@ -6,15 +6,19 @@ thread, and the cores are kept busy with several batches at once.
 """
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import joblib
 import torch
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 MOST_BATCHES = 8  # at once, which bounds the memory they take
 
 
 @contextlib.contextmanager
-def one_thread_per_operation():
+def one_thread_per_operation() -> Iterator[int]:
     """Let torch compute each operation in one thread for the time of the body.
 
     Yields:
@@ -28,7 +32,8 @@ def one_thread_per_operation():
         torch.set_num_threads(before)
 
 
-def map_in_order(function, items, device, threads):
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item],
+                 device: str | torch.device, threads: int) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in their order.
 
     On the CPU several are computed at once, each in a thread; on another device two, so that the

@@ -1,5 +1,6 @@
 """How sure a figure is: intervals over images, spread over seeds."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,8 @@ class Figure:
     high: float
 
 
-def bootstrap(statistics, images, resamples=1000, seed=0):
+def bootstrap(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], images: int,
+              resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """Figures with intervals from the same resamples of the images.
 
     ``scipy.stats.bootstrap`` hands a statistic the resampled data itself, a table of 5,794 images
@@ -59,7 +61,7 @@ def _figure(value, chunks):
     return Figure(float(value), float(low), float(high))
 
 
-def seeds_summary(runs):
+def seeds_summary(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Mean and sample standard deviation of each figure over runs with different seeds.
 
     Args:

@@ -1,5 +1,6 @@
 """Line charts as inline SVG, coloured by the page's style sheet so that they follow its theme."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -19,8 +20,8 @@ class Line:
     """
 
     name: str
-    x: tuple
-    y: tuple
+    x: Sequence[float]
+    y: Sequence[float]
     style: str
 
 
@@ -32,7 +33,8 @@ class Mark:
     x: float
 
 
-def line_chart(lines, title, x_label, y_label, marks=()):
+def line_chart(lines: Sequence[Line], title: str, x_label: str, y_label: str,
+               marks: Sequence[Mark] = ()) -> Markup:
     """A chart of fractions against fractions.
 
     Args:

@@ -1,22 +1,24 @@
 """Rows without a model: what a box costs that never looked at the image."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from common import boxes as box_geometry
-from evaluation.evaluator import Evaluator
+from evaluation.evaluator import Evaluator, Result
 from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
-from evaluation.truth import EvaluationError
+from evaluation.truth import EvaluationError, Truth
 
 SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated beside the row
 GAUSSIAN_SIGMA = 0.25  # of the frame's side; at tau it is a centred ellipse, whatever its width
 
 
-def full_image_map(size):
+def full_image_map(size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32 score map whose box is the whole frame."""
     return np.ones(size, np.float32)
 
 
-def centred_square_map(size, side=SQUARE_SIDE):
+def centred_square_map(size: tuple[int, int], side: float = SQUARE_SIDE) -> np.ndarray:
     """(H, W) float32 score map: 1 in the middle, over ``side`` of the frame's height and width.
 
     Raises:
@@ -30,7 +32,7 @@ def centred_square_map(size, side=SQUARE_SIDE):
     return square
 
 
-def centred_gaussian_map(size, sigma=GAUSSIAN_SIGMA):
+def centred_gaussian_map(size: tuple[int, int], sigma: float = GAUSSIAN_SIGMA) -> np.ndarray:
     """(H, W) float32 score map in [0, 1]: a Gaussian in the middle, sigma in frame sides.
 
     The baseline of Choe et al., CVPR 2020, section 5.
@@ -42,7 +44,7 @@ def centred_gaussian_map(size, sigma=GAUSSIAN_SIGMA):
     return (gaussian / gaussian.max()).astype(np.float32)
 
 
-def best_square_side(truths):
+def best_square_side(truths: Iterable[Truth]) -> float:
     """The side of the centred square that agrees best with boxes, in steps of 0.01.
 
     Args:
@@ -64,8 +66,11 @@ def best_square_side(truths):
     return best_tau(sides, agreement(np.stack(ious)))
 
 
-def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", tau=None,
-                   size=(224, 224), side=SQUARE_SIDE, resamples=1000, seed=0):
+def reference_rows(truths: Iterable[Truth], rule: str = "largest",
+                   tuning: Iterable[Truth] | None = None, tuning_source: str = "masks",
+                   tau: float | None = None, size: tuple[int, int] = (224, 224),
+                   side: float = SQUARE_SIDE, resamples: int = 1000,
+                   seed: int = 0) -> dict[str, Result]:
     """Figures of the full image, the centred square and the centred Gaussian.
 
     All three are score maps and are cut, compared and counted like a method's. What a method

@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_bytes, write_json
-from evaluation.evaluator import Result, ImageResult
+from evaluation.evaluator import ImageResult, Result
 from evaluation.page import render
 from evaluation.threshold import best_tau
 from evaluation.truth import EvaluationError, Truth, few
@@ -99,9 +100,9 @@ class Method:
 
     name: str
     result: Result
-    seeds: tuple = ()
-    over_seeds: dict = field(default_factory=dict)
-    hashes: dict = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    over_seeds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
 
 
@@ -128,7 +129,7 @@ class GalleryItem:
     kind: str
     image: np.ndarray
     truth: Truth
-    views: tuple
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,14 @@ class Report:
     title: str
     dataset: str
     split: str
-    class_names: tuple
+    class_names: Sequence[str]
     method: Method
     beside: Method | None = None
-    references: dict = field(default_factory=dict)
+    references: dict[str, Result] = field(default_factory=dict)
     masks: Result | None = None
-    gallery: tuple = ()
-    gradients: tuple = ()
-    unreadable: dict = field(default_factory=dict)
+    gallery: tuple[GalleryItem, ...] = ()
+    gradients: tuple[GradientItem, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for name, items, limit in (("gallery", self.gallery, GALLERY_LIMIT),
@@ -187,7 +188,8 @@ class Report:
                                       f"{len(items)}; hand in fewer.")
 
 
-def pick_gallery(result, each=8, worst=50, limit=96):
+def pick_gallery(result: Result, each: int = 8, worst: int = 50,
+                 limit: int = 96) -> tuple[tuple[str, str], ...]:
     """Which images a gallery shows: the best, median and worst boxes, then every class in turn.
 
     Args:
@@ -199,8 +201,9 @@ def pick_gallery(result, each=8, worst=50, limit=96):
     Returns:
         tuple of (image id, kind); kind is ``best``, ``median``, ``worst`` or ``more``.
     """
-    rows = sorted((row for row in result.rows if row.iou is not None),
-                  key=lambda row: (-row.iou, row.image_id))
+    ious = result.iou_by_image
+    rows = sorted((row for row in result.rows if row.image_id in ious),
+                  key=lambda row: (-ious[row.image_id], row.image_id))
     each, worst = (min(number, math.ceil(len(rows) / 3)) for number in (each, worst))
     middle = max(0, len(rows) // 2 - each // 2)
     picked = {}
@@ -222,7 +225,7 @@ def pick_gallery(result, each=8, worst=50, limit=96):
     return tuple(sorted(list(picked.items())[:limit], key=lambda item: order.index(item[1])))
 
 
-def write_report(folder, report):
+def write_report(folder: str | Path, report: Report) -> Path:
     """Write ``report.json``, ``boxes.csv`` and ``report.html``.
 
     ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has a line an image:
@@ -246,7 +249,7 @@ def write_report(folder, report):
     return folder / "report.html"
 
 
-def summary(report):
+def summary(report: Report) -> dict:
     """The content of ``report.json``; ``KEYS`` says what each key means.
 
     Args:
@@ -275,7 +278,7 @@ def summary(report):
     }
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of Python and of the packages that figures depend on, where installed."""
     found = {"python": platform.python_version()}
     for package in ("bcct", "numpy", "opencv-python-headless", "torch", "torchvision"):

@@ -1,10 +1,15 @@
 """Choosing tau, one for the whole data set, and saying where it came from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.truth import EvaluationError
+from evaluation.truth import EvaluationError, Truth
+
+if TYPE_CHECKING:  # it imports this module
+    from evaluation.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,11 @@ class TauChoice:
 
     tau: float
     source: str
-    image_ids: tuple = ()
+    image_ids: tuple[str, ...] = ()
     note: str = ""
 
 
-def fixed_tau(tau):
+def fixed_tau(tau: float) -> TauChoice:
     """A threshold that somebody states.
 
     Raises:
@@ -35,7 +40,7 @@ def fixed_tau(tau):
     return TauChoice(float(tau), "fixed", note="A stated number.")
 
 
-def tau_from_masks(evaluator):
+def tau_from_masks(evaluator: "Evaluator") -> TauChoice:
     """The tau whose boxes agree best with stage-1 masks: no annotated box is looked at.
 
     Args:
@@ -53,7 +58,7 @@ def tau_from_masks(evaluator):
     return TauChoice(best_tau(evaluator.taus, agreement(ious)), "masks", note=note)
 
 
-def tau_from_boxes(evaluator):
+def tau_from_boxes(evaluator: "Evaluator") -> TauChoice:
     """The tau that localizes most of a few validation images.
 
     Args:
@@ -67,7 +72,7 @@ def tau_from_boxes(evaluator):
                      f"Best on the boxes of {len(evaluator.ious)} validation images.")
 
 
-def tau_oracle(evaluator):
+def tau_oracle(evaluator: "Evaluator") -> TauChoice:
     """The tau that is best on the test images themselves: the field's habit, an upper end.
 
     Args:
@@ -80,7 +85,7 @@ def tau_oracle(evaluator):
                      note="Best on the test images themselves.")
 
 
-def agreement(ious):
+def agreement(ious: np.ndarray) -> np.ndarray:
     """How well boxes agree with others: the share of IoU >= 0.5, that is GT-known localization.
 
     Of equal shares that with the larger mean IoU is the better.
@@ -95,7 +100,7 @@ def agreement(ious):
     return (ious >= 0.5).mean(axis=0) + ious.mean(axis=0) / (len(ious) + 1)
 
 
-def best_tau(taus, quality):
+def best_tau(taus: np.ndarray, quality: np.ndarray) -> float:
     """The middle of the longest run of thresholds that are equally best.
 
     Args:
@@ -112,7 +117,8 @@ def best_tau(taus, quality):
     return float(taus[(starts[longest] + stops[longest] - 1) // 2])
 
 
-def choose_validation(truths, per_class=5, seed=0):
+def choose_validation(truths: Iterable[Truth], per_class: int = 5,
+                      seed: int = 0) -> tuple[str, ...]:
     """Which images' boxes may be looked at to choose tau; the same ones for the same seed.
 
     Args:

@@ -5,9 +5,10 @@ import numpy as np
 
 from common.boxes import largest_component, mask_to_box
 from common.mask_cache.shards import CutMasks
+from stage1_bc.recipe import Recipe
 
 
-def normalise(maps, recipe):
+def normalise(maps: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Gradient maps in [0, 1], as delta expects them.
 
     Args:
@@ -35,7 +36,7 @@ def _ranks(maps):
     return (ranks / flat.shape[1]).reshape(maps.shape)
 
 
-def cut(maps, delta, recipe):
+def cut(maps: np.ndarray, delta: float, recipe: Recipe) -> CutMasks:
     """Binary masks from normalised maps: Eq. 2, then the largest component.
 
     Args:

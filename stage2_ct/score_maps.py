@@ -5,7 +5,7 @@ import joblib
 import numpy as np
 import torch
 
-from stage2_ct.model import maps_of, stretch, upsample
+from stage2_ct.model import Prediction, maps_of, stretch, upsample
 
 SCORE_MAPS = ("class", "mask", "product", "object")
 
@@ -14,7 +14,8 @@ NEIGHBOURS = np.ones((3, 3), np.uint8)  # 8-connected, as in the box rule
 STEPS = 16  # of growing from one look at whether it has ended to the next
 
 
-def score_maps(prediction, kind, classes, size):
+def score_maps(prediction: Prediction, kind: str, classes: torch.Tensor,
+               size: tuple[int, int]) -> torch.Tensor:
     """One map an image, high where the object is.
 
     Args:
@@ -50,7 +51,7 @@ def score_maps(prediction, kind, classes, size):
     return maps[:, 0]
 
 
-def connected(maps, evidence):
+def connected(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
     """Maps without the parts that no way leads to from where the evidence is strongest.
 
     A pixel keeps as much as the lowest pixel on the best way to it: cut at any tau, what is left

@@ -4,18 +4,28 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from common import processes
 from common.files import cannot_write, load_checkpoint, save_checkpoint
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
+from stage2_ct.data import TrainingBatch
+from stage2_ct.mask_sources import MaskSource
+from stage2_ct.variants import TrainingConfig
+
+Batches = Iterable[TrainingBatch | ValueError]
 
 
-def build_optimizer(method, config):
+def build_optimizer(method: nn.Module, config: TrainingConfig) -> tuple[
+        torch.optim.SGD, torch.optim.lr_scheduler.StepLR]:
     """SGD with one rate for the backbone and another for the new layers (section 5.1)."""
     backbone = {id(parameter) for parameter in method.backbone.parameters()}
     new_layers = [parameter for parameter in method.parameters() if id(parameter) not in backbone]
@@ -27,8 +37,10 @@ def build_optimizer(method, config):
     return optimizer, schedule
 
 
-def train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
-               precision=torch.float32):
+def train_step(method: nn.Module, source: MaskSource, batch: TrainingBatch,
+               optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
+               device: str | torch.device, gradient_limit: float,
+               precision: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """One optimizer step.
 
     Args:
@@ -59,8 +71,10 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit,
-                precision=torch.float32):
+def train_epoch(method: nn.Module, source: MaskSource,
+                batches: Batches, optimizer: torch.optim.Optimizer,
+                scaler: torch.amp.GradScaler, device: str | torch.device, gradient_limit: float,
+                precision: torch.dtype = torch.float32) -> dict[str, float]:
     """One pass over the batches; gives the mean of each loss over steps and processes, as floats.
 
     Raises:
@@ -93,11 +107,11 @@ class Run:
     """Where the run is kept."""
 
     @property
-    def checkpoint(self):
+    def checkpoint(self) -> Path:
         """Path of the last epoch's checkpoint."""
         return self.folder / "last.pt"
 
-    def save(self, epoch, parts, description):
+    def save(self, epoch: int, parts: Mapping[str, Any], description: dict) -> None:
         """Save everything that the next epoch depends on.
 
         Args:
@@ -108,7 +122,7 @@ class Run:
         states = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
 
-    def restore(self, parts):
+    def restore(self, parts: Mapping[str, Any]) -> int:
         """Load the last epoch's state where there is one; gives the epochs already done."""
         if not self.checkpoint.is_file():
             return 0
@@ -117,7 +131,7 @@ class Run:
             part.load_state_dict(state[name])
         return state["epoch"]
 
-    def log(self, line):
+    def log(self, line: dict) -> None:
         """Append one JSON line."""
         path = self.folder / "log.jsonl"
         try:
@@ -130,7 +144,7 @@ class Run:
             raise cannot_write(path, error) from error
 
 
-def shared(method, device):
+def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     """The method as the processes of a run train it: each step's gradient is their mean."""
     if processes.world_size() == 1:
         return method
@@ -138,7 +152,9 @@ def shared(method, device):
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method, source, loader, config, run, device, description, progress=None):
+def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+        run: Run, device: str | torch.device, description: dict,
+        progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
     The processes of a run each take their part of every batch; the first one saves and logs.

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -76,7 +77,7 @@ class TrainingConfig:
             raise ConfigError("epochs, batch_size, decay_every, image_size, width and mask_width "
                               "must be at least 1")
 
-    def of_training(self):
+    def of_training(self) -> dict[str, Any]:
         """The fields that the trained weights depend on, as plain values by name."""
         return {name: value for name, value in to_dict(self).items() if name != "score_map"}
 

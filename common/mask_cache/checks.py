@@ -2,18 +2,24 @@
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from common.boxes import mask_to_box
+from common.datasets import Dataset, Record
 from common.files import file_crc32
 from common.images import BadImage, read_image
 from common.mask_cache.index import PLACE_FIELDS, MaskIndex
 from common.mask_cache.manifest import INDEX, MANIFEST, damaged_files, survey
 from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids,
                                       read_shard, shard_path, shard_slices)
+
+if TYPE_CHECKING:  # the reader imports this module where it is needed
+    from common.mask_cache.reader import MaskCache
 
 CHANGED = "has changed since its mask was made"
 LOST = "cannot be read any more, but could when its mask was made"
@@ -31,7 +37,7 @@ class Finding:
     """What is wrong, half a sentence."""
 
 
-def check_files(folder, manifest):
+def check_files(folder: str | Path, manifest: dict) -> Iterator[Finding]:
     """Checksums, files that are missing, and shards that the manifest does not know."""
     for name, reason in damaged_files(folder, manifest):
         yield Finding(name, reason)
@@ -41,7 +47,7 @@ def check_files(folder, manifest):
             yield Finding(path.name, "the manifest does not know it; remove it")
 
 
-def check_shard(folder, manifest, index):
+def check_shard(folder: str | Path, manifest: dict, index: int) -> Iterator[Finding]:
     """The ids of one shard, and each of its masks against its own box and flag.
 
     Args:
@@ -80,7 +86,7 @@ def _wrong_rows(cut, unreadable, smallest_area):
     return np.flatnonzero((boxes != cut.box).any(axis=1) | (valid != cut.valid)).tolist()
 
 
-def check_index_and_counts(folder, manifest):
+def check_index_and_counts(folder: str | Path, manifest: dict) -> Iterator[Finding]:
     """The index and the manifest's counts against the shards, whose checksums are right."""
     found = survey(folder, len(manifest["shards"]), manifest["deltas"])
     index = MaskIndex(Path(folder) / INDEX)
@@ -97,7 +103,8 @@ def check_index_and_counts(folder, manifest):
         yield Finding(MANIFEST, "its counts are not those of the shards")
 
 
-def check_images(cache, dataset, progress=None):
+def check_images(cache: "MaskCache", dataset: Dataset,
+                 progress: Callable[[int], object] | None = None) -> Iterator[Finding]:
     """The cache's images against those that a data set holds now, byte for byte.
 
     Args:
@@ -116,7 +123,8 @@ def check_images(cache, dataset, progress=None):
                       f"the image {record.image_id!r} {problem}")
 
 
-def outdated(cache, records, progress=None):
+def outdated(cache: "MaskCache", records: Sequence[Record],
+             progress: Callable[[int], object] | None = None) -> Iterator[tuple[Record, str]]:
     """Images that are not what their masks were made from, by their files' CRC-32.
 
     Each file is read, and none decoded but those that could not be read when masks were made.
@@ -143,7 +151,8 @@ def outdated(cache, records, progress=None):
                     progress(1)
 
 
-def image_change(path, checksum, recorded, was_unreadable, size):
+def image_change(path: str | Path, checksum: int, recorded: int, was_unreadable: bool,
+                 size: tuple[int, int]) -> str | None:
     """What has happened to an image since its mask was made.
 
     Args:
@@ -173,7 +182,8 @@ def _can_be_read(path, size):
     return True
 
 
-def require_unchanged(cache, records, progress=None):
+def require_unchanged(cache: "MaskCache", records: Sequence[Record],
+                      progress: Callable[[int], object] | None = None) -> None:
     """Make sure that images are those that their masks were made from.
 
     Args:
@@ -187,7 +197,7 @@ def require_unchanged(cache, records, progress=None):
     refuse_changed(cache, outdated(cache, records, progress))
 
 
-def refuse_changed(cache, problems):
+def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -> None:
     """Raise the error of ``require_unchanged`` for ``outdated``'s pairs.
 
     Images that could not be read when masks were made are passed over: their masks are empty and

@@ -13,11 +13,13 @@ the image that has changed.
 
 import os
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from common.datasets import Dataset
 from common.files import file_crc32
 from common.mask_cache.index import MaskIndex, decode_mask
 from common.mask_cache.manifest import (INDEX, damaged_files, original_of,
@@ -45,7 +47,7 @@ class MaskCache:
         MaskCacheError: no such cache, an unfinished or damaged one, or one without that delta.
     """
 
-    def __init__(self, folder, delta=None, check=True):
+    def __init__(self, folder: str | Path, delta: float | None = None, check: bool = True):
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
         self.key = self.manifest["key"]
@@ -80,10 +82,10 @@ class MaskCache:
         self.__dict__.update(state)
         self._open_index()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.manifest["count"]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The image ids, sorted."""
         for index in range(len(self.manifest["shards"])):
             path = shard_path(self.folder, index)
@@ -94,14 +96,15 @@ class MaskCache:
                 raise self._damaged(path.name, error) from error
             yield from ids
 
-    def __contains__(self, image_id):
+    def __contains__(self, image_id: object) -> bool:
         return self._index.find(image_id) is not None
 
-    def __getitem__(self, image_id):
+    def __getitem__(self, image_id: str) -> np.ndarray:
         """The (H, W) bool mask of an image; KeyError naming an image the cache does not hold."""
         return self.read(image_id)[0]
 
-    def read(self, image_id, delta=None):
+    def read(self, image_id: str,
+             delta: float | None = None) -> tuple[np.ndarray, bool, np.ndarray]:
         """An image's mask with its flag and its box.
 
         Returns:
@@ -123,7 +126,7 @@ class MaskCache:
         mask = decode_mask(stored, self.mask_size)
         return mask, bool(places["valid"][position]), places["box"][position]
 
-    def check_image(self, image_id, path, content):
+    def check_image(self, image_id: str, path: str | Path, content: bytes) -> None:
         """Make sure that an image file is the one its mask was made from.
 
         Args:
@@ -137,7 +140,7 @@ class MaskCache:
         """
         self.check_crc32(image_id, path, zlib.crc32(content))
 
-    def check_crc32(self, image_id, path, checksum):
+    def check_crc32(self, image_id: str, path: str | Path, checksum: int) -> None:
         """``check_image`` by the CRC-32 of the file's bytes, an int."""
         position = self._position(image_id)
         if self._index.file_crc32[position] not in (0, checksum):
@@ -145,7 +148,7 @@ class MaskCache:
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
                 f"file back, or {self.how_to_remake(self.shard_file(image_id))}")
 
-    def require_images(self, dataset):
+    def require_images(self, dataset: Dataset) -> None:
         """Make sure that the masks are those of a data set's images.
 
         Args:
@@ -171,41 +174,37 @@ class MaskCache:
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
 
-    def image_crc32(self, image_id):
+    def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
 
-    def how_to_remake(self, *names):
+    def how_to_remake(self, *names: str) -> str:
         """What makes files of the cache to be made again though they are sound; half a sentence."""
         original = original_of(self.folder, self.manifest)
         remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
                   "again, which makes only what is missing")
         return f"{remedy}, and copy that folder again" if original else remedy
 
-    def shard_file(self, image_id):
+    def shard_file(self, image_id: str) -> str:
         """Name of the shard that holds an image's masks."""
         return self._shard_of(self._position(image_id)).name
 
-    def stats(self):
+    def stats(self) -> dict:
         """Area and validity over the whole cache at this delta.
 
         Returns:
             dict: ``count``, ``valid`` (fraction of images), ``mean_area`` (fraction of the frame,
             over valid masks) and ``area_histogram`` (20 counts over area 0 to 1).
         """
-        areas, flags = [], []
         pixels = self.mask_size[0] * self.mask_size[1]
-        for image_id in self:
-            mask, valid, _ = self.read(image_id)
-            areas.append(mask.sum() / pixels)
-            flags.append(valid)
-        areas, flags = np.array(areas), np.array(flags)
-        valid_areas = areas[flags]
-        return {"count": len(areas), "valid": float(flags.mean()),
+        found = [(mask.sum() / pixels, valid) for mask, valid, _ in map(self.read, self)]
+        valid_areas = np.array([area for area, valid in found if valid])
+        return {"count": len(found), "valid": len(valid_areas) / len(found),
                 "mean_area": float(valid_areas.mean()) if len(valid_areas) else 0.0,
                 "area_histogram": np.histogram(valid_areas, bins=20, range=(0, 1))[0].tolist()}
 
-    def grid(self, image_ids, dataset=None, columns=8):
+    def grid(self, image_ids: Sequence[str], dataset: Dataset | None = None,
+             columns: int = 8) -> np.ndarray:
         """A picture of some masks side by side, over their images where those are given.
 
         Args:

@@ -3,12 +3,15 @@
 import concurrent.futures
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from common import processes
+from common.datasets import Record
 from common.files import TEMPORARY, file_crc32
 from common.loading import consecutive, load_frames, to_float
 from common.locks import write_lock
@@ -16,20 +19,32 @@ from common.mask_cache.checks import image_change
 from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files,
                                         held_deltas, read_manifest,
                                         write_manifest)
-from common.mask_cache.shards import (SHARD_SIZE, MaskCacheError, PackedMasks,
-                                      Provenance, Shard, delta_name,
-                                      read_whole_shard, shard_is_done,
-                                      shard_path, shard_slices, write_shard)
+from common.mask_cache.shards import (SHARD_SIZE, CutMasks, MaskCacheError,
+                                      PackedMasks, Provenance, Shard,
+                                      delta_name, read_whole_shard,
+                                      shard_is_done, shard_path, shard_slices,
+                                      write_shard)
 from common.threads import map_in_order, one_thread_per_operation
+
+
+class Maker(Protocol):
+    """What makes the masks; ``stage1_bc.maker.MaskMaker`` is one."""
+
+    size: tuple[int, int]
+    device: str | torch.device
+
+    def masks(self, images: torch.Tensor, deltas: Iterable[float]) -> dict[float, CutMasks]:
+        """Masks of (N, 3, H, W) float RGB images in [0, 1] at each delta."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskJob:
     """Which masks a cache is to hold."""
 
-    records: tuple
+    records: tuple[Record, ...]
     """Record of each image, sorted by image id."""
-    deltas: tuple
+    deltas: tuple[float, ...]
     """Thresholds of Eq. 2, sorted, each with at most two decimals."""
     provenance: Provenance
     """What the masks depend on."""
@@ -43,17 +58,20 @@ class MaskJob:
                              f"{', '.join(map(str, self.deltas))}")
 
     @property
-    def slices(self):
+    def slices(self) -> list[slice]:
         """The slice of the records that each shard holds."""
         return shard_slices(len(self.records), self.shard_size)
 
-    def ids(self, index):
+    def ids(self, index: int) -> list[str]:
         """The image ids of a shard."""
         return [record.image_id for record in self.records[self.slices[index]]]
 
 
-def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
-                progress=None, shard_size=SHARD_SIZE, notify=None, remake=()):
+def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float],
+                folder: str | Path, provenance: Provenance, batch_size: int, workers: int,
+                about: dict | None = None, progress: Callable[[int], object] | None = None,
+                shard_size: int = SHARD_SIZE, notify: Callable[[str], object] | None = None,
+                remake: Iterable[str] = ()) -> dict:
     """Make the masks of all records and write them as a mask cache.
 
     Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache

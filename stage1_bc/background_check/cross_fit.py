@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import torch
 
-from stage1_bc.classifier_training import train_unit
+from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.classifier_training import ClassifierConfig, train_unit
 
 FOLDS = 5
 
 
-def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
+def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
+              config: ClassifierConfig, folds: int = FOLDS) -> tuple[np.ndarray, np.ndarray]:
     """Logits of "holds a target", each from a unit that never saw the picture.
 
     A classifier with hundreds of features learns by heart a bird among its backgrounds and finds
@@ -43,7 +45,7 @@ def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
         train_unit(classifier, targets[parts[0] != fold], backgrounds[parts[1] != fold], config)
         for part, features, judged in zip(parts, (targets, backgrounds), logits):
             judged[part == fold] = _logits(classifier, features[part == fold])
-    return tuple(logits)
+    return logits[0], logits[1]
 
 
 def _deal(count, folds, seed):

@@ -1,24 +1,27 @@
 """Looking at every picture once, for what a check of background images needs to know."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common.datasets import Record
 from common.images import BadImage, image_size, read_image
 from common.loading import consecutive, to_float
 from stage1_bc.background_check.duplicates import perceptual_hash
 from stage1_bc.background_check.shortcuts import fine_detail, sharpness
+from stage1_bc.classifier import BackgroundClassifier
 
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
     """What was seen in n readable pictures, in the order of their records."""
 
-    records: tuple
+    records: tuple[Record, ...]
     """The n Records."""
-    bad: tuple
+    bad: tuple[tuple[Record, BadImage], ...]
     """(Record, BadImage) of each other."""
     pixels: np.ndarray
     """(n,) width times height."""
@@ -34,7 +37,9 @@ class Examination:
     """(n, D) float32, what a background classifier's unit reads; None without a classifier."""
 
 
-def examine(records, side, batch_size, workers, classifier=None, device="cpu", progress=None):
+def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
+            classifier: BackgroundClassifier | None = None, device: str | torch.device = "cpu",
+            progress: Callable[[int], object] | None = None) -> Examination:
     """Decode every picture once and measure it.
 
     Args:

@@ -23,17 +23,17 @@ class Comparison:
     """What is compared."""
     auc: float
     """Probability that a random target has more of it than a random background."""
-    targets: tuple
+    targets: tuple[float, float, float]
     """Quartiles of the targets: 25, 50 and 75 %."""
-    backgrounds: tuple
+    backgrounds: tuple[float, float, float]
     """Quartiles of the backgrounds."""
 
     @property
-    def telling(self):
+    def telling(self) -> bool:
         """Whether this measure alone separates the two well."""
         return max(self.auc, 1 - self.auc) >= TELLING
 
-    def sentence(self):
+    def sentence(self) -> str:
         """What it means, for a reader."""
         figures = (f"{self.measure}: AUC {self.auc:.2f} (median {_short(self.targets[1])} in "
                    f"targets, {_short(self.backgrounds[1])} in backgrounds)")
@@ -44,7 +44,7 @@ class Comparison:
                 "less of it; it may learn that instead of content.")
 
 
-def sharpness(frame):
+def sharpness(frame: np.ndarray) -> float:
     """Variance of the Laplacian of a picture's grey levels (Pech-Pacheco et al., 2000).
 
     Measured on the frame that the network sees, so that a small picture counts as soft as
@@ -60,7 +60,7 @@ def sharpness(frame):
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
-def fine_detail(frame):
+def fine_detail(frame: np.ndarray) -> float:
     """Power in the finest part of a picture's spectrum, over that in the octave before it.
 
     What a scene shows changes both alike; enlarging a picture by 1.5 or more empties the finest
@@ -84,7 +84,7 @@ def fine_detail(frame):
     return float(finest / coarser) if coarser > 0 else 0.0
 
 
-def compare(measure, targets, backgrounds):
+def compare(measure: str, targets: np.ndarray, backgrounds: np.ndarray) -> Comparison:
     """Compare one measure between targets and backgrounds.
 
     Args:

@@ -15,7 +15,7 @@ BLUR = 12  # standard deviation in input pixels; see docs/tables.md for what it 
 class InputGradient(PlainClassActivation):
     """A plain CAM's classifier, localizing by the gradient of its most probable class's logit."""
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction whose class maps are all the predicted class's map, (N, C, H, W)."""
         with torch.enable_grad():
             images = images.detach().requires_grad_()
@@ -25,7 +25,7 @@ class InputGradient(PlainClassActivation):
         return Prediction(logits.detach(), maps.expand(-1, logits.shape[1], -1, -1))
 
 
-def saliency(gradient, blur):
+def saliency(gradient: torch.Tensor, blur: int) -> torch.Tensor:
     """The largest absolute value over RGB (section 3.1 of the source), blurred.
 
     Unblurred, it is a scatter of single pixels, and the largest component one of them.

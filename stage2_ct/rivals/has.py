@@ -4,11 +4,16 @@ With its most telling part hidden, the network has to find the others.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from common.backbones import IMAGENET_MEAN
+from common.backbones import IMAGENET_MEAN, Backbone
 from stage2_ct.bc_ct import PlainClassActivation
+
+if TYPE_CHECKING:  # it names the methods, and so imports this module
+    from stage2_ct.variants import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,11 @@ class HideAndSeek(PlainClassActivation):
     so that a resumed run hides the very patches that one without a stop would.
     """
 
-    def __init__(self, backbone, classes, config):
+    seed: torch.Tensor
+    colour: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__(backbone, classes, config)
         self.hiding = HAS_32
         self.register_buffer("seed", torch.randint(2 ** 31, ()))
@@ -40,7 +49,9 @@ class HideAndSeek(PlainClassActivation):
                              persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, images, labels, masks=None, valid=None):
+    def forward(self, images: torch.Tensor, labels: torch.Tensor,
+                masks: torch.Tensor | None = None,
+                valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """The classification loss of a batch with hidden patches; masks are not looked at."""
         generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
         self.steps += 1
@@ -51,7 +62,7 @@ class HideAndSeek(PlainClassActivation):
         return super().forward(images, labels)
 
 
-def draw_hidden(shape, hiding, generator):
+def draw_hidden(shape: Sequence[int], hiding: Hiding, generator: torch.Generator) -> torch.Tensor:
     """Draw which patches of N images are hidden.
 
     Args:
@@ -66,7 +77,8 @@ def draw_hidden(shape, hiding, generator):
     return torch.rand(shape[0], rows, columns, generator=generator) < hiding.probability
 
 
-def hide(images, hidden, side, colour):
+def hide(images: torch.Tensor, hidden: torch.Tensor, side: int,
+         colour: torch.Tensor) -> torch.Tensor:
     """Images with some patches in one colour.
 
     Args:
