@@ -18,7 +18,7 @@ STEPS = (1, 4, 16)
 
 
 def startup(setting):
-    """Seconds until the help text is there."""
+    """Seconds until the help text is printed."""
     def show_help():
         subprocess.run([*BCCT, "--help"], check=True, stdout=subprocess.DEVNULL)
     show_help()
@@ -57,7 +57,7 @@ _COMMANDS = {  # name: (folder in the cache that it makes, its options)
 
 
 def _growth(first, second, third):
-    """Cost of a further image from 4 n to 16 n over that from n to 4 n; the start cancels."""
+    """Cost per further image from 4 n to 16 n over that from n to 4 n; the startup time cancels."""
     return ((third - second) / 12) / ((second - first) / 3)
 
 

@@ -1,4 +1,4 @@
-"""Both stages on a GPU: images a second, as shares of the card's own matrix rate, and what bounds
+"""Both stages on a GPU: images per second, as shares of the card's own matrix rate, and what bounds
 them. ``bcct bench --gpu`` prints the table."""
 
 import dataclasses
@@ -31,14 +31,14 @@ TRAINING_STEPS = 16  # of a bare loop, whose start is then no part of the figure
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """How many images a second something takes."""
+    """Images per second of one kind of work."""
 
     name: str
     """What, and in which number format."""
     images_a_second: float
     """Measured."""
     operations: float | None = None
-    """Floating-point operations an image, two a multiply-add; None for work of the host."""
+    """Floating-point operations per image, two per multiply-add; None for work of the host."""
     matrix_rate: float | None = None
     """Operations a second of the card's matrix products in that format."""
 
@@ -85,7 +85,7 @@ class Ratio:
 
 
 def matrix_rate(device, precision, size=8192, seconds=1.0):
-    """Floating-point operations a second of square matrix products.
+    """Floating-point operations per second of square matrix products.
 
     Args:
         device: torch device.

@@ -1,4 +1,4 @@
-"""Settings are frozen dataclasses; this module overrides, digests and stores them."""
+"""Settings are frozen dataclasses; this module overrides and digests them."""
 
 import dataclasses
 import difflib
@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class ConfigError(ValueError):
-    """A setting that does not exist or does not parse; says which and what would do."""
+    """A setting that does not exist or does not parse; the message names valid ones."""
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:

@@ -1,6 +1,6 @@
 """Files that are whole or absent: written under a temporary name, synced, renamed.
 
-torch is imported only where a checkpoint needs it: reading a mask cache does without its 400 MB.
+torch is imported only where a checkpoint needs it: reading a mask cache does not take its 400 MB.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
 
 
 class CannotWrite(OSError):
-    """A file that the system did not let us write; as text it is one sentence, without a number."""
+    """A file could not be written; its text is one sentence, without an error number."""
 
     def __str__(self):
         return self.strerror
@@ -25,7 +25,7 @@ class CannotWrite(OSError):
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; rename it to ``path`` at the end.
+    """Context that yields a temporary path next to ``path`` and renames it to ``path`` at the end.
 
     When the body raises, the temporary file is removed and ``path`` stays as it was. A killed
     process leaves at most the temporary file, which the next writer of ``path`` overwrites.
@@ -57,7 +57,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
-    """The CannotWrite that says in one sentence which file it was, and what to do."""
+    """A CannotWrite whose one sentence names the file and what to do."""
     reason = error.strerror or str(error)
     return CannotWrite(error.errno, f"cannot write {path.name} into the folder {path.parent} "
                        f"({reason}); what was finished before is kept: make room there, or allow "
@@ -93,7 +93,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
     write_bytes(path, content.getbuffer())
 
 
-def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
+def load_checkpoint(path: str | Path) -> dict:
     """Load a dict saved by ``torch.save``; runs no code that the file may hold.
 
     Raises:
@@ -102,7 +102,7 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
     import torch
 
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError):
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError,
@@ -113,7 +113,7 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict:
 
 
 def _damage(error):
-    """What torch says of a checkpoint, without its advice to run the code that a file may hold."""
+    """torch's reason, without its advice to run the code that a file may hold."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, or holds more than tensors and plain values"
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -15,7 +15,7 @@ from common.images import BadImage, decode_image, read_bytes
 
 @dataclasses.dataclass(frozen=True)
 class FrameBatch:
-    """Some records' images; those that could not be read are named, not dropped."""
+    """Images of some records; unreadable ones are listed, not dropped."""
 
     images: torch.Tensor
     """(n, 3, H, W) uint8 RGB of the readable ones."""
@@ -24,8 +24,7 @@ class FrameBatch:
     bad: list[tuple[int, BadImage]]
     """(index in the record list, BadImage) of the others."""
     file_crc32: dict[int, int]
-    """Index in the record list to the file's CRC-32, 0 for what cannot be read; {} where not asked
-    for."""
+    """Index in the record list to the file's CRC-32, 0 where unreadable; {} unless requested."""
 
 
 class Frames(Dataset):
@@ -34,7 +33,7 @@ class Frames(Dataset):
     Args:
         records: sequence of Record.
         size: (height, width) that every image is squashed to, in pixels.
-        checksums: whether to give each file's CRC-32 too.
+        checksums: whether to compute the CRC-32 of each file.
     """
 
     def __init__(self, records: Sequence[Record], size: tuple[int, int], checksums: bool = False):
@@ -75,14 +74,14 @@ def load_frames(records: Sequence[Record], size: tuple[int, int],
         size: (height, width) of a frame in pixels.
         batches: list of lists of indices into the records; one FrameBatch each.
         workers: processes that decode; 0 decodes in this one.
-        checksums: whether to give each file's CRC-32 too.
+        checksums: whether to compute the CRC-32 of each file.
     """
     return DataLoader(Frames(records, size, checksums), batch_sampler=batches,
                       collate_fn=collate_frames, num_workers=workers)
 
 
 def consecutive(count: int, batch_size: int, start: int = 0) -> list[list[int]]:
-    """Lists of consecutive indices from ``start``, ``batch_size`` each but the last."""
+    """Lists of consecutive indices from ``start``, each of ``batch_size`` except the last."""
     return [list(range(first, min(first + batch_size, start + count)))
             for first in range(start, start + count, batch_size)]
 
@@ -93,9 +92,9 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 
 def default_workers(device: str | torch.device) -> int:
-    """Decoding processes for a device: on the CPU the network itself wants the cores.
+    """Number of decoding processes for a device: on the CPU, the network itself needs the cores.
 
-    The processes that torchrun started on this machine share the cores that they may use.
+    The processes that torchrun started on this machine share its cores.
     """
     cores = max(1, joblib.cpu_count() // processes.local_world_size())
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)

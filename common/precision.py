@@ -1,4 +1,4 @@
-"""Which number format a network computes in while it learns."""
+"""Number formats that a network computes in during training."""
 
 import torch
 
@@ -9,8 +9,8 @@ def choose_precision(name: str, device: str | torch.device) -> torch.dtype:
     """The torch dtype of a precision's name.
 
     Args:
-        name: key of ``PRECISIONS``, or "auto": float16 on a GPU, bfloat16 on a CPU that multiplies
-            it itself (Intel's AMX, AVX-512 BF16: 2.5 times as fast here), else float32.
+        name: key of ``PRECISIONS``, or "auto": float16 on a GPU, bfloat16 on a CPU with
+            instructions for it (AMX, AVX-512 BF16: 2.5 times as fast here), else float32.
         device: torch device.
     """
     if name != "auto":
@@ -26,7 +26,7 @@ def format_name(precision: torch.dtype) -> str:
 
 
 def cpu_capabilities() -> dict[str, bool]:
-    """What the CPU can do by torch's names; nothing where this torch does not tell."""
+    """The CPU's capabilities by torch's names; empty where this torch does not report them."""
     return getattr(torch.cpu, "get_capabilities", dict)()
 
 
@@ -35,6 +35,6 @@ def _multiplies_bfloat16(capabilities):
 
 
 def autocast(device: str | torch.device, precision: torch.dtype) -> torch.autocast:
-    """Context in which operations that bear it compute in a torch dtype, the others in float32."""
+    """Context in which suitable operations compute in a torch dtype, the others in float32."""
     return torch.autocast(torch.device(device).type, precision,
                           enabled=precision != torch.float32)

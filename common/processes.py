@@ -1,4 +1,4 @@
-"""Several processes that work on one run, as torchrun starts them; alone, all of this does nothing.
+"""Collective operations between the processes of one torchrun; no-ops in a single process.
 
 ``torchrun`` sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
 MASTER_PORT for each process.
@@ -20,7 +20,7 @@ PATIENCE = datetime.timedelta(days=7)
 
 
 class LostProcess(ConnectionError):
-    """Another process of the run has ended before its work was done."""
+    """Another process of the run ended before its work was done."""
 
 
 Value = TypeVar("Value")
@@ -29,16 +29,16 @@ AGAIN = "run the same command again"
 
 @contextlib.contextmanager
 def process_group(again: str = AGAIN) -> Iterator[None]:
-    """Join the processes that torchrun started, for the time of the body.
+    """Context in which the processes that torchrun started form one group.
 
-    Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
-    one of its own; ``cuda`` then means that one.
+    Collectives use gloo on the CPU, and NCCL between GPUs where each process has its own GPU;
+    ``cuda`` then means that one.
 
     Args:
-        again: what to do when a process is lost, for the message.
+        again: advice for the message when a process is lost.
 
     Raises:
-        LostProcess: another process ended early; says what to do.
+        LostProcess: another process ended early; the message gives the advice.
         SystemExit: this process was told to end (SIGTERM), as torchrun does when another died.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -53,7 +53,7 @@ def process_group(again: str = AGAIN) -> Iterator[None]:
             raise LostProcess(f"{_whose()}another process of this run has ended; what is finished "
                               f"is kept: {again} ({_first_line(error)})") from error
         raise
-    distributed.destroy_process_group()  # not after an error: NCCL would wait for the dead
+    distributed.destroy_process_group()  # not after an error: NCCL would wait for dead processes
 
 
 def rank() -> int:
@@ -62,12 +62,12 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def local_world_size() -> int:
-    """How many of the processes run on this machine."""
+    """Number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
@@ -77,11 +77,11 @@ def barrier() -> None:
 
 
 def all_gather(value: Value) -> list[Value]:
-    """The values that all processes call this with, a list in the order of their ranks."""
+    """The values that the processes pass, in the order of their ranks."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    distributed.all_gather_object(values, value)  # through gloo, also where tensors take NCCL
+    distributed.all_gather_object(values, value)  # through gloo, even where tensors use NCCL
     return values
 
 
@@ -111,7 +111,7 @@ def _told_to_end(again):
 
 
 def _is_of_a_connection(error):
-    """Whether an error of torch says that another process has gone."""
+    """Whether a torch error means that another process is gone."""
     text = str(error).lower()
     return isinstance(error, distributed.DistError) or any(
         word in text for word in ("gloo", "nccl", "connection closed", "connection reset"))

@@ -1,15 +1,15 @@
 """From a score map and thresholds to boxes.
 
-A box rule says how a score map is cut at tau, which contour becomes the box, how the ground truth
-enters the frame and how two boxes are compared. Two rules stand behind one interface:
+A box rule defines how a score map is cut at tau, which contour becomes the box, how the
+ground truth enters the frame and how two boxes are compared. Two rules stand behind one interface:
 
 * ``largest``, ours: pixels with score >= tau, the 8-connected component with the most pixels,
   half-open boxes, exact IoU.
 * ``wsol``: the rule of the evaluation code that Choe et al. published with "Evaluating Weakly
   Supervised Object Localization Methods Right" (CVPR 2020), to the last digit.
 
-Both trace the contours of all thresholds first and measure them in one go afterwards, which costs
-little beside tracing them.
+Both first trace the contours of all thresholds and then measure them together, which costs little
+compared with tracing them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ import numpy as np
 from common import boxes as box_geometry
 from evaluation.truth import EvaluationError
 
-POINTS_MEASURED_AT_ONCE = 8192  # so that the arrays on the way stay in the processor's cache
+POINTS_MEASURED_AT_ONCE = 8192  # so that intermediate arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _measure(contours, lengths, of_holes):
     points = np.concatenate(contours).reshape(-1, 2)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
     next_x, next_y = _following(x, starts), _following(y, starts)
-    # Sums of 32 bits may run over on the way but end right: twice the area of a frame fits.
+    # Sums of 32 bits may overflow temporarily but end right: twice the area of a frame fits.
     columns = [np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
                np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts),
                np.abs(np.add.reduceat(x * next_y - next_x * y, starts))]

@@ -64,7 +64,7 @@ def black_and_white(mask: np.ndarray) -> str:
         mask: (H, W) bool.
 
     Returns:
-        data URI of a PNG with one bit a pixel.
+        data URI of a PNG with one bit per pixel.
     """
     return _uri("png", cv2.imencode(".png", mask.astype(np.uint8) * 255,
                                     [cv2.IMWRITE_PNG_BILEVEL, 1])[1])

@@ -1,4 +1,4 @@
-"""Scores maps one by one and keeps of each image only what the figures need."""
+"""Scores maps one by one and keeps only what the figures need."""
 
 import copy
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found in one image.
+    """The result for one image.
 
     Attributes:
         image_id: the image.
@@ -42,7 +42,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What ``compute`` returns.
+    """Result of ``compute``.
 
     Attributes:
         metrics: {plain name: Figure}, fractions; ``evaluation.metrics`` defines each.
@@ -72,13 +72,13 @@ class Result:
         return {row.image_id: row.iou for row in self.rows if row.iou is not None}
 
 
-def default_taus(step: float = 0.01) -> np.ndarray:
-    """Thresholds 0, step, ... below 1, to the last bit those of Choe et al.'s published code."""
-    return np.arange(0, 1, step)
+def default_taus() -> np.ndarray:
+    """Thresholds 0, 0.01, ... 0.99, to the last bit those of Choe et al.'s published code."""
+    return np.arange(0, 1, 0.01)
 
 
 def check_score_map(score_map: np.ndarray, size: tuple[int, int], image_id: str) -> None:
-    """Refuse a score map that no box can be trusted from.
+    """Refuse a score map that would give meaningless boxes.
 
     Raises:
         EvaluationError: it is not (height, width) floating point, or holds NaN or values outside
@@ -123,7 +123,7 @@ class Evaluator:
         self.truths = Truths(truths)
         self.rule = box_rule(rule)
         self.taus = default_taus() if taus is None else np.asarray(taus, np.float64)
-        self.size = size
+        self.size = (size[0], size[1])
         self.class_names = class_names
         self._columns = self.taus if tau is None else np.append(self.taus, fixed_tau(tau).tau)
         count = len(self.truths.all)
@@ -177,13 +177,9 @@ class Evaluator:
         if pixel_mask is not None:
             self._put_pixels(place, score_map, pixel_mask)
 
-    def accumulate_candidates(self, candidates: Candidates, image_id: str,
-                              rank: int | None = None, predicted: int | None = None,
-                              score: float | None = None) -> None:
+    def accumulate_candidates(self, candidates: Candidates, image_id: str) -> None:
         """Score one image by ``rule.candidates(map, thresholds)`` of a map shared by images."""
-        place = self.truths.take(image_id)
-        self._put_boxes(place, candidates)
-        self._put_class(place, rank, predicted, score)
+        self._put_boxes(self.truths.take(image_id), candidates)
 
     def accumulate_many(self, items: Iterable[tuple[np.ndarray, str, dict]],
                         workers: int = 1) -> None:
@@ -203,7 +199,7 @@ class Evaluator:
             for score_map, image_id, arguments in items)
 
     def without(self, image_ids: Collection[str]) -> "Evaluator":
-        """A further Evaluator that knows nothing of some images, and of the others what this does.
+        """A copy of this Evaluator without some images.
 
         Args:
             image_ids: ids of images that could not be scored after all.
@@ -360,16 +356,14 @@ def _iou_curve(ious):
 
 
 class MaskEvaluator:
-    """BC* of binary masks, always beside the strict rate (paper, section 5.2).
+    """BC* of binary masks, always together with the strict rate (paper, section 5.2).
 
     Args:
         truths: iterable of Truth, one for every image that will be scored.
-        class_names: names of all classes, to warn of those that have no image.
     """
 
-    def __init__(self, truths: Iterable[Truth], class_names: Sequence[str] | None = None):
+    def __init__(self, truths: Iterable[Truth]):
         self.truths = Truths(truths)
-        self.class_names = class_names
         count = len(self.truths.all)
         self._ious, self._covers = np.zeros(count), np.zeros(count, dtype=bool)
         self._empty = np.zeros(count, dtype=bool)
@@ -415,7 +409,7 @@ class MaskEvaluator:
                     "bc_star": metrics.bc_star(of_boxed, ious, covers),
                     "mean_iou": metrics.mean(of_boxed, ious)}
 
-        warnings = self.truths.warnings(self.class_names)
+        warnings = self.truths.warnings()
         if self._empty.any():
             empty = [self.truths.all[place].image_id for place in np.flatnonzero(self._empty)]
             warnings += (f"{len(empty)} of {len(boxed)} masks are empty and count as misses: "

@@ -13,7 +13,7 @@ IOU_THRESHOLDS_V2 = (0.3, 0.5, 0.7)
 
 
 def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted mean of one value an image; NaN for a sample without any image.
+    """Weighted mean of one value per image; NaN for a sample without any image.
 
     Args:
         weights: (R, N) numbers.
@@ -22,7 +22,7 @@ def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return _share(weights @ np.asarray(values, np.float64), weights)
 
 
-def gt_known(weights: np.ndarray, ious: np.ndarray, iou_threshold: float = 0.5) -> np.ndarray:
+def gt_known(weights: np.ndarray, ious: np.ndarray) -> np.ndarray:
     """GT-known localization: the box overlaps a ground-truth box with IoU >= 0.5, the class given.
 
     Source: Russakovsky et al., IJCV 2015 (the IoU rule), in the paper's section 5.1; the name is
@@ -32,7 +32,7 @@ def gt_known(weights: np.ndarray, ious: np.ndarray, iou_threshold: float = 0.5) 
         weights: (R, N).
         ious: (N,) IoU of the box at one fixed tau.
     """
-    return mean(weights, ious >= iou_threshold)
+    return mean(weights, ious >= 0.5)
 
 
 def topk_cls(weights: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
@@ -45,12 +45,11 @@ def topk_cls(weights: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
     return mean(weights, ranks < k)
 
 
-def topk_loc(weights: np.ndarray, ious: np.ndarray, ranks: np.ndarray, k: int,
-             iou_threshold: float = 0.5) -> np.ndarray:
+def topk_loc(weights: np.ndarray, ious: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
     """Top-k localization, strictly: right class among the top k *and* a box with IoU >= 0.5.
 
     Source: the paper's section 5.1, after Russakovsky et al., IJCV 2015. The box is the one cut
-    from the right class's own score map, so one score map an image, that of its true class, and
+    from the right class's own score map, so one score map per image, that of its true class, and
     the rank of that class decide it. (A class-agnostic map has one box for every class.)
 
     Args:
@@ -58,7 +57,7 @@ def topk_loc(weights: np.ndarray, ious: np.ndarray, ranks: np.ndarray, k: int,
         ious: (N,) IoU of the true class's box at one fixed tau.
         ranks: (N,) int rank of the true class, 0 for the most probable.
     """
-    return mean(weights, (ious >= iou_threshold) & (ranks < k))
+    return mean(weights, (ious >= 0.5) & (ranks < k))
 
 
 def hits(ious: np.ndarray, iou_threshold: float) -> np.ndarray:
@@ -131,7 +130,7 @@ def bc_star(weights: np.ndarray, ious: np.ndarray, covers: np.ndarray) -> np.nda
     """BC*: IoU >= 0.5, *or* the box of the mask covers the whole object.
 
     Source: the paper's section 5.2, "Ability of pixel-level mask". A mask as large as the image
-    always passes, so the figure is to be read beside ``mask_strict``.
+    always passes, so it must be read together with ``mask_strict``.
 
     Args:
         weights: (R, N).

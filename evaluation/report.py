@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``report.json``, ``boxes.csv`` and ``report.html``.
+"""The files of an evaluation: ``report.json``, ``boxes.csv`` and ``report.html``.
 
 The builder takes plain data and knows no stage and no method. The same input gives the same bytes:
 no file holds a date, a duration or a path.
@@ -86,7 +86,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Method:
-    """A method and what it found.
+    """A method and its results.
 
     Attributes:
         name: stands in tables and legends.
@@ -108,7 +108,7 @@ class Method:
 
 @dataclass(frozen=True)
 class View:
-    """What one method found in one image: its name, (H, W) score map in [0, 1], and ImageResult."""
+    """Result of one method for one image: its name, (H, W) score map in [0, 1], and ImageResult."""
 
     name: str
     score_map: np.ndarray
@@ -195,7 +195,7 @@ def pick_gallery(result: Result, each: int = 8, worst: int = 50,
     Args:
         result: Result to pick by.
         each: number of best and of median ones.
-        worst: number of worst ones, from which most is to be learnt.
+        worst: number of worst ones, the most instructive.
         limit: number of all; the rest are each class's median one, then its neighbours.
 
     Returns:
@@ -228,7 +228,7 @@ def pick_gallery(result: Result, each: int = 8, worst: int = 50,
 def write_report(folder: str | Path, report: Report) -> Path:
     """Write ``report.json``, ``boxes.csv`` and ``report.html``.
 
-    ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has a line an image:
+    ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has one line per image:
     image_id; x0, y0, x1, y1 of the predicted box, half-open, in pixels of the original image; its
     best_iou; class; predicted_class; score, the probability of the predicted class. What is not
     known is left empty.
@@ -250,7 +250,7 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
 
 def summary(report: Report) -> dict:
-    """The content of ``report.json``; ``KEYS`` says what each key means.
+    """The content of ``report.json``; ``KEYS`` explains each key.
 
     Args:
         report: Report.
@@ -308,7 +308,7 @@ def _figures(result):
 
 
 def _warnings(report):
-    """Each warning once: of images left out, of the method, the one beside it, and the masks."""
+    """Each warning once: images left out, the method, the compared method, and the masks."""
     results = [report.method.result, report.beside and report.beside.result, report.masks]
     warnings = [warning for result in results if result for warning in result.warnings]
     if report.unreadable:

@@ -1,4 +1,4 @@
-"""Choosing tau, one for the whole data set, and saying where it came from."""
+"""Choosing tau, one for the whole data set, and recording where it came from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class TauChoice:
     Attributes:
         tau: in [0, 1].
         source: ``masks``, ``val``, ``test (oracle)`` or ``fixed``.
-        image_ids: images whose annotated boxes were looked at for it.
+        image_ids: images whose annotated boxes were used for it.
         note: one sentence on how it was chosen.
     """
 
@@ -30,7 +30,7 @@ class TauChoice:
 
 
 def fixed_tau(tau: float) -> TauChoice:
-    """A threshold that somebody states.
+    """A threshold that the caller states.
 
     Raises:
         EvaluationError: tau lies outside [0, 1].
@@ -41,7 +41,7 @@ def fixed_tau(tau: float) -> TauChoice:
 
 
 def tau_from_masks(evaluator: "Evaluator") -> TauChoice:
-    """The tau whose boxes agree best with stage-1 masks: no annotated box is looked at.
+    """The tau whose boxes agree best with stage-1 masks: no annotated box is used.
 
     Args:
         evaluator: Evaluator that has seen the score maps of training images, with
@@ -119,10 +119,10 @@ def best_tau(taus: np.ndarray, quality: np.ndarray) -> float:
 
 def choose_validation(truths: Iterable[Truth], per_class: int = 5,
                       seed: int = 0) -> tuple[str, ...]:
-    """Which images' boxes may be looked at to choose tau; the same ones for the same seed.
+    """Images whose boxes may be used to choose tau; the same ones for the same seed.
 
     Args:
-        truths: iterable of Truth, in any order; images without a box are passed over.
+        truths: iterable of Truth, in any order; images without a box are skipped.
         per_class: number of images of each class; all of a class that has fewer.
         seed: of the choice.
 

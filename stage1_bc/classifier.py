@@ -18,7 +18,7 @@ HEADS = {
 
 
 class BackgroundClassifier(nn.Module):
-    """Tells target images from background images (paper, section 3.2).
+    """Distinguishes target images from background images (paper, section 3.2).
 
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
@@ -54,7 +54,7 @@ class BackgroundClassifier(nn.Module):
         return self.unit(self.features(images)).squeeze(1)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the unit reads, (N, D) float; constant in training, so computed once an image."""
+        """What the unit reads, (N, D) float; constant in training, so computed once per image."""
         return self.read(self.backbone(images))
 
     def read(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -71,10 +71,10 @@ class BackgroundClassifier(nn.Module):
         return self
 
     def checkpoint(self, about: dict) -> dict:
-        """The head and how to rebuild the rest, as plain values and tensors.
+        """The head, and what is needed to rebuild the rest, as plain values and tensors.
 
         Args:
-            about: dict of plain values a reader wants to know, such as accuracies.
+            about: dict of plain values for a reader, such as accuracies.
         """
         return {"backbone": self.backbone.name, "head": self.head, "image_size": self.image_size,
                 "unit": _on_cpu(self.unit),

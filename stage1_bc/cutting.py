@@ -16,7 +16,7 @@ def normalise(maps: np.ndarray, recipe: Recipe) -> np.ndarray:
         recipe: Recipe.
 
     Returns:
-        (N, H, W) float32. A constant map becomes all zeros: it says nothing.
+        (N, H, W) float32. A constant map becomes all zeros, since it holds no information.
     """
     lowest, highest = maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
     constant = ~(highest > lowest)  # also true for a map with NaN

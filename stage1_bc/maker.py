@@ -36,7 +36,7 @@ class MaskMaker:
         self.precision = precision
 
     def maps(self, images: torch.Tensor) -> np.ndarray:
-        """Normalised maps, gradient maps unless the recipe says otherwise.
+        """Normalised maps: gradient maps, or whatever signal the recipe names.
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].
@@ -57,7 +57,7 @@ class MaskMaker:
             return make_map(self.classifier, images, self.recipe, self.size).detach().float()
 
     def masks(self, images: torch.Tensor, deltas: Iterable[float]) -> dict[float, CutMasks]:
-        """Masks at several thresholds from one gradient map an image.
+        """Masks at several thresholds from one gradient map per image.
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].

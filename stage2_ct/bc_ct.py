@@ -16,13 +16,13 @@ if TYPE_CHECKING:  # it names the methods, and so imports this module
 class BackgroundSupervised(nn.Module):
     """A classification model that learns from labels and masks (Eq. 6).
 
-    A method is a module with a ``backbone``, a ``forward`` that gives the losses of a batch, and
-    a ``predict`` that gives a Prediction; the training loop asks for nothing else.
+    A method is a module with a ``backbone``, a ``forward`` that returns the losses of a batch, and
+    a ``predict`` that returns a Prediction; the training loop needs nothing else.
 
     Args:
         backbone: Backbone.
         classes: number of classes.
-        config: TrainingConfig; its fields on masks, ``width`` and ``last_layer`` count here.
+        config: TrainingConfig; uses its mask fields, ``width`` and ``last_layer``.
     """
 
     def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
@@ -69,7 +69,7 @@ class PlainClassActivation(nn.Module):
     def forward(self, images: torch.Tensor, labels: torch.Tensor,
                 masks: torch.Tensor | None = None,
                 valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The classification loss of a batch; masks are not looked at."""
+        """The classification loss of a batch; masks are ignored."""
         return {"classification": classification_loss(self.model(images).logits, labels)}
 
     def predict(self, images: torch.Tensor) -> Prediction:

@@ -110,7 +110,7 @@ class TrainingImages(Dataset):
                  cache: MaskCache | None = None, transform: Callable | None = None):
         self.records = records
         self.cache = cache
-        # A little larger than the input, so that most crops shrink and none is blown up much.
+        # A little larger than the input, so that most crops shrink and none is enlarged much.
         self.frame = round(config.image_size * 8 / 7)
         self.transform = augmentation(config) if transform is None else transform
 
@@ -120,8 +120,8 @@ class TrainingImages(Dataset):
     def __getitem__(self, draw):
         """Image, label, mask and flag of one draw, a pair (index, seed).
 
-        Or the ValueError that a bad image or mask raised: for ``train_epoch`` to raise, because
-        on the way out of a worker process it would become another error in many lines.
+        Or the ValueError of a bad image or mask, for ``train_epoch`` to raise: raised in a worker
+        process, it would arrive as another error with many lines.
         """
         try:
             return self._draw(*draw)
@@ -168,10 +168,10 @@ class EpochBatches:
 
     Args:
         count: number of images.
-        batch_size: images a step over all processes.
+        batch_size: images per step over all processes.
         seed: int.
         rank, world: this process's number and how many there are; each takes every ``world``-th
-            image of a batch, so that together they make the very batch that one would.
+            image of a batch, so that together they make the batch that one process would.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):

@@ -64,7 +64,7 @@ class MadeMasks:
     """Masks made now from the augmented images (section 4.2).
 
     Args:
-        maker: called with (N, 3, H, W) float images; gives (masks (N, 1, H, W) bool tensor,
+        maker: called with (N, 3, H, W) float images; returns (masks (N, 1, H, W) bool tensor,
             valid (N,) bool tensor). With ``state_dict`` and ``load_state_dict``.
     """
 

@@ -12,12 +12,12 @@ from common.backbones import Backbone
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a localization method says of N images, for score maps and for viewers."""
+    """Output of a localization method for N images."""
 
     logits: torch.Tensor
     """(N, C) float, before the softmax."""
     class_maps: torch.Tensor
-    """(N, C, h, w) float, one channel a class, not normalised."""
+    """(N, C, h, w) float, one channel per class, not normalised."""
     mask_logits: torch.Tensor | None = None
     """(N, 1, h, w) float, the mask map A before its sigmoid; None without a mask branch."""
 
@@ -31,7 +31,7 @@ def convolution_block(channels: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def class_head(channels: int, width: int, classes: int) -> nn.Sequential:
-    """The class block that every method shares, its weights drawn: features to class maps."""
+    """The initialised class block that every method shares: features to class maps."""
     block = convolution_block(channels, width, classes)
     initialise(block)
     return block
@@ -104,7 +104,7 @@ def stretch(maps: torch.Tensor) -> torch.Tensor:
 
 
 def maps_of(class_maps: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """The map of one class an image: (N, C, h, w) and (N,) int64 to (N, 1, h, w)."""
+    """The map of one class per image: (N, C, h, w) and (N,) int64 to (N, 1, h, w)."""
     rows = torch.arange(len(classes), device=classes.device)
     return class_maps[rows, classes][:, None]
 
@@ -112,8 +112,8 @@ def maps_of(class_maps: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 def initialise(block: Iterable[nn.Module]) -> None:
     """Draw a block's weights below He's scale, the last convolution's small.
 
-    The features of a network pretrained without batch norm are large, and at full scale the first
-    steps diverge.
+    The features of a network pretrained without batch norm are large; at full scale the first steps
+    diverge.
 
     Args:
         block: iterable of layers, the last convolution among them being the output.

@@ -75,7 +75,7 @@ def train_epoch(method: nn.Module, source: MaskSource,
                 batches: Batches, optimizer: torch.optim.Optimizer,
                 scaler: torch.amp.GradScaler, device: str | torch.device, gradient_limit: float,
                 precision: torch.dtype = torch.float32) -> dict[str, float]:
-    """One pass over the batches; gives the mean of each loss over steps and processes, as floats.
+    """One pass over the batches; returns the mean of each loss over steps and processes, as floats.
 
     Raises:
         FloatingPointError: a loss is no longer finite.
@@ -89,7 +89,7 @@ def train_epoch(method: nn.Module, source: MaskSource,
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
                             precision)
         steps += 1
-        for name, loss in losses.items():  # stays on the device: no step waits for the host
+        for name, loss in losses.items():  # stays on the device, so that no step waits for the host
             sums[name] = sums.get(name, 0) + loss
     means = processes.mean_over_processes(
         {name: float(value) / steps for name, value in sums.items()})
@@ -99,7 +99,7 @@ def train_epoch(method: nn.Module, source: MaskSource,
     return means
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Run:
     """A training run's folder: ``last.pt`` after each epoch and a line in ``log.jsonl``."""
 
@@ -112,18 +112,18 @@ class Run:
         return self.folder / "last.pt"
 
     def save(self, epoch: int, parts: Mapping[str, Any], description: dict) -> None:
-        """Save everything that the next epoch depends on.
+        """Save everything that later epochs depend on.
 
         Args:
             epoch: number of epochs done.
             parts: dict from a name to an object with ``state_dict``.
-            description: dict of plain values that travels along.
+            description: dict of plain values saved with it.
         """
         states = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
 
     def restore(self, parts: Mapping[str, Any]) -> int:
-        """Load the last epoch's state where there is one; gives the epochs already done."""
+        """Load the last epoch's state if there is one; returns the number of epochs done."""
         if not self.checkpoint.is_file():
             return 0
         state = load_checkpoint(self.checkpoint)
@@ -145,7 +145,7 @@ class Run:
 
 
 def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
-    """The method as the processes of a run train it: each step's gradient is their mean."""
+    """The method wrapped so that each step's gradient is the mean over the processes."""
     if processes.world_size() == 1:
         return method
     on_gpu = torch.device(device).type == "cuda"
@@ -157,7 +157,7 @@ def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: Train
         progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
-    The processes of a run each take their part of every batch; the first one saves and logs.
+    Each process of a run takes its part of every batch; the first one saves and logs.
 
     Args:
         method: module on ``device``.
@@ -166,9 +166,9 @@ def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: Train
         config: TrainingConfig.
         run: Run.
         device: torch device.
-        description: dict of plain values that travels in the checkpoint.
-        progress: called with (an epoch's number from 0, the loader); gives the batches of that
-            epoch, and may count them as they pass. None for silence.
+        description: dict of plain values saved in the checkpoint.
+        progress: called with (number of the epoch from 0, the loader); returns an iterator over
+            the loader's batches, which may display progress. None for none.
     """
     optimizer, schedule = build_optimizer(method, config)
     precision = choose_precision(config.precision, device)

@@ -32,7 +32,7 @@ class Finding:
     """Something that is wrong with a cache."""
 
     file: str
-    """The file of the cache that has to be made again; "" where none would help."""
+    """The file of the cache to make again; "" if that would not help."""
     problem: str
     """What is wrong, half a sentence."""
 
@@ -79,7 +79,7 @@ def check_shard(folder: str | Path, manifest: dict, index: int) -> Iterator[Find
 
 
 def _wrong_rows(cut, unreadable, smallest_area):
-    """Rows whose box is not the mask's, or whose flag is not what the mask's area says."""
+    """Rows whose box or valid flag does not match the mask."""
     boxes = np.stack([mask_to_box(mask) for mask in cut.mask])
     areas = cut.mask.mean(axis=(1, 2))
     valid = (areas > 0) & (areas >= smallest_area) & ~np.array(unreadable)
@@ -110,7 +110,7 @@ def check_images(cache: "MaskCache", dataset: Dataset,
     Args:
         cache: MaskCache.
         dataset: Dataset.
-        progress: called with a number of images each time so many more are done.
+        progress: called with the number of images each time more are done.
     """
     held, present = set(cache), {record.image_id for record in dataset.records}
     for image_id in sorted(present - held):
@@ -127,12 +127,12 @@ def outdated(cache: "MaskCache", records: Sequence[Record],
              progress: Callable[[int], object] | None = None) -> Iterator[tuple[Record, str]]:
     """Images that are not what their masks were made from, by their files' CRC-32.
 
-    Each file is read, and none decoded but those that could not be read when masks were made.
+    Each file is read; only those that could not be read when masks were made are decoded.
 
     Args:
         cache: MaskCache.
         records: sequence of Record, all of them in the cache.
-        progress: called with a number of images each time so many more are done.
+        progress: called with the number of images each time more are done.
 
     Yields:
         (Record, CHANGED, LOST or READABLE).
@@ -157,13 +157,13 @@ def image_change(path: str | Path, checksum: int, recorded: int, was_unreadable:
 
     Args:
         path: its file.
-        checksum: the CRC-32 of its bytes now, 0 where they cannot be read.
-        recorded: that of the bytes then; 0 where it is not known.
+        checksum: CRC-32 of its bytes now, 0 if they cannot be read.
+        recorded: CRC-32 of its bytes then, 0 if unknown.
         was_unreadable: whether it could not be read then.
         size: (height, width) of a mask in pixels.
 
     Returns:
-        CHANGED, LOST, READABLE, or None where nothing has.
+        CHANGED, LOST, READABLE, or None if nothing has.
     """
     if was_unreadable:
         if _can_be_read(path, size):
@@ -182,26 +182,24 @@ def _can_be_read(path, size):
     return True
 
 
-def require_unchanged(cache: "MaskCache", records: Sequence[Record],
-                      progress: Callable[[int], object] | None = None) -> None:
+def require_unchanged(cache: "MaskCache", records: Sequence[Record]) -> None:
     """Make sure that images are those that their masks were made from.
 
     Args:
         cache: MaskCache.
         records: sequence of Record, all of them in the cache.
-        progress: called with a number of images each time so many more are done.
 
     Raises:
-        MaskCacheError: some are not; names the first few and says what to do.
+        MaskCacheError: some have changed; names the first few and says what to do.
     """
-    refuse_changed(cache, outdated(cache, records, progress))
+    refuse_changed(cache, outdated(cache, records))
 
 
 def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -> None:
     """Raise the error of ``require_unchanged`` for ``outdated``'s pairs.
 
-    Images that could not be read when masks were made are passed over: their masks are empty and
-    invalid, and say nothing about them.
+    Images that could not be read when masks were made are skipped: their masks are empty and
+    invalid.
     """
     problems = [(record, problem) for record, problem in problems
                 if record.image_id not in cache.manifest["unreadable"]]

@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one, with masks and boxes over them."""
+"""Contact sheets: many small pictures in one, with masks and boxes drawn over them."""
 
 import bisect
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ def grid(cache: "MaskCache", image_ids: Sequence[str], dataset: Dataset | None =
         dataset: Dataset to take pictures and boxes from; without it, or for an image it does not
             hold, the mask is shown alone.
         captions: list of as many str; the images' names where None.
-        columns: tiles side by side.
+        columns: tiles per row.
         side: of a tile, in pixels.
 
     Returns:
@@ -141,7 +141,7 @@ def contact_sheet(sections: Sequence[Section], columns: int = COLUMNS) -> np.nda
     Args:
         sections: list of (heading or None, list of tiles); a tile is (H, W, 3) uint8 RGB, all of
             one size. A section without tiles is left out.
-        columns: tiles side by side; fewer where no section has as many.
+        columns: tiles per row; fewer if no section has that many.
 
     Returns:
         (H, W, 3) uint8 RGB on white; a single white row where there is nothing to show.

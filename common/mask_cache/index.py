@@ -1,7 +1,7 @@
 """The index of a mask cache: where each mask lies in its shard, and which bytes must be there.
 
-Made from the shards and beside them, so that a mask is read with one ``read`` of a few hundred
-bytes in a cache of any size: to open a shard with HDF5 and read from it costs 25 times as much.
+It is derived from the shards, so that a mask is read with one ``read`` of a few hundred bytes in a
+cache of any size; opening a shard with HDF5 and reading from it costs 25 times as much.
 
 Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
 delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
@@ -27,7 +27,7 @@ PLACE_FIELDS = ("offset", "size", "crc32", "valid", "box")
 
 
 class MaskIndex:
-    """An index in memory: 17 bytes an image, and 25 more for each delta that is read.
+    """An index in memory: 17 bytes per image, and 25 more for each delta that is read.
 
     Args:
         path: the index file.

@@ -117,12 +117,12 @@ class MaskCache:
         name = delta_name(self.delta if delta is None else delta)
         stored, places, position = self._stored(image_id, name)
         if zlib.crc32(stored) != places["crc32"][position]:
-            self.manifest = read_manifest(self.folder)  # a new delta may have joined since
+            self.manifest = read_manifest(self.folder)  # a new delta may have been added since
             self._open_index()
             stored, places, position = self._stored(image_id, name)
             if zlib.crc32(stored) != places["crc32"][position]:
                 raise self._damaged(self._shard_of(position).name,
-                                    f"the mask of {image_id!r} has not its checksum")
+                                    f"the mask of {image_id!r} does not match its checksum")
         mask = decode_mask(stored, self.mask_size)
         return mask, bool(places["valid"][position]), places["box"][position]
 
@@ -136,7 +136,7 @@ class MaskCache:
 
         Raises:
             KeyError: the cache does not hold this image.
-            MaskCacheError: the file's bytes have changed since; says what to do.
+            MaskCacheError: the file has changed since; the message says what to do.
         """
         self.check_crc32(image_id, path, zlib.crc32(content))
 
@@ -179,7 +179,7 @@ class MaskCache:
         return int(self._index.file_crc32[self._position(image_id)])
 
     def how_to_remake(self, *names: str) -> str:
-        """What makes files of the cache to be made again though they are sound; half a sentence."""
+        """How to make sound files of the cache again, as half a sentence."""
         original = original_of(self.folder, self.manifest)
         remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
                   "again, which makes only what is missing")
@@ -205,12 +205,12 @@ class MaskCache:
 
     def grid(self, image_ids: Sequence[str], dataset: Dataset | None = None,
              columns: int = 8) -> np.ndarray:
-        """A picture of some masks side by side, over their images where those are given.
+        """A picture of some masks in rows, drawn over their images where a data set is given.
 
         Args:
             image_ids: list of image ids.
             dataset: Dataset to take images and boxes from; None shows the masks alone.
-            columns: masks a row.
+            columns: masks per row.
 
         Returns:
             (H, W, 3) uint8 RGB; see ``common.mask_cache.contact_sheet.grid``.
@@ -220,7 +220,7 @@ class MaskCache:
             MaskCacheError: an image has changed since its mask was made.
         """
         from common.mask_cache import \
-            contact_sheet  # here, for a training loop needs none of it
+            contact_sheet  # here, because training does not need it
         return contact_sheet.grid(self, image_ids, dataset, columns=columns)
 
     def _position(self, image_id):

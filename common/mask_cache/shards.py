@@ -1,13 +1,13 @@
 """The shards of a mask cache: HDF5 files of binary masks.
 
 Shard k holds records ``k * shard_size`` to ``(k + 1) * shard_size`` of the sorted image ids,
-whoever writes it. It is plain HDF5: ``image_id`` (N,) UTF-8; for each delta a group named with two
-decimals that holds ``mask`` (N, H, ceil(W / 8)) uint8, bits packed along the last axis, ``valid``
-(N,) bool and ``box`` (N, 4) int16, x0 y0 x1 y1 with x1, y1 exclusive; root attributes
+whichever process writes it. It is plain HDF5: ``image_id`` (N,) UTF-8; for each delta a group named
+with two decimals that holds ``mask`` (N, H, ceil(W / 8)) uint8, bits packed along the last axis,
+``valid`` (N,) bool and ``box`` (N, 4) int16, x0 y0 x1 y1 with x1, y1 exclusive; root attributes
 ``format_version``, ``mask_height``, ``mask_width`` and ``recipe`` (JSON). Two attributes of
-``image_id`` say what the masks were made from: ``file_crc32`` (N,) uint32, the CRC-32 of each image
-file (0 where it is not known), and, only where images could not be read, ``unreadable`` (JSON,
-image id to reason): their masks are empty and invalid.
+``image_id`` record what the masks were made from: ``file_crc32`` (N,) uint32, the CRC-32 of each
+image file (0 where unknown), and, only if images could not be read, ``unreadable`` (JSON, image id
+to reason): their masks are empty and invalid.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from common.config import digest
 from common.files import write_bytes
 
 FORMAT_VERSION = 1
-SHARD_SIZE = 1024  # about 0.3 MB of masks a delta: a killed run repeats at most this many images
+SHARD_SIZE = 1024  # about 0.3 MB of masks per delta; a killed run repeats at most this many images
 
 
 class MaskCacheError(ValueError):
-    """A cache that is missing, incomplete, damaged or of something else; says what to do."""
+    """A cache is missing, incomplete, damaged or another one; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class PackedMasks:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """All that a shard says of its N images."""
+    """Everything in a shard of N images."""
 
     cut: dict[float, PackedMasks]
     """Delta to PackedMasks."""
@@ -177,7 +177,7 @@ def _root_attributes(provenance):
 
 
 def read_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
-    """Read a whole shard, HDF5's own checksums included; 40 ms a delta and 1,000 masks.
+    """Read a whole shard, HDF5's own checksums included; 40 ms per delta and 1,000 masks.
 
     Returns:
         Shard.
@@ -211,10 +211,10 @@ def _read_masks(group, count, size):
 
 
 def read_whole_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
-    """``read_shard`` of a shard whose checksum nobody knows: each of its bytes is as written.
+    """``read_shard`` of a shard without a recorded checksum: every byte is as written.
 
     HDF5 has checksums for most of a file, not for all. So the shard is encoded again, which takes
-    0.1 s a delta and 1,000 masks; by another version of zlib it may come out otherwise.
+    0.1 s per delta and 1,000 masks; another version of zlib may give other bytes.
 
     Raises:
         MaskCacheError: as for ``read_shard``, or a byte differs.

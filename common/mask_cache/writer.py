@@ -49,7 +49,7 @@ class MaskJob:
     provenance: Provenance
     """What the masks depend on."""
     shard_size: int = SHARD_SIZE
-    """Images a shard."""
+    """Images per shard."""
 
     def __post_init__(self):
         if len(set(map(delta_name, self.deltas))) < len(self.deltas) or any(
@@ -74,10 +74,10 @@ def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float]
                 remake: Iterable[str] = ()) -> dict:
     """Make the masks of all records and write them as a mask cache.
 
-    Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
-    of which others are damaged, and other deltas, which a new one joins. The processes of a run
-    share the shards out; their bytes are the same whoever makes them. An image that cannot be read
-    gets an empty, invalid mask and is named in the manifest.
+    Finished work is kept: shards of a run that was stopped, sound shards of a cache in which others
+    are damaged, and other deltas when a new one is added. The processes of a run divide the shards
+    between them; the bytes do not depend on which process makes a shard. An unreadable image gets
+    an empty, invalid mask and is listed in the manifest.
 
     Args:
         records: sequence of Record, sorted by image id.
@@ -85,15 +85,14 @@ def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float]
         deltas: iterable of float, with two decimals at most.
         folder: the cache's folder.
         provenance: Provenance of the cache.
-        batch_size: images a gradient pass.
+        batch_size: images per gradient pass.
         workers: processes that decode.
         about: dict of facts for the manifest.
-        progress: called with a number of images each time so many more are done.
-        shard_size: images a shard.
-        notify: called with a sentence when another run has to be waited for, and when damaged files
-            are made again.
-        remake: names of shards of a finished cache that are made again though nothing is wrong with
-            them.
+        progress: called with the number of images each time more are done.
+        shard_size: images per shard.
+        notify: called with a sentence when it waits for another run, and when it makes damaged
+            files again.
+        remake: names of sound shards of a finished cache to make again.
 
     Returns:
         The manifest, a dict; its ``unreadable`` maps image ids to reasons.
@@ -114,7 +113,7 @@ def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float]
             if damaged is not None:
                 damaged = {*damaged, *remake}
             _fill(job, maker, target, None, damaged, batch_size, workers, progress)
-        else:  # the masks that are there stay in use until the last new one is made
+        else:  # existing masks stay in use until the last new one is made
             target = folder / ADDING
             _fill(job, maker, target, folder, None, batch_size, workers, progress)
         if processes.rank() == 0:
@@ -233,12 +232,12 @@ def _held_shard(job, index, source):
 
 
 def _reads_otherwise(record, recorded, size):
-    """Whether there is another answer now from an image that could not be read."""
+    """Whether an image that could not be read has changed or can be read now."""
     return image_change(record.path, file_crc32(record.path), recorded, True, size) is not None
 
 
 def _require_unchanged(image_ids, before, now, source):
-    """Refuse to put masks of an image beside those of another that it was before."""
+    """Refuse to combine masks of different versions of an image."""
     for image_id, old, new in zip(image_ids, before, now):
         if old not in (0, new):
             raise MaskCacheError(

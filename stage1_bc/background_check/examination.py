@@ -1,4 +1,4 @@
-"""Looking at every picture once, for what a check of background images needs to know."""
+"""Decodes every picture once and measures what a check of background images needs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from stage1_bc.classifier import BackgroundClassifier
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What was seen in n readable pictures, in the order of their records."""
+    """Measurements of n readable pictures, in the order of their records."""
 
     records: tuple[Record, ...]
     """The n Records."""
     bad: tuple[tuple[Record, BadImage], ...]
-    """(Record, BadImage) of each other."""
+    """(Record, BadImage) of each unreadable picture."""
     pixels: np.ndarray
     """(n,) width times height."""
     shorter_sides: np.ndarray
@@ -45,11 +45,11 @@ def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
     Args:
         records: sequence of Record.
         side: of the square frame that pictures are squashed to, in pixels.
-        batch_size: pictures a pass of the classifier.
+        batch_size: pictures per pass of the classifier.
         workers: processes that decode and measure.
         classifier: BackgroundClassifier on ``device`` whose unit's features are wanted, or None.
         device: torch device.
-        progress: called with a number of pictures each time so many more are done.
+        progress: called with the number of pictures each time more are done.
 
     Returns:
         Examination.

@@ -34,7 +34,7 @@ class AdversarialErasing(nn.Module):
     def forward(self, images: torch.Tensor, labels: torch.Tensor,
                 masks: torch.Tensor | None = None,
                 valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The classification losses of both heads (source, algorithm 1); no mask is looked at."""
+        """The classification losses of both heads (source, algorithm 1); masks are ignored."""
         first, second = self._class_maps(images, labels)
         return {"classification": classification_loss(first.mean(dim=(2, 3)), labels),
                 "erased classification": classification_loss(second.mean(dim=(2, 3)), labels)}
@@ -57,16 +57,14 @@ class AdversarialErasing(nn.Module):
         return first, self.second(erase(features, maps_of(first, labels)))
 
 
-def erase(features: torch.Tensor, maps: torch.Tensor,
-          threshold: float = ERASE_FROM) -> torch.Tensor:
-    """Features without the pixels where a map, stretched to [0, 1], reaches a threshold.
+def erase(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Features without the pixels where a map, stretched to [0, 1], reaches ``ERASE_FROM``.
 
     Args:
         features: (N, K, h, w) float.
         maps: (N, 1, h, w) float.
-        threshold: in [0, 1].
 
     Returns:
         (N, K, h, w) float, zero where erased; no gradient reaches the maps.
     """
-    return features * (stretch(maps.detach()) < threshold)
+    return features * (stretch(maps.detach()) < ERASE_FROM)

@@ -1,6 +1,6 @@
-"""Backprop (Simonyan et al., ICLR workshop 2014): where the input moves the predicted class.
+"""Backprop (Simonyan et al., ICLR workshop 2014): the input gradient of the predicted class.
 
-Nothing is trained for it but the classifier, which is plain CAM's.
+Only the classifier is trained, as for plain CAM.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Hide-and-Seek (Singh and Lee, ICCV 2017): a plain CAM that trains on images with hidden patches.
 
-With its most telling part hidden, the network has to find the others.
+With the most discriminative part hidden, the network has to find others.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Hiding:
     side: int = 32
     """Side of a square patch in input pixels: HaS-32."""
     probability: float = 0.5
-    """That a patch is hidden, each by itself, drawn again in every epoch."""
+    """Probability that a patch is hidden, independently for each patch, image and epoch."""
 
 
 HAS_32 = Hiding()
@@ -33,8 +33,8 @@ class HideAndSeek(PlainClassActivation):
     """A plain CAM whose training images have random patches hidden; whole images afterwards.
 
     Arguments as for ``BackgroundSupervised``. What is hidden in a step depends on the seed that
-    the method was built under and on the number of steps before; both travel in its checkpoint,
-    so that a resumed run hides the very patches that one without a stop would.
+    the method was built with and on the number of steps before; both are saved in its checkpoint,
+    so that a resumed run hides the same patches as an uninterrupted one.
     """
 
     seed: torch.Tensor
@@ -52,7 +52,7 @@ class HideAndSeek(PlainClassActivation):
     def forward(self, images: torch.Tensor, labels: torch.Tensor,
                 masks: torch.Tensor | None = None,
                 valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The classification loss of a batch with hidden patches; masks are not looked at."""
+        """The classification loss of a batch with hidden patches; masks are ignored."""
         generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
         self.steps += 1
         hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device)
@@ -83,7 +83,7 @@ def hide(images: torch.Tensor, hidden: torch.Tensor, side: int,
 
     Args:
         images: (N, 3, H, W) float RGB.
-        hidden: (N, rows, columns) bool, a patch an element, from the upper left.
+        hidden: (N, rows, columns) bool, one patch per element, from the upper left.
         side: side of a patch in pixels.
         colour: (1, 3, 1, 1) float RGB.
 

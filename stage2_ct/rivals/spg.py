@@ -27,7 +27,7 @@ IGNORED = 255.0  # label of a pixel that supervises nothing
 
 @dataclasses.dataclass(frozen=True)
 class Certainty:
-    """From where on a map in [0, 1] is sure of a pixel."""
+    """Thresholds at which a map in [0, 1] is certain of a pixel."""
 
     foreground: float
     """Higher values are foreground."""
@@ -74,7 +74,7 @@ class SelfProducedGuidance(nn.Module):
     def forward(self, images: torch.Tensor, labels: torch.Tensor,
                 masks: torch.Tensor | None = None,
                 valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The classification loss and the three branches' losses; no mask is looked at."""
+        """The classification loss and the three branches' losses; masks are ignored."""
         size = images.shape[2:]
         features, tapped = self.backbone.forward_with_taps(images, self.taps)
         hidden = self.class_block[:-1](features)  # (N, width, h, w)
