@@ -37,7 +37,7 @@ class Cost:
 
     @property
     def ratio(self):
-        """How many times as long as finding the contours the evaluation takes."""
+        """Time of the evaluation over that of finding the contours."""
         return self.evaluation / self.contours
 
 

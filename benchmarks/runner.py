@@ -47,7 +47,7 @@ def run_benchmarks(setting, names, results, notify):
         try:
             rows = getattr(importlib.import_module(module), function)(setting)
             finished = wanted
-        except Exception as error:  # one failure must not cost the rows after it
+        except Exception as error:  # one failure must not cost later rows
             rows, finished = [not_measured(name, None, f"{type(error).__name__}: {error}")], None
             notify(f"{name}: {rows[0].note}")
         kept[name] = {"setting": finished, "rows": [dataclasses.asdict(row) for row in rows]}

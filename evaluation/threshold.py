@@ -73,7 +73,7 @@ def tau_from_boxes(evaluator: "Evaluator") -> TauChoice:
 
 
 def tau_oracle(evaluator: "Evaluator") -> TauChoice:
-    """The tau that is best on the test images themselves: the field's habit, an upper end.
+    """The tau that is best on the test images themselves: common in the field, an upper bound.
 
     Args:
         evaluator: Evaluator that has seen the test images.

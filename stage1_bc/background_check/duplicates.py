@@ -1,4 +1,4 @@
-"""Pictures that are there more than once: the same bytes, or the same look."""
+"""Duplicate pictures: the same bytes, or nearly the same look."""
 
 import collections
 import hashlib

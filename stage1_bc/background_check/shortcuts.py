@@ -78,7 +78,7 @@ def fine_detail(frame: np.ndarray) -> float:
     # Without a window the jump from one border to the opposite one would count as detail.
     window = np.hanning(height)[:, None] * np.hanning(width)
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))  # cycles a pixel
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))  # cycles per pixel
     finest = power[(radius > 1 / 3) & (radius <= 1 / 2)].sum()
     coarser = power[(radius > 1 / 6) & (radius <= 1 / 3)].sum()
     return float(finest / coarser) if coarser > 0 else 0.0

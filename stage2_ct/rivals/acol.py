@@ -20,7 +20,7 @@ ERASE_FROM = 0.6  # of the normalised class map: the threshold that the source f
 
 
 class AdversarialErasing(nn.Module):
-    """Two class heads, the second without what the first one saw.
+    """Two class heads; the features that the first one uses most are erased for the second.
 
     Arguments as for ``BackgroundSupervised``.
     """

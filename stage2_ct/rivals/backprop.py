@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional
 from stage2_ct.bc_ct import PlainClassActivation
 from stage2_ct.model import Prediction
 
-BLUR = 12  # standard deviation in input pixels; see docs/tables.md for what it does
+BLUR = 12  # standard deviation in input pixels; see docs/tables.md for its effect
 
 
 class InputGradient(PlainClassActivation):
