@@ -65,8 +65,9 @@ bench: install ## Measure how fast everything is, as ratios on this machine (abo
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "grad-cam>=1.5"
 	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
 
-lint: install ## Check the style.
+lint: install ## Check the style, and the types of the public modules.
 	$(BIN)/python -m flake8
+	$(BIN)/python -m mypy
 
 demo: install ## Run everything on the embedded data set (about 5 minutes).
 	$(BCCT) demo --cache "$(CACHE)" $(ARGS)

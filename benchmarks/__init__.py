@@ -1,1 +1,1 @@
-"""How fast everything is, as ratios on the machine at hand; ``bcct bench`` runs it."""
+"""Benchmarks: speed as ratios on one machine (``bcct bench``), and the long fault runs."""

@@ -1,4 +1,4 @@
-"""What the hardware is asked for at the least: a network's own arithmetic on tensors in memory."""
+"""Lower bounds: a network's own arithmetic on tensors in memory."""
 
 import torch
 from torch.nn import functional
@@ -41,7 +41,7 @@ def forward_and_backward(network, batches):
 
 
 def training(method, batches, labels, masks, config):
-    """One epoch of a method of stage 2 as a beginner's loop has it: no loader, no checkpoint.
+    """One epoch of a stage-2 method in a minimal loop: no loader, no checkpoint.
 
     Args:
         method: BackgroundSupervised.

@@ -1,4 +1,4 @@
-"""What the ``wsol`` rule costs beside finding its contours alone."""
+"""Cost of the ``wsol`` rule compared with finding its contours alone."""
 
 import resource
 import sys
@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 
 from benchmarks.rows import Target, ratio_row
+from benchmarks.setting import SIZE
 from evaluation.evaluator import Evaluator, default_taus
 from evaluation.scoremaps import min_max
 from evaluation.truth import Truth
 
 BENCH_MAPS = 300
+CELLS = 14  # side of a coarse map before it is upsampled
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of evaluating synthetic score maps.
+    """Cost of evaluating synthetic score maps.
 
     Attributes:
         maps: number of score maps, 224x224; taus: number of thresholds.
@@ -35,44 +37,41 @@ class Cost:
 
     @property
     def ratio(self):
-        """How many times as long as finding the contours the evaluation takes."""
+        """Time of the evaluation over that of finding the contours."""
         return self.evaluation / self.contours
 
 
-def synthetic_map(generator, size=224, cells=14):
+def synthetic_map(generator):
     """A class map as a network gives it: coarse bumps and noise, upsampled bicubically.
 
     Args:
         generator: numpy Generator.
-        size: side of the map in pixels.
-        cells: side of the coarse map.
 
     Returns:
-        (size, size) float32 from 0 to 1.
+        (224, 224) float32 from 0 to 1.
     """
-    y, x = np.mgrid[:cells, :cells]
-    coarse = 0.3 * generator.random((cells, cells))
+    y, x = np.mgrid[:CELLS, :CELLS]
+    coarse = 0.3 * generator.random((CELLS, CELLS))
     for _ in range(generator.integers(1, 4)):
-        centre_y, centre_x = generator.uniform(0.2 * cells, 0.8 * cells, 2)
-        spread_y, spread_x = generator.uniform(0.1 * cells, 0.3 * cells, 2)
+        centre_y, centre_x = generator.uniform(0.2 * CELLS, 0.8 * CELLS, 2)
+        spread_y, spread_x = generator.uniform(0.1 * CELLS, 0.3 * CELLS, 2)
         coarse += generator.uniform(0.4, 1) * np.exp(
             -((y - centre_y) / spread_y) ** 2 - ((x - centre_x) / spread_x) ** 2)
-    return min_max(cv2.resize(coarse.astype(np.float32), (size, size),
+    return min_max(cv2.resize(coarse.astype(np.float32), (SIZE, SIZE),
                               interpolation=cv2.INTER_CUBIC))
 
 
-def wsol_cost(maps=50_000, taus=None, seed=0):
-    """Measure both on the same maps, in turns, so that a busy machine slows both alike.
+def wsol_cost(maps, seed=0):
+    """Measure both on the same maps, alternating, so that a busy machine slows both equally.
 
     Args:
         maps: number of score maps.
-        taus: thresholds; by default 100 of them.
         seed: of the maps.
 
     Returns:
         Cost.
     """
-    taus = default_taus() if taus is None else taus
+    taus = default_taus()
     generator = np.random.default_rng(seed)
     evaluator = Evaluator([Truth(str(place), ((60, 50, 250, 300),), (375, 500), place % 1000)
                            for place in range(maps)], rule="wsol", taus=taus)

@@ -1,4 +1,4 @@
-"""Whole commands in processes of their own: how they start, and how time and memory grow."""
+"""Whole commands in fresh processes: startup, and growth of time and memory."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE
 
 BCCT = (sys.executable, "-m", "pipelines")
-GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that what is not its arithmetic shows
+GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that costs other than its arithmetic show
 # n of each split: from 128 on, a report shows no more pictures; with fewer than 256 what the start
 # varies by, up to a second, is much of the difference between n and 4 n.
 GROWTH_IMAGES = 256
@@ -18,7 +18,7 @@ STEPS = (1, 4, 16)
 
 
 def startup(setting):
-    """Seconds until the help text is there."""
+    """Seconds until the help text is printed."""
     def show_help():
         subprocess.run([*BCCT, "--help"], check=True, stdout=subprocess.DEVNULL)
     show_help()
@@ -57,7 +57,7 @@ _COMMANDS = {  # name: (folder in the cache that it makes, its options)
 
 
 def _growth(first, second, third):
-    """Cost of a further image from 4 n to 16 n over that from n to 4 n; the start cancels."""
+    """Cost per further image from 4 n to 16 n over that from n to 4 n; the startup time cancels."""
     return ((third - second) / 12) / ((second - first) / 3)
 
 
@@ -90,7 +90,7 @@ sys.exit(code)
 
 
 def peak_memory(*command):
-    """Run a command, silently, and give its largest resident memory in bytes.
+    """Run a command silently and return its largest resident memory in bytes.
 
     Of a command that starts workers, it is that of the largest process.
 

@@ -1,4 +1,4 @@
-"""Both stages on a GPU: images a second, as shares of the card's own matrix rate, and what bounds
+"""Both stages on a GPU: images per second, as shares of the card's own matrix rate, and what bounds
 them. ``bcct bench --gpu`` prints the table."""
 
 import dataclasses
@@ -25,32 +25,32 @@ from stage2_ct.variants import VARIANTS
 CUB, ILSVRC = 5994, 1_281_167  # training images
 RECIPE = "guided-layers"
 TRAINING_BATCH = 32
-TRAINING_STEPS = 16  # of a bare loop, whose start is then no part of the figure
+TRAINING_STEPS = 16  # of a bare loop, so that its startup does not count
 
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """How many images a second something takes."""
+    """Images per second of one kind of work."""
 
     name: str
     """What, and in which number format."""
-    images_a_second: float
+    images_per_second: float
     """Measured."""
     operations: float | None = None
-    """Floating-point operations an image, two a multiply-add; None for work of the host."""
+    """Floating-point operations per image, two per multiply-add; None for work of the host."""
     matrix_rate: float | None = None
-    """Operations a second of the card's matrix products in that format."""
+    """Operations per second of the card's matrix products in that format."""
 
     @property
     def share(self):
         """Fraction of the matrix rate that is reached; None for work of the host."""
         if self.operations is None:
             return None
-        return self.images_a_second * self.operations / self.matrix_rate
+        return self.images_per_second * self.operations / self.matrix_rate
 
     def minutes(self, images, cards=1):
-        """Minutes for a number of images on so many cards that share them out."""
-        return images / (self.images_a_second * cards) / 60
+        """Minutes for a number of images shared between so many cards."""
+        return images / (self.images_per_second * cards) / 60
 
 
 def bound(whole, parts):
@@ -63,20 +63,20 @@ def bound(whole, parts):
     Returns:
         (Throughput, fraction).
     """
-    slowest = min(parts, key=lambda part: part.images_a_second)
-    return slowest, whole.images_a_second / slowest.images_a_second
+    slowest = min(parts, key=lambda part: part.images_per_second)
+    return slowest, whole.images_per_second / slowest.images_per_second
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """One speed over another, and where it should be."""
+    """One speed over another, and its target."""
 
     name: str
-    """What over what."""
+    """Which quantity over which."""
     value: float
     """Measured."""
     target: Target
-    """What is asked of it."""
+    """The range in which it should lie."""
 
     def __str__(self):
         return (f"{self.name}: {self.value:.2f} ({self.target}: "
@@ -84,7 +84,7 @@ class Ratio:
 
 
 def matrix_rate(device, precision, size=8192, seconds=1.0):
-    """Floating-point operations a second of square matrix products.
+    """Floating-point operations per second of square matrix products.
 
     Args:
         device: torch device.
@@ -93,12 +93,12 @@ def matrix_rate(device, precision, size=8192, seconds=1.0):
         seconds: time to measure for.
     """
     first, second = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
-    rounds = images_a_second(lambda: first @ second, 1, device, seconds)
+    rounds = images_per_second(lambda: first @ second, 1, device, seconds)
     return rounds * 2 * size ** 3
 
 
-def images_a_second(function, images, device, seconds=2.0):
-    """Images a second of a function that takes so many at each call, after one call to warm up."""
+def images_per_second(function, images, device, seconds=2.0):
+    """Images per second of a function that takes so many per call, after a warm-up call."""
     function()
     _finish(device)
     start, calls = time.perf_counter(), 0
@@ -153,7 +153,7 @@ def stages(setting, device):
         masks[name] = maker.masks(frames, [0.8])[0.8].mask
         rows.append(Throughput(
             f"maps of {RECIPE}, in memory, {name}",
-            images_a_second(lambda: maker._maps(frames), len(frames), device),
+            images_per_second(lambda: maker._maps(frames), len(frames), device),
             operations(lambda: maker._maps(frames[:1])), rates[name]))
     host = _host(records, maker.maps(frames), setting.batch_size, device)
     commands = {name: Throughput(f"bcct masks, {name}", _mask_command(setting, device, name),
@@ -165,9 +165,9 @@ def stages(setting, device):
     slowest, reached = bound(commands["bfloat16"], [rows[1], *host])
     rows += [*host, *commands.values(), gradient, whole, loop, epoch]
     ratios = [Ratio("making masks of one gradient pass over bare forward and input-backward",
-                    whole.images_a_second / gradient.images_a_second, Target(low=0.70)),
+                    whole.images_per_second / gradient.images_per_second, Target(low=0.70)),
               Ratio("a bare training loop over an epoch of bcct train-ct",
-                    loop.images_a_second / epoch.images_a_second, Target(high=1.10))]
+                    loop.images_per_second / epoch.images_per_second, Target(high=1.10))]
     sentences = [f"{_card(device)}; {machine()}; {datetime.date.today()}; {setting.images} images "
                  f"of CUB's size, {setting.backbone}, batches of {setting.batch_size}",
                  *map(str, ratios), f"matrix products: {rates['float32'] / 1e12:.1f} (float32), "
@@ -184,7 +184,7 @@ def throughput_table(rows, sentences):
              "|---|---|---|---|---|---|"]
     for row in rows:
         share = "" if row.share is None else f"{row.share:.1%}"
-        lines.append(f"| {row.name} | {row.images_a_second:,.0f} | {share} | "
+        lines.append(f"| {row.name} | {row.images_per_second:,.0f} | {share} | "
                      f"{row.minutes(CUB):.1f} | {row.minutes(ILSVRC):.1f} | "
                      f"{row.minutes(ILSVRC, 8):.1f} |")
     return "\n".join([*lines, "", *(f"- {sentence}" for sentence in sentences), ""])
@@ -211,7 +211,7 @@ def _gradient(setting, device, frames, rate):
             bare.forward_and_backward(network, [frames])
     count = operations(lambda: bare.forward_and_backward(network, [frames[:1]]))
     return (Throughput("bare forward and input-backward, bfloat16",
-                       images_a_second(bare_pass, len(frames), device), count, rate),
+                       images_per_second(bare_pass, len(frames), device), count, rate),
             Throughput("bcct masks of one gradient pass, bfloat16",
                        _mask_command(setting, device, "bfloat16", GRADIENT_RECIPE), count, rate))
 
@@ -225,14 +225,14 @@ def _host(records, maps, batch_size, device):
     decoding = decoded / (time.perf_counter() - start)
     recipe = RECIPES[RECIPE]
     deltas = (0.70, 0.75, 0.80, 0.85, 0.90)
-    cutting = images_a_second(lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps),
+    cutting = images_per_second(lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps),
                               "cpu")
     return [Throughput("decoding on the host", decoding),
             Throughput("cutting 5 deltas on the host", cutting)]
 
 
 def _mask_command(setting, device, precision, recipe=("--recipe", RECIPE)):
-    """Images a second of ``bcct masks``, everything included; the classifier is there already."""
+    """Images per second of ``bcct masks``, everything included; the classifier exists already."""
     words = (*setting.words(setting.cache), "--device", device, *recipe,
              *WITHOUT_PIXEL_UNIT, *DELTAS, "--precision", precision)
     setting.bcct("masks", *words)
@@ -251,7 +251,7 @@ def _training(setting, device, frames, rate, precision):
     labels = torch.zeros(len(images), dtype=torch.long, device=device)
     batch = images, labels, (images[:, :1] > 0.5).float()
     count = operations(lambda: bare.training(method, *([part[:1]] for part in batch), config))
-    loop = images_a_second(
+    loop = images_per_second(
         lambda: bare.training(method, *([part] * TRAINING_STEPS for part in batch), config),
         TRAINING_STEPS * len(images), device)
     setting.fresh(setting.cache / "ct")

@@ -33,9 +33,9 @@ def classifier(setting):
 
 
 def masks(setting):
-    """Images a second of ``bcct masks``, all included, over those of the network alone.
+    """Images per second of ``bcct masks``, startup included, over those of the network alone.
 
-    All includes the start, a tenth of the time of few images.
+    For few images, startup takes a tenth of the time.
     """
     setting = setting.with_pictures("masks", train=MASKED * setting.images, test=1)
     records = bare.target_records(setting.pictures[0], "train")

@@ -1,4 +1,4 @@
-"""Input-gradient maps from what a user would pick instead: Captum and pytorch-grad-cam."""
+"""Input-gradient maps compared with other packages': Captum and pytorch-grad-cam."""
 
 import copy
 
@@ -17,7 +17,7 @@ GUIDED = Recipe(signal="input", guided=True, mirror=False, blur=0.0, reduction="
 
 
 def peers(setting):
-    """Our maps a second over theirs, of the same network and images."""
+    """Our maps per second over theirs, for the same network and images."""
     return [*_against(setting, "Captum Saliency", _captum, PLAIN),
             *_against(setting, "grad-cam guided backpropagation", _grad_cam, GUIDED)]
 

@@ -1,4 +1,4 @@
-"""Synthetic photographs of CUB-200-2011's size, for measuring where no data set is at hand."""
+"""Synthetic photographs of CUB-200-2011's size, for benchmarks without a data set."""
 
 import cv2
 import joblib
@@ -9,7 +9,7 @@ from common.files import read_json, write_json
 SIZE = (375, 500)  # (height, width) in pixels of most pictures of CUB-200-2011
 QUALITY = 85  # with which a file takes about as many bytes as one of CUB's, 95 kB
 CLASSES = 10
-PAINTED = 64  # different pictures of a data set; the others are copies of these
+PAINTED = 64  # different pictures per data set; the others are copies
 
 
 def synthetic_photograph(random, size=SIZE):

@@ -32,7 +32,7 @@ class BenchmarkRow:
     """One figure of the benchmark."""
 
     name: str
-    """What over what."""
+    """Which quantity over which."""
     ratio: float | None
     """Median over the repetitions; None where it was not measured."""
     low: float | None
@@ -50,11 +50,11 @@ class BenchmarkRow:
 
 
 def ratio_row(name, ratios, target=None, note=""):
-    """The BenchmarkRow of a figure that was measured several times.
+    """The BenchmarkRow of a ratio that was measured several times.
 
     Args:
-        name: what over what.
-        ratios: list of float, one a repetition.
+        name: which quantity over which.
+        ratios: list of float, one per repetition.
         target: Target or None.
         note: what it was measured on.
     """
@@ -71,7 +71,7 @@ def not_measured(name, target, reason):
 
 
 def interleaved(repeats, **arms):
-    """Time several functions in turns, A B C A B C ..., so that a busy machine slows all alike.
+    """Time several functions alternately, A B C A B C ..., so a busy machine slows all equally.
 
     Args:
         repeats: rounds.
@@ -90,9 +90,9 @@ def interleaved(repeats, **arms):
     return seconds
 
 
-def quotients(dividends, divisors, scale=1.0):
-    """Each repetition's ratio, times ``scale``."""
-    return [scale * one / other for one, other in zip(dividends, divisors)]
+def quotients(dividends, divisors):
+    """Each repetition's ratio."""
+    return [one / other for one, other in zip(dividends, divisors)]
 
 
 def machine():

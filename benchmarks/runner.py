@@ -1,4 +1,4 @@
-"""All measurements, one after another; each one's rows are kept as soon as they are there."""
+"""Runs all measurements one after another and keeps the rows of each as soon as it is done."""
 
 import dataclasses
 import importlib
@@ -28,9 +28,9 @@ def run_benchmarks(setting, names, results, notify):
         names: list of keys of ``MEASUREMENTS``.
         results: path of the JSON list of rows. Rows of other measurements stay in it; those of a
             measurement that was finished with the same setting are not measured again.
-        notify: called with a line of text for the person who waits.
+        notify: called with a line of text about progress.
 
-    A measurement that fails leaves a row that says why, and is tried again the next time.
+    A measurement that fails leaves a row with the reason and is tried again the next time.
 
     Returns:
         list of dicts, the fields of each BenchmarkRow.
@@ -47,7 +47,7 @@ def run_benchmarks(setting, names, results, notify):
         try:
             rows = getattr(importlib.import_module(module), function)(setting)
             finished = wanted
-        except Exception as error:  # one failure must not cost the rows after it
+        except Exception as error:  # one failure must not cost later rows
             rows, finished = [not_measured(name, None, f"{type(error).__name__}: {error}")], None
             notify(f"{name}: {rows[0].note}")
         kept[name] = {"setting": finished, "rows": [dataclasses.asdict(row) for row in rows]}

@@ -1,4 +1,4 @@
-"""What a run of the benchmark is asked for, and the inputs that its measurements share."""
+"""Settings of a benchmark run, and the inputs that its measurements share."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from common.backbones import build_backbone
 from common.config import digest
 
 SIZE = 224  # side of the network's input in pixels
-CT_BATCH = 16  # images a training step
+CT_BATCH = 16  # images per training step
 PACKAGES = ("common", "stage1_bc", "stage2_ct", "evaluation", "pipelines", "benchmarks")
 GRADIENT_RECIPE = ("--recipe", "blurred", "--recipe-set", "gamma=0.1")
 
 
 def code_digest():
-    """SHA-256 of the program's own sources: another program is measured again."""
+    """SHA-256 of the program's own sources: after a change, everything is measured again."""
     root = Path(__file__).parent.parent
     return digest([(str(path.relative_to(root)), path.read_text(encoding="utf-8"))
                    for package in PACKAGES for path in sorted((root / package).rglob("*.py"))])
@@ -47,7 +47,7 @@ class BenchmarkSetting:
     backgrounds: int | None = None
     """Background images; None for one and a half times as many as training images."""
     batch_size: int = 16
-    """Images a pass where nothing is learnt."""
+    """Images per pass without training."""
 
     @functools.cached_property
     def pictures(self):
@@ -60,9 +60,9 @@ class BenchmarkSetting:
         return dataclasses.replace(self, folder=self.folder / name, images=train,
                                    test_images=test)
 
-    def words(self, cache, pictures=None):
+    def words(self, cache):
         """The options that name a command's inputs."""
-        data, background = pictures or self.pictures
+        data, background = self.pictures
         return ("--data", data, "--background", background, "--cache", cache, "--backbone",
                 self.backbone, "--weights", self.weights, "--batch-size", self.batch_size)
 
@@ -72,7 +72,7 @@ class BenchmarkSetting:
         return backbone.to(memory_format=torch.channels_last)
 
     def identity(self):
-        """What a row depends on, as plain values."""
+        """Everything a row depends on, as plain values."""
         return {"code": code_digest(), "backbone": self.backbone, "weights": self.weights,
                 "images": self.images, "repeats": self.repeats, "batch_size": self.batch_size,
                 "machine": machine()}

@@ -40,7 +40,7 @@ def loader(setting):
     with one_thread_per_operation():  # as a loader's worker has
         for turn in range(10 * setting.repeats + 1):
             sums = {alone: 0.0, both: 0.0}
-            for index in range(len(alone)):  # whoever comes second finds the file at hand
+            for index in range(len(alone)):  # the second one finds the file in the page cache
                 for images in (alone, both) if (index + turn) % 2 else (both, alone):
                     sums[images] += seconds(images, index)
             ratios.append(sums[both] / sums[alone] - 1)
@@ -106,7 +106,7 @@ def evaluation(setting):
 
 
 def _parts(one, first, second, few, many):
-    """(fixed part, part an image) of a time that was measured for few and for many images.
+    """(fixed part, part per image) of a time measured for few and for many images.
 
     Args:
         one: seconds of one image's forward pass, the unit of both results.

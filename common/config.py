@@ -1,4 +1,4 @@
-"""Settings are frozen dataclasses; this module overrides, digests and stores them."""
+"""Settings are frozen dataclasses; this module overrides and digests them."""
 
 import ast
 import dataclasses
@@ -10,13 +10,18 @@ import json
 import textwrap
 import types
 import typing
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+Value = TypeVar("Value")
 
 
 class ConfigError(ValueError):
-    """A setting that does not exist or does not parse; says which and what would do."""
+    """A setting that does not exist or does not parse; the message names valid ones."""
 
 
-def override(config, assignments):
+def override(config: Config, assignments: Iterable[str]) -> Config:
     """Replace fields of a frozen dataclass by ``field=value`` texts, typed from the dataclass.
 
     Args:
@@ -43,10 +48,10 @@ def override(config, assignments):
         except ValueError as error:
             raise ConfigError(
                 f"{name}={text}: expected {_type_name(field_types[name])}") from error
-    return dataclasses.replace(config, **changes)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
-def parse(text, kind):
+def parse(text: str, kind: Any) -> Any:
     """One value of the type ``kind`` from its text; ValueError when it is not one."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -62,33 +67,33 @@ def parse(text, kind):
     return kind(text)
 
 
-def lookup(kind, name, table):
+def lookup(kind: str, name: str, table: Mapping[str, Value]) -> Value:
     """``table[name]``, or a ConfigError naming the nearest key and all the others."""
     if name not in table:
         raise ConfigError(unknown(kind, name, table))
     return table[name]
 
 
-def unknown(kind, name, known):
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that is not among the known ones."""
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     return f"unknown {kind} '{name}': {hint}known are {', '.join(sorted(known))}"
 
 
-def check_choice(config, field, allowed):
+def check_choice(config: Any, field: str, allowed: Collection[str]) -> None:
     """ConfigError unless the field of a dataclass holds one of the allowed words."""
     value = getattr(config, field)
     if value not in allowed:
         raise ConfigError(f"{field} is '{value}'; it must be one of {', '.join(allowed)}")
 
 
-def to_dict(config):
+def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as plain dicts, lists and numbers, as JSON would give them back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(config_class, values):
+def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     """The dataclass that ``to_dict`` made ``values`` from; ConfigError on unknown fields."""
     field_types = typing.get_type_hints(config_class)
     arguments = {}
@@ -98,7 +103,7 @@ def from_dict(config_class, values):
     return config_class(**arguments)
 
 
-def field_help(config_class):
+def field_help(config_class: type) -> list[tuple[str, str]]:
     """What ``override`` can set: (name=default, what it means) of each field.
 
     The meaning is the string literal behind the field, up to its first full stop.
@@ -121,7 +126,7 @@ def _shown(value):
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-def digest(*parts):
+def digest(*parts: Any) -> str:
     """Hex SHA-256 of values that JSON can hold; equal values give equal digests anywhere."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,6 +1,6 @@
 """Files that are whole or absent: written under a temporary name, synced, renamed.
 
-torch is imported only where a checkpoint needs it: reading a mask cache does without its 400 MB.
+torch is imported only where a checkpoint needs it: reading a mask cache does not take its 400 MB.
 """
 
 import contextlib
@@ -9,21 +9,23 @@ import json
 import os
 import pickle
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
 
 
 class CannotWrite(OSError):
-    """A file that the system did not let us write; as text it is one sentence, without a number."""
+    """A file could not be written; its text is one sentence, without an error number."""
 
     def __str__(self):
         return self.strerror
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Give a temporary path beside ``path`` to write to; rename it to ``path`` at the end.
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Context that yields a temporary path next to ``path`` and renames it to ``path`` at the end.
 
     When the body raises, the temporary file is removed and ``path`` stays as it was. A killed
     process leaves at most the temporary file, which the next writer of ``path`` overwrites.
@@ -54,27 +56,27 @@ def replacing(path):
         raise
 
 
-def cannot_write(path, error):
-    """The CannotWrite that says in one sentence which file it was, and what to do."""
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """A CannotWrite whose one sentence names the file and what to do."""
     reason = error.strerror or str(error)
     return CannotWrite(error.errno, f"cannot write {path.name} into the folder {path.parent} "
                        f"({reason}); what was finished before is kept: make room there, or allow "
                        "writing, and run the same command again")
 
 
-def write_bytes(path, content):
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write a file's bytes, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(path, value):
+def write_json(path: str | Path, value: Any) -> None:
     """Write a value as indented JSON with sorted keys: the same value gives the same bytes."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path):
+def read_json(path: str | Path) -> Any:
     """The value of a JSON file; ValueError naming the file when it is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -82,7 +84,7 @@ def read_json(path):
         raise ValueError(f"{path} is not JSON ({error}); remove it and make it again") from error
 
 
-def save_checkpoint(path, checkpoint):
+def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
     """Save a dict of tensors and plain values with ``torch.save``, whole or not at all."""
     import torch
 
@@ -91,7 +93,7 @@ def save_checkpoint(path, checkpoint):
     write_bytes(path, content.getbuffer())
 
 
-def load_checkpoint(path, map_location="cpu"):
+def load_checkpoint(path: str | Path) -> dict:
     """Load a dict saved by ``torch.save``; runs no code that the file may hold.
 
     Raises:
@@ -100,7 +102,7 @@ def load_checkpoint(path, map_location="cpu"):
     import torch
 
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError):
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError,
@@ -111,13 +113,13 @@ def load_checkpoint(path, map_location="cpu"):
 
 
 def _damage(error):
-    """What torch says of a checkpoint, without its advice to run the code that a file may hold."""
+    """torch's reason, without its advice to run the code that a file may hold."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, or holds more than tensors and plain values"
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def file_crc32(path):
+def file_crc32(path: str | Path) -> int:
     """CRC-32 of a file's bytes, as an int; 0 for what is no file or cannot be read.
 
     Costs 0.03 to 0.1 ms for a photograph of 100 KB, a fiftieth of decoding it.
@@ -130,7 +132,7 @@ def file_crc32(path):
         return 0
 
 
-def sync_folder(folder):
+def sync_folder(folder: str | Path) -> None:
     """Make renames in a folder survive a power cut; only POSIX opens folders."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

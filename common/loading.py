@@ -2,29 +2,30 @@
 
 import dataclasses
 import zlib
+from collections.abc import Iterable, Sequence
 
 import joblib
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from common import processes
+from common.datasets import Record
 from common.images import BadImage, decode_image, read_bytes
 from common.progress import silent
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameBatch:
-    """Some records' images; those that could not be read are named, not dropped."""
+    """Images of some records; unreadable ones are listed, not dropped."""
 
     images: torch.Tensor
     """(n, 3, H, W) uint8 RGB of the readable ones."""
-    positions: list
+    positions: list[int]
     """Their n indices in the record list."""
-    bad: list
+    bad: list[tuple[int, BadImage]]
     """(index in the record list, BadImage) of the others."""
-    file_crc32: dict
-    """Index in the record list to the file's CRC-32, 0 for what cannot be read; {} where not asked
-    for."""
+    file_crc32: dict[int, int]
+    """Index in the record list to the file's CRC-32, 0 where unreadable; {} unless requested."""
 
 
 class Frames(Dataset):
@@ -33,10 +34,10 @@ class Frames(Dataset):
     Args:
         records: sequence of Record.
         size: (height, width) that every image is squashed to, in pixels.
-        checksums: whether to give each file's CRC-32 too.
+        checksums: whether to compute the CRC-32 of each file.
     """
 
-    def __init__(self, records, size, checksums=False):
+    def __init__(self, records: Sequence[Record], size: tuple[int, int], checksums: bool = False):
         self.records = records
         self.size = tuple(size)
         self.checksums = checksums
@@ -54,7 +55,7 @@ class Frames(Dataset):
         return index, item, zlib.crc32(content) if self.checksums else None
 
 
-def collate_frames(items):
+def collate_frames(items: Iterable[tuple]) -> FrameBatch:
     """FrameBatch of (index, frame or BadImage, checksum or None)."""
     good = [(index, item) for index, item, _ in items if not isinstance(item, BadImage)]
     bad = [(index, item) for index, item, _ in items if isinstance(item, BadImage)]
@@ -64,7 +65,9 @@ def collate_frames(items):
     return FrameBatch(images, [index for index, _ in good], bad, checksums)
 
 
-def load_frames(records, size, batches, workers, checksums=False):
+def load_frames(records: Sequence[Record], size: tuple[int, int],
+                batches: Sequence[list[int]], workers: int,
+                checksums: bool = False) -> DataLoader:
     """Iterate over batches of frames in the given order.
 
     Args:
@@ -72,27 +75,27 @@ def load_frames(records, size, batches, workers, checksums=False):
         size: (height, width) of a frame in pixels.
         batches: list of lists of indices into the records; one FrameBatch each.
         workers: processes that decode; 0 decodes in this one.
-        checksums: whether to give each file's CRC-32 too.
+        checksums: whether to compute the CRC-32 of each file.
     """
     return DataLoader(Frames(records, size, checksums), batch_sampler=batches,
                       collate_fn=collate_frames, num_workers=workers)
 
 
-def consecutive(count, batch_size, start=0):
-    """Lists of consecutive indices from ``start``, ``batch_size`` each but the last."""
+def consecutive(count: int, batch_size: int, start: int = 0) -> list[list[int]]:
+    """Lists of consecutive indices from ``start``, each of ``batch_size`` except the last."""
     return [list(range(first, min(first + batch_size, start + count)))
             for first in range(start, start + count, batch_size)]
 
 
-def to_float(images):
+def to_float(images: torch.Tensor) -> torch.Tensor:
     """(N, 3, H, W) uint8 to float in [0, 1], on the device where the images are."""
     return images.float() / 255
 
 
-def default_workers(device):
-    """Decoding processes for a device: on the CPU the network itself wants the cores.
+def default_workers(device: str | torch.device) -> int:
+    """Number of decoding processes for a device: on the CPU, the network itself needs the cores.
 
-    The processes that torchrun started on this machine share the cores that they may use.
+    The processes that torchrun started on this machine share its cores.
     """
     cores = max(1, joblib.cpu_count() // processes.local_world_size())
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)

@@ -1,8 +1,9 @@
-"""One run at a time writes to a folder, however many processes the run has."""
+"""A write lock on a folder, shared by all processes of one run."""
 
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.files import cannot_write
@@ -11,19 +12,20 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def write_lock(folder, rank=0, barrier=None, notify=None):
-    """Hold a folder for one run; another run waits until every process of this one has ended.
+def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] | None = None,
+               notify: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Context that locks a folder for one run; others wait until all processes of it have ended.
 
     POSIX record locks on the bytes of ``folder/.lock``: the first process asks for all of them,
-    so it waits for whatever is left of an earlier run; then each process keeps the byte of its
-    rank. The system drops a process's lock when it dies, however it dies, and forked data loader
-    workers do not inherit it. Holds between machines where the file system knows such locks, as
-    NFS 4 does. Not for two threads of one process, which such locks do not keep apart.
+    so it waits for any process left of an earlier run; then each process keeps the byte of its
+    rank. The system drops a lock when its process dies, and forked data loader workers do not
+    inherit it. It works between machines if the file system supports such locks, as NFS 4 does.
+    It does not separate two threads of one process.
 
     Args:
         folder: the folder; made when missing.
         rank: this process's number in its run, from 0.
-        barrier: called to wait until every process of the run has called it; None for one process.
+        barrier: waits until every process of the run has called it; None for a single process.
         notify: called once with a sentence when another run has to be waited for.
 
     Raises:
@@ -47,9 +49,9 @@ def write_lock(folder, rank=0, barrier=None, notify=None):
 
 
 def _lock(file, length, start, notify):
-    """Lock a range of bytes, saying so before a wait."""
+    """Lock a range of bytes; notify before waiting."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
-    except (BlockingIOError, PermissionError):  # POSIX lets a system say either
+    except (BlockingIOError, PermissionError):  # POSIX allows either
         notify(f"process {os.getpid()} waits: another run is writing to {Path(file.name).parent}")
         fcntl.lockf(file, fcntl.LOCK_EX, length, start)

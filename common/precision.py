@@ -1,16 +1,16 @@
-"""Which number format a network computes in while it learns."""
+"""Number formats that a network computes in during training."""
 
 import torch
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_precision(name, device):
+def choose_precision(name: str, device: str | torch.device) -> torch.dtype:
     """The torch dtype of a precision's name.
 
     Args:
-        name: key of ``PRECISIONS``, or "auto": float16 on a GPU, bfloat16 on a CPU that multiplies
-            it itself (Intel's AMX, AVX-512 BF16: 2.5 times as fast here), else float32.
+        name: key of ``PRECISIONS``, or "auto": float16 on a GPU, bfloat16 on a CPU with
+            instructions for it (AMX, AVX-512 BF16: 2.5 times as fast here), else float32.
         device: torch device.
     """
     if name != "auto":
@@ -20,13 +20,13 @@ def choose_precision(name, device):
     return torch.bfloat16 if _multiplies_bfloat16(cpu_capabilities()) else torch.float32
 
 
-def format_name(precision):
+def format_name(precision: torch.dtype) -> str:
     """A torch dtype's name without ``torch.``, as in ``PRECISIONS``."""
     return str(precision).removeprefix("torch.")
 
 
-def cpu_capabilities():
-    """What the CPU can do by torch's names; nothing where this torch does not tell."""
+def cpu_capabilities() -> dict[str, bool]:
+    """The CPU's capabilities by torch's names; empty where this torch does not report them."""
     return getattr(torch.cpu, "get_capabilities", dict)()
 
 
@@ -34,7 +34,7 @@ def _multiplies_bfloat16(capabilities):
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
-def autocast(device, precision):
-    """Context in which operations that bear it compute in a torch dtype, the others in float32."""
+def autocast(device: str | torch.device, precision: torch.dtype) -> torch.autocast:
+    """Context in which suitable operations compute in a torch dtype, the others in float32."""
     return torch.autocast(torch.device(device).type, precision,
                           enabled=precision != torch.float32)

@@ -1,4 +1,4 @@
-"""Several processes that work on one run, as torchrun starts them; alone, all of this does nothing.
+"""Collective operations between the processes of one torchrun; no-ops in a single process.
 
 ``torchrun`` sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
 MASTER_PORT for each process.
@@ -8,6 +8,8 @@ import contextlib
 import datetime
 import os
 import signal
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -18,24 +20,25 @@ PATIENCE = datetime.timedelta(days=7)
 
 
 class LostProcess(ConnectionError):
-    """Another process of the run has ended before its work was done."""
+    """Another process of the run ended before its work was done."""
 
 
+Value = TypeVar("Value")
 AGAIN = "run the same command again"
 
 
 @contextlib.contextmanager
-def process_group(again=AGAIN):
-    """Join the processes that torchrun started, for the time of the body.
+def process_group(again: str = AGAIN) -> Iterator[None]:
+    """Context in which the processes that torchrun started form one group.
 
-    Collectives go through gloo on the CPU and through NCCL between GPUs, where each process has
-    one of its own; ``cuda`` then means that one.
+    Collectives use gloo on the CPU, and NCCL between GPUs where each process has its own GPU;
+    ``cuda`` then means that one.
 
     Args:
-        again: what to do when a process is lost, for the message.
+        again: advice for the message when a process is lost.
 
     Raises:
-        LostProcess: another process ended early; says what to do.
+        LostProcess: another process ended early; the message gives the advice.
         SystemExit: this process was told to end (SIGTERM), as torchrun does when another died.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -50,44 +53,45 @@ def process_group(again=AGAIN):
             raise LostProcess(f"{_whose()}another process of this run has ended; what is finished "
                               f"is kept: {again} ({_first_line(error)})") from error
         raise
-    distributed.destroy_process_group()  # not after an error: NCCL would wait for the dead
+    distributed.destroy_process_group()  # not after an error: NCCL would wait for dead processes
 
 
-def rank():
+def rank() -> int:
     """This process's number, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def world_size():
-    """How many processes there are."""
+def world_size() -> int:
+    """Number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def local_world_size():
-    """How many of the processes run on this machine."""
+def local_world_size() -> int:
+    """Number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
-def barrier():
+def barrier() -> None:
     """Wait until every process has called this."""
     all_gather(None)
 
 
-def all_gather(value):
-    """The values that all processes call this with, a list in the order of their ranks."""
+def all_gather(value: Value) -> list[Value]:
+    """The values that the processes pass, in the order of their ranks."""
     if world_size() == 1:
         return [value]
-    values = [None] * world_size()
-    distributed.all_gather_object(values, value)  # through gloo, also where tensors take NCCL
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)  # through gloo, even where tensors use NCCL
     return values
 
 
-def broadcast_from_first(make):
+def broadcast_from_first(make: Callable[[], Value]) -> Value:
     """The result of ``make()`` in the first process, returned by all of them; they wait for it."""
-    return all_gather(make() if rank() == 0 else None)[0]
+    values: list[Any] = all_gather(make() if rank() == 0 else None)
+    return values[0]
 
 
-def mean_over_processes(values):
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
     """Each value of a dict of floats, averaged over the processes."""
     everywhere = all_gather(values)
     return {name: sum(one[name] for one in everywhere) / len(everywhere) for name in values}
@@ -107,7 +111,7 @@ def _told_to_end(again):
 
 
 def _is_of_a_connection(error):
-    """Whether an error of torch says that another process has gone."""
+    """Whether a torch error means that another process is gone."""
     text = str(error).lower()
     return isinstance(error, distributed.DistError) or any(
         word in text for word in ("gloo", "nccl", "connection closed", "connection reset"))

@@ -10,7 +10,7 @@ CHANNELS = 128  # of the feature map
 WIDTHS = (16, "pool", 32, "pool", 64, 64, "pool", 128, 128, CHANNELS)  # filters of each 3x3 layer
 
 
-def tiny_features(batch_norm=False):
+def tiny_features(batch_norm: bool = False) -> nn.Sequential:
     """Seven 3x3 convolutions, each with a ReLU, and three 2x2 max pools, in one flat sequence.
 
     Every index holds one ``Conv2d``, ``ReLU`` or ``MaxPool2d``, so that a gradient map can be read
@@ -23,9 +23,10 @@ def tiny_features(batch_norm=False):
     Returns:
         nn.Sequential from (N, 3, H, W) ImageNet-normalised RGB to (N, 128, H // 8, W // 8).
     """
-    layers, channels = [], 3
+    layers: list[nn.Module] = []
+    channels = 3
     for width in WIDTHS:
-        if width == "pool":
+        if isinstance(width, str):  # "pool"
             layers.append(nn.MaxPool2d(kernel_size=2))
             continue
         layers.append(nn.Conv2d(channels, width, kernel_size=3, padding=1))

@@ -1,5 +1,6 @@
-"""How sure a figure is: intervals over images, spread over seeds."""
+"""Uncertainty of figures: bootstrap intervals over images, spread over seeds."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,17 +23,18 @@ class Figure:
     high: float
 
 
-def bootstrap(statistics, images, resamples=1000, seed=0):
+def bootstrap(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], images: int,
+              resamples: int = 1000, seed: int = 0) -> dict[str, Figure]:
     """Figures with intervals from the same resamples of the images.
 
-    ``scipy.stats.bootstrap`` hands a statistic the resampled data itself, a table of 5,794 images
-    by 100 thresholds a thousand times over; how often each image was drawn says the same, and
-    turns every figure into a matrix product.
+    ``scipy.stats.bootstrap`` passes the resampled data itself, a table of 5,794 images by 100
+    thresholds, a thousand times. Counting how often each image was drawn is equivalent and turns
+    every figure into a matrix product.
 
     Args:
         statistics: function of weights, (R, N), that returns {name: (R,) fractions}.
         images: N.
-        resamples: how many; 0 for no interval (low and high are then NaN).
+        resamples: number of resamples; 0 for no interval (low and high are then NaN).
         seed: of the resampling.
 
     Returns:
@@ -59,11 +61,11 @@ def _figure(value, chunks):
     return Figure(float(value), float(low), float(high))
 
 
-def seeds_summary(runs):
+def seeds_summary(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Mean and sample standard deviation of each figure over runs with different seeds.
 
     Args:
-        runs: list of {name: fraction}, a run an entry, the same names in each.
+        runs: list of {name: fraction}, one entry per run, with the same names.
 
     Returns:
         {name: (mean, standard deviation)}; the standard deviation of one run is NaN.

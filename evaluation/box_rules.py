@@ -1,17 +1,18 @@
 """From a score map and thresholds to boxes.
 
-A box rule says how a score map is cut at tau, which contour becomes the box, how the ground truth
-enters the frame and how two boxes are compared. Two rules stand behind one interface:
+A box rule defines how a score map is cut at tau, which contour becomes the box, how the
+ground truth enters the frame and how two boxes are compared. Two rules stand behind one interface:
 
 * ``largest``, ours: pixels with score >= tau, the 8-connected component with the most pixels,
   half-open boxes, exact IoU.
 * ``wsol``: the rule of the evaluation code that Choe et al. published with "Evaluating Weakly
   Supervised Object Localization Methods Right" (CVPR 2020), to the last digit.
 
-Both trace the contours of all thresholds first and measure them in one go afterwards, which costs
-little beside tracing them.
+Both first trace the contours of all thresholds and then measure them together, which costs little
+compared with tracing them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +21,7 @@ import numpy as np
 from common import boxes as box_geometry
 from evaluation.truth import EvaluationError
 
-POINTS_MEASURED_AT_ONCE = 8192  # so that the arrays on the way stay in the processor's cache
+POINTS_MEASURED_AT_ONCE = 8192  # so that intermediate arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Candidates:
     group: np.ndarray
 
     @property
-    def single(self):
+    def single(self) -> np.ndarray:
         """(T, 4) integers: the rule's one box at each threshold."""
         return self.boxes[self.chosen[self.group]]
 
@@ -59,7 +60,7 @@ class LargestComponent:
 
     name = "largest"
 
-    def candidates(self, score_map, taus):
+    def candidates(self, score_map: np.ndarray, taus: np.ndarray) -> Candidates:
         """Boxes of all components at every tau; see ``Candidates``.
 
         Args:
@@ -82,7 +83,8 @@ class LargestComponent:
         starts, boxes = _with_empty_groups(half_open, outlines.group[order], len(thresholds))
         return Candidates(boxes, starts, starts, np.arange(len(thresholds)))
 
-    def truth(self, boxes, size, frame):
+    def truth(self, boxes: Sequence | np.ndarray, size: tuple[int, int],
+              frame: tuple[int, int]) -> np.ndarray:
         """Ground truth in the frame.
 
         Args:
@@ -96,11 +98,11 @@ class LargestComponent:
         scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
         return np.asarray(boxes, np.float64).reshape(-1, 4) * scale_to / scale_from
 
-    def iou(self, first, second):
+    def iou(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Exact IoU of half-open boxes, broadcasting over leading axes."""
         return box_geometry.iou(first, second)
 
-    def half_open(self, boxes, frame):
+    def half_open(self, boxes: Sequence | np.ndarray, frame: tuple[int, int]) -> np.ndarray:
         """The rule's boxes, (..., 4), as half-open boxes of the frame."""
         return np.asarray(boxes)
 
@@ -119,7 +121,7 @@ class Wsol:
 
     name = "wsol"
 
-    def candidates(self, score_map, taus):
+    def candidates(self, score_map: np.ndarray, taus: np.ndarray) -> Candidates:
         """Boxes of all contours at every tau; see ``Candidates``.
 
         Args:
@@ -140,7 +142,8 @@ class Wsol:
         chosen = largest[np.searchsorted(largest, starts)]  # the first of each group
         return Candidates(boxes, starts, chosen, group)
 
-    def truth(self, boxes, size, frame):
+    def truth(self, boxes: Sequence | np.ndarray, size: tuple[int, int],
+              frame: tuple[int, int]) -> np.ndarray:
         """Ground truth in the frame, truncated to whole pixels.
 
         Args:
@@ -155,12 +158,12 @@ class Wsol:
         return (np.asarray(boxes, np.float64).reshape(-1, 4)
                 * scale_to / scale_from).astype(np.int64)
 
-    def iou(self, first, second):
+    def iou(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """IoU of inclusive integer boxes, broadcasting over leading axes."""
         grow = np.array([0, 0, 1, 1])
         return box_geometry.iou(np.asarray(first) + grow, np.asarray(second) + grow)
 
-    def half_open(self, boxes, frame):
+    def half_open(self, boxes: Sequence | np.ndarray, frame: tuple[int, int]) -> np.ndarray:
         """The rule's inclusive boxes, (..., 4), as half-open boxes of the frame."""
         height, width = frame
         return np.minimum(np.asarray(boxes) + [0, 0, 1, 1], [width, height, width, height])
@@ -169,7 +172,7 @@ class Wsol:
 BOX_RULES = {rule.name: rule for rule in (LargestComponent(), Wsol())}
 
 
-def box_rule(name):
+def box_rule(name: str) -> LargestComponent | Wsol:
     """The rule of that name: ``largest`` or ``wsol``.
 
     Raises:
@@ -264,7 +267,7 @@ def _measure(contours, lengths, of_holes):
     points = np.concatenate(contours).reshape(-1, 2)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
     next_x, next_y = _following(x, starts), _following(y, starts)
-    # Sums of 32 bits may run over on the way but end right: twice the area of a frame fits.
+    # Sums of 32 bits may overflow temporarily but end right: twice the area of a frame fits.
     columns = [np.minimum.reduceat(x, starts), np.minimum.reduceat(y, starts),
                np.maximum.reduceat(x, starts), np.maximum.reduceat(y, starts),
                np.abs(np.add.reduceat(x * next_y - next_x * y, starts))]

@@ -1,5 +1,6 @@
 """Line charts as inline SVG, coloured by the page's style sheet so that they follow its theme."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -19,25 +20,26 @@ class Line:
     """
 
     name: str
-    x: tuple
-    y: tuple
+    x: Sequence[float]
+    y: Sequence[float]
     style: str
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line at ``x``, a fraction, with its name beside it."""
+    """A vertical line at ``x``, a fraction, with its name next to it."""
 
     name: str
     x: float
 
 
-def line_chart(lines, title, x_label, y_label, marks=()):
+def line_chart(lines: Sequence[Line], title: str, x_label: str, y_label: str,
+               marks: Sequence[Mark] = ()) -> Markup:
     """A chart of fractions against fractions.
 
     Args:
         lines: sequence of Line.
-        title: what a screen reader says.
+        title: text for screen readers.
         x_label, y_label: names of the axes.
         marks: sequence of Mark.
 
@@ -67,7 +69,7 @@ def _grid():
 
 
 def _name(mark, marks):
-    """A mark's name beside it, away from the mark on its other side where there is room."""
+    """A mark's name next to it, on the side away from other marks where there is room."""
     leftmost = len(marks) > 1 and mark.x == min(each.x for each in marks)
     left = mark.x > 0.75 or (leftmost and mark.x > 0.25)
     return _text(_x(mark.x) + (-5 if left else 5), _y(1) + 12, mark.name,

@@ -10,7 +10,7 @@ MAP_SIDE = 112  # pixels: a score map is smooth
 JPEG_QUALITY = 82
 
 
-def thumbnail(image):
+def thumbnail(image: np.ndarray) -> str:
     """A thumbnail with the image's own proportions.
 
     Args:
@@ -26,7 +26,7 @@ def thumbnail(image):
     return _jpeg(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
 
 
-def heat(score_map):
+def heat(score_map: np.ndarray) -> str:
     """A score map in colours, blue for 0 over green and yellow to red for 1.
 
     Args:
@@ -40,7 +40,7 @@ def heat(score_map):
     return _jpeg(cv2.applyColorMap(small, cv2.COLORMAP_TURBO))
 
 
-def grey(gradient_map):
+def grey(gradient_map: np.ndarray) -> str:
     """A gradient map from black to white, as in the paper's Fig. 3.
 
     Args:
@@ -57,14 +57,14 @@ def grey(gradient_map):
     return _jpeg(cv2.resize(levels, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def black_and_white(mask):
+def black_and_white(mask: np.ndarray) -> str:
     """A mask, white where True.
 
     Args:
         mask: (H, W) bool.
 
     Returns:
-        data URI of a PNG with one bit a pixel.
+        data URI of a PNG with one bit per pixel.
     """
     return _uri("png", cv2.imencode(".png", mask.astype(np.uint8) * 255,
                                     [cv2.IMWRITE_PNG_BILEVEL, 1])[1])

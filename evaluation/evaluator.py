@@ -1,6 +1,7 @@
-"""Scores maps one by one and keeps of each image only what the figures need."""
+"""Scores maps one by one and keeps only what the figures need."""
 
 import copy
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import joblib
@@ -8,10 +9,10 @@ import numpy as np
 
 from common import boxes as box_geometry
 from evaluation import metrics
-from evaluation.bootstrap import bootstrap
-from evaluation.box_rules import box_rule
+from evaluation.bootstrap import Figure, bootstrap
+from evaluation.box_rules import Candidates, box_rule
 from evaluation.threshold import TauChoice, fixed_tau
-from evaluation.truth import EvaluationError, Truths, few
+from evaluation.truth import EvaluationError, Truth, Truths, few
 
 CURVE_IOUS = tuple(step / 100 for step in range(101))
 COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a rounding error
@@ -19,7 +20,7 @@ COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found in one image.
+    """The result for one image.
 
     Attributes:
         image_id: the image.
@@ -31,7 +32,7 @@ class ImageResult:
     """
 
     image_id: str
-    box: tuple
+    box: tuple[float, float, float, float]
     iou: float | None
     label: int | None = None
     predicted: int | None = None
@@ -41,7 +42,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What ``compute`` returns.
+    """Result of ``compute``.
 
     Attributes:
         metrics: {plain name: Figure}, fractions; ``evaluation.metrics`` defines each.
@@ -55,29 +56,29 @@ class Result:
         iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}.
     """
 
-    metrics: dict
+    metrics: dict[str, Figure]
     tau: TauChoice | None
     box_rule: str
     images: int
     with_boxes: int
-    warnings: tuple
-    rows: tuple
-    tau_curve: dict | None
-    iou_curve: dict
+    warnings: tuple[str, ...]
+    rows: tuple[ImageResult, ...]
+    tau_curve: dict[str, np.ndarray] | None
+    iou_curve: dict[str, np.ndarray]
 
     @property
-    def iou_by_image(self):
+    def iou_by_image(self) -> dict[str, float]:
         """IoU by image id, of the images with a box."""
         return {row.image_id: row.iou for row in self.rows if row.iou is not None}
 
 
-def default_taus(step=0.01):
-    """Thresholds 0, step, ... below 1, to the last bit those of Choe et al.'s published code."""
-    return np.arange(0, 1, step)
+def default_taus() -> np.ndarray:
+    """Thresholds 0, 0.01, ... 0.99, to the last bit those of Choe et al.'s published code."""
+    return np.arange(0, 1, 0.01)
 
 
-def check_score_map(score_map, size, image_id):
-    """Refuse a score map that no box can be trusted from.
+def check_score_map(score_map: np.ndarray, size: tuple[int, int], image_id: str) -> None:
+    """Refuse a score map that would give meaningless boxes.
 
     Raises:
         EvaluationError: it is not (height, width) floating point, or holds NaN or values outside
@@ -116,12 +117,13 @@ class Evaluator:
         class_names: names of all classes, to warn of those that have no image.
     """
 
-    def __init__(self, truths, rule="largest", taus=None, tau=None, size=(224, 224),
-                 class_names=None):
+    def __init__(self, truths: Iterable[Truth], rule: str = "largest",
+                 taus: np.ndarray | None = None, tau: float | None = None,
+                 size: tuple[int, int] = (224, 224), class_names: Sequence[str] | None = None):
         self.truths = Truths(truths)
         self.rule = box_rule(rule)
         self.taus = default_taus() if taus is None else np.asarray(taus, np.float64)
-        self.size = tuple(size)
+        self.size = (size[0], size[1])
         self.class_names = class_names
         self._columns = self.taus if tau is None else np.append(self.taus, fixed_tau(tau).tau)
         count = len(self.truths.all)
@@ -134,12 +136,12 @@ class Evaluator:
         self._pixel_counts = {}  # place of an image: (2, S) pixels of object and background
 
     @property
-    def image_ids(self):
+    def image_ids(self) -> tuple[str, ...]:
         """Ids of all images, in the order of the truths."""
         return tuple(truth.image_id for truth in self.truths.all)
 
     @property
-    def ious(self):
+    def ious(self) -> np.ndarray:
         """(N, T) float64 IoU of the single box at each of ``taus``, for the images with boxes.
 
         Raises:
@@ -148,8 +150,9 @@ class Evaluator:
         self.truths.check_complete()
         return self._ious[self.truths.with_boxes, :len(self.taus)]
 
-    def accumulate(self, score_map, image_id, rank=None, predicted=None, score=None,
-                   pixel_mask=None):
+    def accumulate(self, score_map: np.ndarray, image_id: str, rank: int | None = None,
+                   predicted: int | None = None, score: float | None = None,
+                   pixel_mask: np.ndarray | None = None) -> None:
         """Score one image.
 
         Args:
@@ -174,13 +177,12 @@ class Evaluator:
         if pixel_mask is not None:
             self._put_pixels(place, score_map, pixel_mask)
 
-    def accumulate_candidates(self, candidates, image_id, rank=None, predicted=None, score=None):
+    def accumulate_candidates(self, candidates: Candidates, image_id: str) -> None:
         """Score one image by ``rule.candidates(map, thresholds)`` of a map shared by images."""
-        place = self.truths.take(image_id)
-        self._put_boxes(place, candidates)
-        self._put_class(place, rank, predicted, score)
+        self._put_boxes(self.truths.take(image_id), candidates)
 
-    def accumulate_many(self, items, workers=1):
+    def accumulate_many(self, items: Iterable[tuple[np.ndarray, str, dict]],
+                        workers: int = 1) -> None:
         """Score many images, in threads if asked.
 
         Args:
@@ -196,8 +198,8 @@ class Evaluator:
             joblib.delayed(self.accumulate)(score_map, image_id, **arguments)
             for score_map, image_id, arguments in items)
 
-    def without(self, image_ids):
-        """A further Evaluator that knows nothing of some images, and of the others what this does.
+    def without(self, image_ids: Collection[str]) -> "Evaluator":
+        """A copy of this Evaluator without some images.
 
         Args:
             image_ids: ids of images that could not be scored after all.
@@ -216,11 +218,11 @@ class Evaluator:
                                if old in self._pixel_counts}
         return other
 
-    def thresholds(self):
+    def thresholds(self) -> np.ndarray:
         """(T or T + 1,) float64: the grid, and the further tau if one was given."""
         return self._columns
 
-    def compute(self, tau, resamples=1000, seed=0):
+    def compute(self, tau: TauChoice | float, resamples: int = 1000, seed: int = 0) -> Result:
         """Figures of all images, with 95 % intervals over images.
 
         Args:
@@ -354,22 +356,20 @@ def _iou_curve(ious):
 
 
 class MaskEvaluator:
-    """BC* of binary masks, always beside the strict rate (paper, section 5.2).
+    """BC* of binary masks, always together with the strict rate (paper, section 5.2).
 
     Args:
         truths: iterable of Truth, one for every image that will be scored.
-        class_names: names of all classes, to warn of those that have no image.
     """
 
-    def __init__(self, truths, class_names=None):
+    def __init__(self, truths: Iterable[Truth]):
         self.truths = Truths(truths)
-        self.class_names = class_names
         count = len(self.truths.all)
         self._ious, self._covers = np.zeros(count), np.zeros(count, dtype=bool)
         self._empty = np.zeros(count, dtype=bool)
         self._boxes = np.zeros((count, 4))
 
-    def accumulate(self, mask, image_id):
+    def accumulate(self, mask: np.ndarray, image_id: str) -> None:
         """Score one mask: the box of its largest component.
 
         Args:
@@ -393,7 +393,7 @@ class MaskEvaluator:
             outside = np.concatenate([box[:2] - expected[:, :2], expected[:, 2:] - box[2:]], axis=1)
             self._covers[place] = (outside <= COVER_TOLERANCE).all(axis=1).any()
 
-    def compute(self, resamples=1000, seed=0):
+    def compute(self, resamples: int = 1000, seed: int = 0) -> Result:
         """``mask_strict``, ``bc_star`` and ``mean_iou`` with 95 % intervals over images.
 
         Raises:
@@ -409,7 +409,7 @@ class MaskEvaluator:
                     "bc_star": metrics.bc_star(of_boxed, ious, covers),
                     "mean_iou": metrics.mean(of_boxed, ious)}
 
-        warnings = self.truths.warnings(self.class_names)
+        warnings = self.truths.warnings()
         if self._empty.any():
             empty = [self.truths.all[place].image_id for place in np.flatnonzero(self._empty)]
             warnings += (f"{len(empty)} of {len(boxed)} masks are empty and count as misses: "

@@ -5,13 +5,15 @@ Every function takes ``weights``, (R, N): how often each of N images counts in e
 fractions in [0, 1]. An IoU is the one with the best ground-truth box of an image.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 IOU_THRESHOLDS_V2 = (0.3, 0.5, 0.7)
 
 
-def mean(weights, values):
-    """Weighted mean of one value an image; NaN for a sample without any image.
+def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Weighted mean of one value per image; NaN for a sample without any image.
 
     Args:
         weights: (R, N) numbers.
@@ -20,7 +22,7 @@ def mean(weights, values):
     return _share(weights @ np.asarray(values, np.float64), weights)
 
 
-def gt_known(weights, ious, iou_threshold=0.5):
+def gt_known(weights: np.ndarray, ious: np.ndarray) -> np.ndarray:
     """GT-known localization: the box overlaps a ground-truth box with IoU >= 0.5, the class given.
 
     Source: Russakovsky et al., IJCV 2015 (the IoU rule), in the paper's section 5.1; the name is
@@ -30,10 +32,10 @@ def gt_known(weights, ious, iou_threshold=0.5):
         weights: (R, N).
         ious: (N,) IoU of the box at one fixed tau.
     """
-    return mean(weights, ious >= iou_threshold)
+    return mean(weights, ious >= 0.5)
 
 
-def topk_cls(weights, ranks, k):
+def topk_cls(weights: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
     """Top-k classification: the true class is among the k most probable ones.
 
     Args:
@@ -43,11 +45,11 @@ def topk_cls(weights, ranks, k):
     return mean(weights, ranks < k)
 
 
-def topk_loc(weights, ious, ranks, k, iou_threshold=0.5):
+def topk_loc(weights: np.ndarray, ious: np.ndarray, ranks: np.ndarray, k: int) -> np.ndarray:
     """Top-k localization, strictly: right class among the top k *and* a box with IoU >= 0.5.
 
     Source: the paper's section 5.1, after Russakovsky et al., IJCV 2015. The box is the one cut
-    from the right class's own score map, so one score map an image, that of its true class, and
+    from the right class's own score map, so one score map per image, that of its true class, and
     the rank of that class decide it. (A class-agnostic map has one box for every class.)
 
     Args:
@@ -55,15 +57,15 @@ def topk_loc(weights, ious, ranks, k, iou_threshold=0.5):
         ious: (N,) IoU of the true class's box at one fixed tau.
         ranks: (N,) int rank of the true class, 0 for the most probable.
     """
-    return mean(weights, (ious >= iou_threshold) & (ranks < k))
+    return mean(weights, (ious >= 0.5) & (ranks < k))
 
 
-def hits(ious, iou_threshold):
+def hits(ious: np.ndarray, iou_threshold: float) -> np.ndarray:
     """(N, T) float32 of 0 and 1: which boxes reach an IoU, ready for a matrix product."""
     return (ious >= iou_threshold).astype(np.float32)
 
 
-def max_box_acc(weights, hits):
+def max_box_acc(weights: np.ndarray, hits: np.ndarray) -> np.ndarray:
     """MaxBoxAcc: share of boxes with IoU >= 0.5 at the one tau, for all images, that is best.
 
     Source: Choe et al., CVPR 2020, section 4.1. tau is the best on these very images, so the
@@ -76,7 +78,7 @@ def max_box_acc(weights, hits):
     return _share((weights.astype(np.float32) @ hits).max(axis=1), weights)
 
 
-def max_box_acc_v2(weights, hits_v2):
+def max_box_acc_v2(weights: np.ndarray, hits_v2: Sequence[np.ndarray]) -> np.ndarray:
     """MaxBoxAccV2: the mean of MaxBoxAcc at IoU 0.3, 0.5 and 0.7, boxes from all contours.
 
     Source: Choe et al., "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics,
@@ -94,7 +96,8 @@ def max_box_acc_v2(weights, hits_v2):
     return np.concatenate([parts.mean(axis=0, keepdims=True), parts])
 
 
-def pxap(weights, object_counts, background_counts):
+def pxap(weights: np.ndarray, object_counts: np.ndarray,
+         background_counts: np.ndarray) -> np.ndarray:
     """PxAP: area under the precision-recall curve of all pixels of all images together.
 
     Source: Choe et al., CVPR 2020, section 4.1.
@@ -113,7 +116,7 @@ def pxap(weights, object_counts, background_counts):
     return (precision * np.diff(recall, axis=1, prepend=0)).sum(axis=1)
 
 
-def mask_strict(weights, ious):
+def mask_strict(weights: np.ndarray, ious: np.ndarray) -> np.ndarray:
     """Strict rate of masks: the box of the mask's largest component has IoU >= 0.5.
 
     Args:
@@ -123,11 +126,11 @@ def mask_strict(weights, ious):
     return mean(weights, ious >= 0.5)
 
 
-def bc_star(weights, ious, covers):
+def bc_star(weights: np.ndarray, ious: np.ndarray, covers: np.ndarray) -> np.ndarray:
     """BC*: IoU >= 0.5, *or* the box of the mask covers the whole object.
 
     Source: the paper's section 5.2, "Ability of pixel-level mask". A mask as large as the image
-    always passes, so the figure is to be read beside ``mask_strict``.
+    always passes, so it must be read together with ``mask_strict``.
 
     Args:
         weights: (R, N).

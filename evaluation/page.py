@@ -1,11 +1,16 @@
 """The report as one page: a template filled in, every picture within it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jinja2
 
 from evaluation import data_uris
 from evaluation.charts import Line, Mark, line_chart
+
+if TYPE_CHECKING:  # the report imports this module to be rendered
+    from evaluation.report import Report
 
 KINDS = {"best": "best", "median": "median", "worst": "worst", "more": "more of each class"}
 
@@ -27,7 +32,7 @@ class Pane:
 
     name: str
     heat: str
-    box: tuple
+    box: tuple[float, ...]
     iou: float | None
     predicted: str | None
     right: bool | None
@@ -44,11 +49,11 @@ class Card:
     photograph: str
     width: int
     height: int
-    truth: tuple
-    panes: tuple
+    truth: tuple[tuple[float, ...], ...]
+    panes: tuple[Pane, ...]
 
 
-def render(report, figures, definitions):
+def render(report: "Report", figures: dict, definitions: Mapping[str, tuple[str, str]]) -> str:
     """The page as text.
 
     Args:

@@ -1,22 +1,24 @@
-"""Rows without a model: what a box costs that never looked at the image."""
+"""Rows without a model: figures of boxes that do not depend on the image."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from common import boxes as box_geometry
-from evaluation.evaluator import Evaluator
+from evaluation.evaluator import Evaluator, Result
 from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
-from evaluation.truth import EvaluationError
+from evaluation.truth import EvaluationError, Truth
 
-SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated beside the row
+SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated in the row
 GAUSSIAN_SIGMA = 0.25  # of the frame's side; at tau it is a centred ellipse, whatever its width
 
 
-def full_image_map(size):
+def full_image_map(size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32 score map whose box is the whole frame."""
     return np.ones(size, np.float32)
 
 
-def centred_square_map(size, side=SQUARE_SIDE):
+def centred_square_map(size: tuple[int, int], side: float = SQUARE_SIDE) -> np.ndarray:
     """(H, W) float32 score map: 1 in the middle, over ``side`` of the frame's height and width.
 
     Raises:
@@ -30,19 +32,19 @@ def centred_square_map(size, side=SQUARE_SIDE):
     return square
 
 
-def centred_gaussian_map(size, sigma=GAUSSIAN_SIGMA):
-    """(H, W) float32 score map in [0, 1]: a Gaussian in the middle, sigma in frame sides.
+def centred_gaussian_map(size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 score map in [0, 1]: a Gaussian in the middle.
 
     The baseline of Choe et al., CVPR 2020, section 5.
     """
     height, width = size
     y = (np.arange(height) + 0.5) / height - 0.5
     x = (np.arange(width) + 0.5) / width - 0.5
-    gaussian = np.exp(-(y[:, None] ** 2 + x ** 2) / (2 * sigma ** 2))
+    gaussian = np.exp(-(y[:, None] ** 2 + x ** 2) / (2 * GAUSSIAN_SIGMA ** 2))
     return (gaussian / gaussian.max()).astype(np.float32)
 
 
-def best_square_side(truths):
+def best_square_side(truths: Iterable[Truth]) -> float:
     """The side of the centred square that agrees best with boxes, in steps of 0.01.
 
     Args:
@@ -64,11 +66,13 @@ def best_square_side(truths):
     return best_tau(sides, agreement(np.stack(ious)))
 
 
-def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", tau=None,
-                   size=(224, 224), side=SQUARE_SIDE, resamples=1000, seed=0):
+def reference_rows(truths: Iterable[Truth], rule: str = "largest",
+                   tuning: Iterable[Truth] | None = None, tuning_source: str = "masks",
+                   tau: float | None = None, size: tuple[int, int] = (224, 224),
+                   side: float = SQUARE_SIDE, resamples: int = 1000) -> dict[str, Result]:
     """Figures of the full image, the centred square and the centred Gaussian.
 
-    All three are score maps and are cut, compared and counted like a method's. What a method
+    All three are score maps and are cut, compared and counted like those of a method. What a method
     chooses on masks or validation boxes, they choose there too: the square its side, the Gaussian
     its tau.
 
@@ -82,7 +86,7 @@ def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", t
             as the square.
         size: (height, width) of the frame.
         side: the square's side, a fraction, without ``tuning``.
-        resamples, seed: of the intervals.
+        resamples: number of resamples for the intervals.
 
     Returns:
         {"full_image", "centred_square", "centred_gaussian": Result}; each Result's ``tau.note``
@@ -107,7 +111,7 @@ def reference_rows(truths, rule="largest", tuning=None, tuning_source="masks", t
             "centred_square": (centred_square_map(size, side), square_tau),
             "centred_gaussian": (gaussian, gaussian_tau)}
     return {name: _accumulate(score_map, truths, rule, size, choice.tau)
-            .compute(choice, resamples, seed) for name, (score_map, choice) in rows.items()}
+            .compute(choice, resamples) for name, (score_map, choice) in rows.items()}
 
 
 def _accumulate(score_map, truths, rule, size, tau=None):

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: ``report.json``, ``boxes.csv`` and ``report.html``.
+"""The files of an evaluation: ``report.json``, ``boxes.csv`` and ``report.html``.
 
 The builder takes plain data and knows no stage and no method. The same input gives the same bytes:
 no file holds a date, a duration or a path.
@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -85,7 +86,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Method:
-    """A method and what it found.
+    """A method and its results.
 
     Attributes:
         name: stands in tables and legends.
@@ -99,15 +100,15 @@ class Method:
 
     name: str
     result: Result
-    seeds: tuple = ()
-    over_seeds: dict = field(default_factory=dict)
-    hashes: dict = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    over_seeds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class View:
-    """What one method found in one image: its name, (H, W) score map in [0, 1], and ImageResult."""
+    """Result of one method for one image: its name, (H, W) score map in [0, 1], and ImageResult."""
 
     name: str
     score_map: np.ndarray
@@ -128,7 +129,7 @@ class GalleryItem:
     kind: str
     image: np.ndarray
     truth: Truth
-    views: tuple
+    views: tuple[View, ...]
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,14 @@ class Report:
     title: str
     dataset: str
     split: str
-    class_names: tuple
+    class_names: Sequence[str]
     method: Method
     beside: Method | None = None
-    references: dict = field(default_factory=dict)
+    references: dict[str, Result] = field(default_factory=dict)
     masks: Result | None = None
-    gallery: tuple = ()
-    gradients: tuple = ()
-    unreadable: dict = field(default_factory=dict)
+    gallery: tuple[GalleryItem, ...] = ()
+    gradients: tuple[GradientItem, ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for name, items, limit in (("gallery", self.gallery, GALLERY_LIMIT),
@@ -187,20 +188,22 @@ class Report:
                                       f"{len(items)}; hand in fewer.")
 
 
-def pick_gallery(result, each=8, worst=50, limit=96):
+def pick_gallery(result: Result, each: int = 8, worst: int = 50,
+                 limit: int = 96) -> tuple[tuple[str, str], ...]:
     """Which images a gallery shows: the best, median and worst boxes, then every class in turn.
 
     Args:
         result: Result to pick by.
         each: number of best and of median ones.
-        worst: number of worst ones, from which most is to be learnt.
+        worst: number of worst ones, the most instructive.
         limit: number of all; the rest are each class's median one, then its neighbours.
 
     Returns:
         tuple of (image id, kind); kind is ``best``, ``median``, ``worst`` or ``more``.
     """
-    rows = sorted((row for row in result.rows if row.iou is not None),
-                  key=lambda row: (-row.iou, row.image_id))
+    ious = result.iou_by_image
+    rows = sorted((row for row in result.rows if row.image_id in ious),
+                  key=lambda row: (-ious[row.image_id], row.image_id))
     each, worst = (min(number, math.ceil(len(rows) / 3)) for number in (each, worst))
     middle = max(0, len(rows) // 2 - each // 2)
     picked = {}
@@ -222,10 +225,10 @@ def pick_gallery(result, each=8, worst=50, limit=96):
     return tuple(sorted(list(picked.items())[:limit], key=lambda item: order.index(item[1])))
 
 
-def write_report(folder, report):
+def write_report(folder: str | Path, report: Report) -> Path:
     """Write ``report.json``, ``boxes.csv`` and ``report.html``.
 
-    ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has a line an image:
+    ``report.json`` explains its own keys under ``keys``. ``boxes.csv`` has one line per image:
     image_id; x0, y0, x1, y1 of the predicted box, half-open, in pixels of the original image; its
     best_iou; class; predicted_class; score, the probability of the predicted class. What is not
     known is left empty.
@@ -246,8 +249,8 @@ def write_report(folder, report):
     return folder / "report.html"
 
 
-def summary(report):
-    """The content of ``report.json``; ``KEYS`` says what each key means.
+def summary(report: Report) -> dict:
+    """The content of ``report.json``; ``KEYS`` explains each key.
 
     Args:
         report: Report.
@@ -294,7 +297,7 @@ def figures_as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of Python and of the packages that figures depend on, where installed."""
     found = {"python": platform.python_version()}
     for package in ("bcct", "numpy", "opencv-python-headless", "torch", "torchvision"):
@@ -324,7 +327,7 @@ def _figures(result):
 
 
 def _warnings(report):
-    """Each warning once: of images left out, of the method, the one beside it, and the masks."""
+    """Each warning once: images left out, the method, the compared method, and the masks."""
     results = [report.method.result, report.beside and report.beside.result, report.masks]
     warnings = [warning for result in results if result for warning in result.warnings]
     if report.unreadable:

@@ -1,10 +1,15 @@
-"""Choosing tau, one for the whole data set, and saying where it came from."""
+"""Choosing tau, one for the whole data set, and recording where it came from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.truth import EvaluationError
+from evaluation.truth import EvaluationError, Truth
+
+if TYPE_CHECKING:  # it imports this module
+    from evaluation.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -14,18 +19,18 @@ class TauChoice:
     Attributes:
         tau: in [0, 1].
         source: ``masks``, ``val``, ``test (oracle)`` or ``fixed``.
-        image_ids: images whose annotated boxes were looked at for it.
+        image_ids: images whose annotated boxes were used for it.
         note: one sentence on how it was chosen.
     """
 
     tau: float
     source: str
-    image_ids: tuple = ()
+    image_ids: tuple[str, ...] = ()
     note: str = ""
 
 
-def fixed_tau(tau):
-    """A threshold that somebody states.
+def fixed_tau(tau: float) -> TauChoice:
+    """A threshold that the caller states.
 
     Raises:
         EvaluationError: tau lies outside [0, 1].
@@ -35,8 +40,8 @@ def fixed_tau(tau):
     return TauChoice(float(tau), "fixed", note="A stated number.")
 
 
-def tau_from_masks(evaluator):
-    """The tau whose boxes agree best with stage-1 masks: no annotated box is looked at.
+def tau_from_masks(evaluator: "Evaluator") -> TauChoice:
+    """The tau whose boxes agree best with stage-1 masks: no annotated box is used.
 
     Args:
         evaluator: Evaluator that has seen the score maps of training images, with
@@ -53,7 +58,7 @@ def tau_from_masks(evaluator):
     return TauChoice(best_tau(evaluator.taus, agreement(ious)), "masks", note=note)
 
 
-def tau_from_boxes(evaluator):
+def tau_from_boxes(evaluator: "Evaluator") -> TauChoice:
     """The tau that localizes most of a few validation images.
 
     Args:
@@ -67,8 +72,8 @@ def tau_from_boxes(evaluator):
                      f"Best on the boxes of {len(evaluator.ious)} validation images.")
 
 
-def tau_oracle(evaluator):
-    """The tau that is best on the test images themselves: the field's habit, an upper end.
+def tau_oracle(evaluator: "Evaluator") -> TauChoice:
+    """The tau that is best on the test images themselves: common in the field, an upper bound.
 
     Args:
         evaluator: Evaluator that has seen the test images.
@@ -80,7 +85,7 @@ def tau_oracle(evaluator):
                      note="Best on the test images themselves.")
 
 
-def agreement(ious):
+def agreement(ious: np.ndarray) -> np.ndarray:
     """How well boxes agree with others: the share of IoU >= 0.5, that is GT-known localization.
 
     Of equal shares that with the larger mean IoU is the better.
@@ -95,7 +100,7 @@ def agreement(ious):
     return (ious >= 0.5).mean(axis=0) + ious.mean(axis=0) / (len(ious) + 1)
 
 
-def best_tau(taus, quality):
+def best_tau(taus: np.ndarray, quality: np.ndarray) -> float:
     """The middle of the longest run of thresholds that are equally best.
 
     Args:
@@ -112,11 +117,12 @@ def best_tau(taus, quality):
     return float(taus[(starts[longest] + stops[longest] - 1) // 2])
 
 
-def choose_validation(truths, per_class=5, seed=0):
-    """Which images' boxes may be looked at to choose tau; the same ones for the same seed.
+def choose_validation(truths: Iterable[Truth], per_class: int = 5,
+                      seed: int = 0) -> tuple[str, ...]:
+    """Images whose boxes may be used to choose tau; the same ones for the same seed.
 
     Args:
-        truths: iterable of Truth, in any order; images without a box are passed over.
+        truths: iterable of Truth, in any order; images without a box are skipped.
         per_class: number of images of each class; all of a class that has fewer.
         seed: of the choice.
 

@@ -1,11 +1,12 @@
 """The background classifier (BC): a frozen backbone and one fully connected unit."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from common.backbones import build_backbone
+from common.backbones import Backbone, build_backbone
 from common.config import digest, lookup
 from stage1_bc.pixel_unit import PixelUnit
 
@@ -17,7 +18,7 @@ HEADS = {
 
 
 class BackgroundClassifier(nn.Module):
-    """Tells target images from background images (paper, section 3.2).
+    """Distinguishes target images from background images (paper, section 3.2).
 
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
@@ -30,7 +31,7 @@ class BackgroundClassifier(nn.Module):
         image_size: side of the square input in pixels; only the flattened head depends on it.
     """
 
-    def __init__(self, backbone, head="pooled", image_size=224):
+    def __init__(self, backbone: Backbone, head: str = "pooled", image_size: int = 224):
         super().__init__()
         lookup("head", head, HEADS)
         self.backbone = backbone.requires_grad_(False).eval()
@@ -39,9 +40,9 @@ class BackgroundClassifier(nn.Module):
         with torch.no_grad():
             width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
         self.unit = nn.Linear(width, 1)
-        self.pixel_unit = None
+        self.pixel_unit: PixelUnit | None = None
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logit of "holds a target".
 
         Args:
@@ -52,11 +53,11 @@ class BackgroundClassifier(nn.Module):
         """
         return self.unit(self.features(images)).squeeze(1)
 
-    def features(self, images):
-        """What the unit reads, (N, D) float; constant in training, so computed once an image."""
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the unit reads, (N, D) float; constant in training, so computed once per image."""
         return self.read(self.backbone(images))
 
-    def read(self, feature_map):
+    def read(self, feature_map: torch.Tensor) -> torch.Tensor:
         """The head's reading of a feature map: (N, C, h, w) float to (N, D) float."""
         if self.head == "pooled":
             return feature_map.mean(dim=(2, 3))
@@ -64,36 +65,37 @@ class BackgroundClassifier(nn.Module):
             return feature_map.flatten(1)
         return self.backbone.fully_connected(feature_map)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "BackgroundClassifier":
         super().train(mode)
         self.backbone.eval()
         return self
 
-    def checkpoint(self, about):
-        """The head and how to rebuild the rest, as plain values and tensors.
+    def checkpoint(self, about: dict) -> dict:
+        """The head, and what is needed to rebuild the rest, as plain values and tensors.
 
         Args:
-            about: dict of plain values a reader wants to know, such as accuracies.
+            about: dict of plain values for a reader, such as accuracies.
         """
         return {"backbone": self.backbone.name, "head": self.head, "image_size": self.image_size,
                 "unit": _on_cpu(self.unit),
                 "pixel_unit": None if self.pixel_unit is None else _on_cpu(self.pixel_unit),
                 "backbone_digest": state_digest(self.backbone), "about": about}
 
-    def digest(self):
+    def digest(self) -> str:
         """Hex digest of everything its logits and its maps depend on."""
         units = [unit for unit in (self.unit, self.pixel_unit) if unit is not None]
         return digest(self.head, self.image_size, state_digest(self.backbone),
                       *map(state_digest, units))
 
 
-def build_classifier(backbone, weights, head="pooled", image_size=224):
+def build_classifier(backbone: str, weights: str | Path, head: str = "pooled",
+                     image_size: int = 224) -> BackgroundClassifier:
     """A BackgroundClassifier with an untrained unit; arguments as for ``build_backbone``."""
     built = build_backbone(backbone, weights, fully_connected=head == "fc7")
     return BackgroundClassifier(built, head, image_size)
 
 
-def load_classifier(checkpoint, weights):
+def load_classifier(checkpoint: dict, weights: str | Path) -> BackgroundClassifier:
     """Rebuild a BackgroundClassifier from its checkpoint and the backbone's weights.
 
     Raises:
@@ -115,7 +117,7 @@ def _on_cpu(module):
     return {name: tensor.cpu() for name, tensor in module.state_dict().items()}
 
 
-def state_digest(module):
+def state_digest(module: nn.Module) -> str:
     """Hex digest of a module's parameters and buffers, by name and value."""
     return digest([(name, list(tensor.shape), _bytes_digest(tensor))
                    for name, tensor in sorted(module.state_dict().items())])

@@ -5,9 +5,10 @@ import numpy as np
 
 from common.boxes import largest_component, mask_to_box
 from common.mask_cache.shards import CutMasks
+from stage1_bc.recipe import Recipe
 
 
-def normalise(maps, recipe):
+def normalise(maps: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Gradient maps in [0, 1], as delta expects them.
 
     Args:
@@ -15,7 +16,7 @@ def normalise(maps, recipe):
         recipe: Recipe.
 
     Returns:
-        (N, H, W) float32. A constant map becomes all zeros: it says nothing.
+        (N, H, W) float32. A constant map becomes all zeros, since it holds no information.
     """
     lowest, highest = maps.min(axis=(1, 2)), maps.max(axis=(1, 2))
     constant = ~(highest > lowest)  # also true for a map with NaN
@@ -35,7 +36,7 @@ def _ranks(maps):
     return (ranks / flat.shape[1]).reshape(maps.shape)
 
 
-def cut(maps, delta, recipe):
+def cut(maps: np.ndarray, delta: float, recipe: Recipe) -> CutMasks:
     """Binary masks from normalised maps: Eq. 2, then the largest component.
 
     Args:

@@ -24,7 +24,7 @@ class GuidedBackpropagation(TorchFunctionMode):
 
 
 def _is_rectifier(function, arguments, keywords):
-    """Whether a call is one of a rectifier; a hard tanh is where its lower bound is 0."""
+    """Whether a call is to a rectifier; a hard tanh with lower bound 0 is one."""
     if function is functional.hardtanh:
         bounds = dict(zip(("min_val", "max_val"), arguments[1:]), **keywords)
         return bounds.get("min_val", -1.0) == 0

@@ -1,12 +1,18 @@
 """Making masks with a trained background classifier and a recipe."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 
+from common.mask_cache.shards import CutMasks
 from common.memory import in_parts
 from common.precision import autocast
+from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.pixel_unit import pixel_map
+from stage1_bc.recipe import Recipe
 from stage1_bc.sharpening import sharpen
 
 
@@ -21,15 +27,16 @@ class MaskMaker:
         precision: torch dtype that the network computes in.
     """
 
-    def __init__(self, classifier, recipe, size, device="cpu", precision=torch.float32):
-        self.classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+    def __init__(self, classifier: BackgroundClassifier, recipe: Recipe, size: tuple[int, int],
+                 device: str | torch.device = "cpu", precision: torch.dtype = torch.float32):
+        self.classifier = classifier.to(device).to(memory_format=torch.channels_last).eval()
         self.recipe = recipe
         self.size = tuple(size)
         self.device = device
         self.precision = precision
 
-    def maps(self, images):
-        """Normalised maps, gradient maps unless the recipe says otherwise.
+    def maps(self, images: torch.Tensor) -> np.ndarray:
+        """Normalised maps: gradient maps, or whatever signal the recipe names.
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].
@@ -49,8 +56,8 @@ class MaskMaker:
         with torch.enable_grad(), autocast(self.device, self.precision):
             return make_map(self.classifier, images, self.recipe, self.size).detach().float()
 
-    def masks(self, images, deltas):
-        """Masks at several thresholds from one gradient map an image.
+    def masks(self, images: torch.Tensor, deltas: Iterable[float]) -> dict[float, CutMasks]:
+        """Masks at several thresholds from one gradient map per image.
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].

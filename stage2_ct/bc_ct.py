@@ -1,24 +1,31 @@
 """The paper's method, BC-CT, and plain CAM, which is the same model without masks."""
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import nn
 
+from common.backbones import Backbone
 from stage2_ct.losses import MASK_LOSSES, classification_loss
-from stage2_ct.model import ClassificationModel
+from stage2_ct.model import ClassificationModel, Prediction
+
+if TYPE_CHECKING:  # it names the methods, and so imports this module
+    from stage2_ct.variants import TrainingConfig
 
 
 class BackgroundSupervised(nn.Module):
     """A classification model that learns from labels and masks (Eq. 6).
 
-    A method is a module with a ``backbone``, a ``forward`` that gives the losses of a batch, and
-    a ``predict`` that gives a Prediction; the training loop asks for nothing else.
+    A method is a module with a ``backbone``, a ``forward`` that returns the losses of a batch, and
+    a ``predict`` that returns a Prediction; the training loop needs nothing else.
 
     Args:
         backbone: Backbone.
         classes: number of classes.
-        config: TrainingConfig; its fields on masks, ``width`` and ``last_layer`` count here.
+        config: TrainingConfig; uses its mask fields, ``width`` and ``last_layer``.
     """
 
-    def __init__(self, backbone, classes, config):
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__()
         self.mask_loss = MASK_LOSSES[config.mask_loss]
         self.mask_weight = config.mask_weight
@@ -27,7 +34,8 @@ class BackgroundSupervised(nn.Module):
             config.last_layer)
         self.backbone = backbone
 
-    def forward(self, images, labels, masks, valid):
+    def forward(self, images: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor,
+                valid: torch.Tensor) -> dict[str, torch.Tensor]:
         """Losses of a batch by name; their sum is what training minimises.
 
         Args:
@@ -41,7 +49,7 @@ class BackgroundSupervised(nn.Module):
         return {"classification": classification_loss(prediction.logits, labels),
                 "mask": self.mask_weight * mask_loss}
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction for (N, 3, H, W) float RGB in [0, 1]."""
         return self.model(images)
 
@@ -52,16 +60,18 @@ class PlainClassActivation(nn.Module):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone, classes, config):
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__()
         self.model = ClassificationModel(
             backbone, classes, config.width, last_layer=config.last_layer)
         self.backbone = backbone
 
-    def forward(self, images, labels, masks=None, valid=None):
-        """The classification loss of a batch; masks are not looked at."""
+    def forward(self, images: torch.Tensor, labels: torch.Tensor,
+                masks: torch.Tensor | None = None,
+                valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The classification loss of a batch; masks are ignored."""
         return {"classification": classification_loss(self.model(images).logits, labels)}
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction without mask logits."""
         return self.model(images)

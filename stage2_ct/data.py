@@ -1,6 +1,8 @@
 """Training images with their masks, augmented together (paper, section 5.1)."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from common.datasets import Record
 from common.images import decode_image, read_bytes
+from common.mask_cache.reader import MaskCache
+from stage2_ct.variants import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +30,11 @@ class TrainingBatch:
     valid: torch.Tensor | None
     """(N,) bool."""
 
-    def pin_memory(self):
+    def pin_memory(self) -> "TrainingBatch":
         """The same batch in page-locked memory; DataLoader calls this."""
-        return TrainingBatch(*(None if value is None else value.pin_memory() for value in
-                               (self.images, self.labels, self.masks, self.valid)))
+        return TrainingBatch(
+            self.images.pin_memory(), self.labels.pin_memory(),
+            *(None if value is None else value.pin_memory() for value in (self.masks, self.valid)))
 
 
 class ScaleColour(v2.Transform):
@@ -38,14 +44,14 @@ class ScaleColour(v2.Transform):
         amount: float in [0, 1); 0.4 in the paper.
     """
 
-    def __init__(self, amount):
+    def __init__(self, amount: float):
         super().__init__()
         self.amount = amount
 
-    def make_params(self, flat_inputs):
+    def make_params(self, flat_inputs: list) -> dict[str, Any]:
         return {"factors": 1 + self.amount * (2 * torch.rand(3).numpy() - 1)}
 
-    def transform(self, inpt, params):
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, tv_tensors.Image) or self.amount == 0:
             return inpt
         image = np.ascontiguousarray(inpt.permute(1, 2, 0).numpy())
@@ -60,7 +66,7 @@ class ScaleColour(v2.Transform):
 class Crop(v2.RandomResizedCrop):
     """torchvision's crop, with masks resized by OpenCV, which takes a third of the time."""
 
-    def transform(self, inpt, params):
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if not isinstance(inpt, tv_tensors.Mask):
             return super().transform(inpt, params)
         top, left = params["top"], params["left"]
@@ -69,7 +75,7 @@ class Crop(v2.RandomResizedCrop):
         return tv_tensors.Mask(torch.from_numpy(mask[None]))
 
 
-def augmentation(config):
+def augmentation(config: TrainingConfig) -> v2.Compose:
     """The random transform of a training image and its mask.
 
     Args:
@@ -100,10 +106,11 @@ class TrainingImages(Dataset):
         transform: the transform of image and mask; ``augmentation(config)`` by default.
     """
 
-    def __init__(self, records, config, cache=None, transform=None):
+    def __init__(self, records: Sequence[Record], config: TrainingConfig,
+                 cache: MaskCache | None = None, transform: Callable | None = None):
         self.records = records
         self.cache = cache
-        # A little larger than the input, so that most crops shrink and none is blown up much.
+        # A little larger than the input, so that most crops shrink and none is enlarged much.
         self.frame = round(config.image_size * 8 / 7)
         self.transform = augmentation(config) if transform is None else transform
 
@@ -113,8 +120,8 @@ class TrainingImages(Dataset):
     def __getitem__(self, draw):
         """Image, label, mask and flag of one draw, a pair (index, seed).
 
-        Or the ValueError that a bad image or mask raised: for ``train_epoch`` to raise, because
-        on the way out of a worker process it would become another error in many lines.
+        Or the ValueError of a bad image or mask, for ``train_epoch`` to raise: raised in a worker
+        process, it would arrive as another error with many lines.
         """
         try:
             return self._draw(*draw)
@@ -142,7 +149,7 @@ class TrainingImages(Dataset):
         return image, record.label, mask, valid
 
 
-def collate_training(samples):
+def collate_training(samples: Sequence[tuple | ValueError]) -> TrainingBatch | ValueError:
     """TrainingBatch of the samples of ``TrainingImages``, or the first error among them."""
     for sample in samples:
         if isinstance(sample, ValueError):
@@ -161,13 +168,13 @@ class EpochBatches:
 
     Args:
         count: number of images.
-        batch_size: images a step over all processes.
+        batch_size: images per step over all processes.
         seed: int.
         rank, world: this process's number and how many there are; each takes every ``world``-th
-            image of a batch, so that together they make the very batch that one would.
+            image of a batch, so that together they make the batch that one process would.
     """
 
-    def __init__(self, count, batch_size, seed, rank=0, world=1):
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1):
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.world = rank, world
         self.epoch = 0
@@ -188,7 +195,8 @@ class EpochBatches:
             yield batch[self.rank::self.world]
 
 
-def training_loader(images, batches, workers, device):
+def training_loader(images: TrainingImages, batches: EpochBatches, workers: int,
+                    device: str | torch.device) -> DataLoader:
     """DataLoader of TrainingBatch over EpochBatches."""
     return DataLoader(images, batch_sampler=batches, collate_fn=collate_training,
                       num_workers=workers, pin_memory=torch.device(device).type == "cuda",

@@ -1,11 +1,12 @@
 """Losses of the classification model (paper, section 4.3)."""
 
+import torch
 from torch.nn import functional
 
 from stage2_ct.model import upsample
 
 
-def classification_loss(logits, labels):
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the true class (Eq. 4), mean over the batch.
 
     Args:
@@ -15,7 +16,8 @@ def classification_loss(logits, labels):
     return functional.cross_entropy(logits, labels)
 
 
-def printed_mask_loss(mask_logits, masks, valid):
+def printed_mask_loss(mask_logits: torch.Tensor, masks: torch.Tensor,
+                      valid: torch.Tensor) -> torch.Tensor:
     """Eq. 5 as printed: -M log A, mean over pixels and images.
 
     It has no term for the background, so a map of ones everywhere minimises it.
@@ -33,7 +35,8 @@ def printed_mask_loss(mask_logits, masks, valid):
     return _mean_over_valid(-masks * functional.logsigmoid(logits), valid)
 
 
-def two_sided_mask_loss(mask_logits, masks, valid):
+def two_sided_mask_loss(mask_logits: torch.Tensor, masks: torch.Tensor,
+                        valid: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of A against M: Eq. 5 with the background term it lacks.
 
     Arguments and result as for ``printed_mask_loss``.

@@ -1,25 +1,28 @@
 """The classification model (CT): class maps and a one-channel mask branch."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from common.backbones import Backbone
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a localization method says of N images, for score maps and for viewers."""
+    """Output of a localization method for N images."""
 
     logits: torch.Tensor
     """(N, C) float, before the softmax."""
     class_maps: torch.Tensor
-    """(N, C, h, w) float, one channel a class, not normalised."""
+    """(N, C, h, w) float, one channel per class, not normalised."""
     mask_logits: torch.Tensor | None = None
     """(N, 1, h, w) float, the mask map A before its sigmoid; None without a mask branch."""
 
 
-def convolution_block(channels, width, outputs):
+def convolution_block(channels: int, width: int, outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions of ``width`` filters and one 1x1 to ``outputs`` (section 5.1)."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(),
@@ -27,8 +30,8 @@ def convolution_block(channels, width, outputs):
         nn.Conv2d(width, outputs, 1))
 
 
-def class_head(channels, width, classes):
-    """The class block that every method shares, its weights drawn: features to class maps."""
+def class_head(channels: int, width: int, classes: int) -> nn.Sequential:
+    """The initialised class block that every method shares: features to class maps."""
     block = convolution_block(channels, width, classes)
     initialise(block)
     return block
@@ -54,8 +57,9 @@ class ClassificationModel(nn.Module):
         last_layer: whether to put section 4.1's fully connected layer behind the pooling.
     """
 
-    def __init__(self, backbone, classes, width=1024, mask_width=None, mask_input="class maps",
-                 last_layer=False):
+    def __init__(self, backbone: Backbone, classes: int, width: int = 1024,
+                 mask_width: int | None = None, mask_input: str = "class maps",
+                 last_layer: bool = False):
         super().__init__()
         self.backbone = backbone
         self.class_block = class_head(backbone.channels, width, classes)
@@ -67,7 +71,7 @@ class ClassificationModel(nn.Module):
             initialise(self.mask_block)
         self.last_layer = nn.Linear(classes, classes) if last_layer else None
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> Prediction:
         """Class logits, class maps and mask logits.
 
         Args:
@@ -87,29 +91,29 @@ class ClassificationModel(nn.Module):
         return Prediction(logits, class_maps, mask_logits)
 
 
-def upsample(maps, size):
+def upsample(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Maps (N, K, h, w) at the image's size (height, width), bilinear."""
     return functional.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
-def stretch(maps):
+def stretch(maps: torch.Tensor) -> torch.Tensor:
     """Each of the maps (N, K, H, W) moved and scaled to the range 0 to 1; a constant one to 0."""
     lowest = maps.amin(dim=(2, 3), keepdim=True)
     span = maps.amax(dim=(2, 3), keepdim=True) - lowest
     return torch.where(span > 0, (maps - lowest) / span.clamp_min(1e-12), 0.0)
 
 
-def maps_of(class_maps, classes):
-    """The map of one class an image: (N, C, h, w) and (N,) int64 to (N, 1, h, w)."""
+def maps_of(class_maps: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """The map of one class per image: (N, C, h, w) and (N,) int64 to (N, 1, h, w)."""
     rows = torch.arange(len(classes), device=classes.device)
     return class_maps[rows, classes][:, None]
 
 
-def initialise(block):
+def initialise(block: Iterable[nn.Module]) -> None:
     """Draw a block's weights below He's scale, the last convolution's small.
 
-    The features of a network pretrained without batch norm are large, and at full scale the first
-    steps diverge.
+    The features of a network pretrained without batch norm are large; at full scale the first steps
+    diverge.
 
     Args:
         block: iterable of layers, the last convolution among them being the output.
@@ -117,7 +121,8 @@ def initialise(block):
     convolutions = [layer for layer in block if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
         with torch.no_grad():
             layer.weight.mul_(0.5)
     nn.init.normal_(convolutions[-1].weight, std=0.01)

@@ -5,17 +5,18 @@ import joblib
 import numpy as np
 import torch
 
-from stage2_ct.model import maps_of, stretch, upsample
+from stage2_ct.model import Prediction, maps_of, stretch, upsample
 
 SCORE_MAPS = ("class", "mask", "product", "object")
 
 LEVELS = 65535  # of a map while it is grown: OpenCV dilates 16 bits six times as fast as floats
 NEIGHBOURS = np.ones((3, 3), np.uint8)  # 8-connected, as in the box rule
-STEPS = 16  # of growing from one look at whether it has ended to the next
+STEPS = 16  # of growing between two checks for convergence
 
 
-def score_maps(prediction, kind, classes, size):
-    """One map an image, high where the object is.
+def score_maps(prediction: Prediction, kind: str, classes: torch.Tensor,
+               size: tuple[int, int]) -> torch.Tensor:
+    """One map per image, high where the object is.
 
     Args:
         prediction: Prediction of N images.
@@ -30,7 +31,7 @@ def score_maps(prediction, kind, classes, size):
         map is all zeros.
 
     Raises:
-        ValueError: a mask map is asked of a method that has none.
+        ValueError: the kind needs a mask map and the method has none.
     """
     if kind != "class" and prediction.mask_logits is None:
         raise ValueError(f"score map '{kind}' needs a mask branch, which this method does not "
@@ -50,13 +51,13 @@ def score_maps(prediction, kind, classes, size):
     return maps[:, 0]
 
 
-def connected(maps, evidence):
-    """Maps without the parts that no way leads to from where the evidence is strongest.
+def connected(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
+    """Maps without the parts that are not connected with where the evidence is strongest.
 
-    A pixel keeps as much as the lowest pixel on the best way to it: cut at any tau, what is left
-    of a map is its one component that holds the starting point (grey-scale reconstruction,
-    Vincent, 1993). A mask map has several hills where there are several things like an object; a
-    class map stays on a part of it, but on the right one.
+    Each pixel becomes the minimum along the best path to it: cut at any tau, the map is the one
+    component that holds the starting point (grey-scale reconstruction, Vincent, 1993). A mask map
+    has several peaks where several things look like an object; a class map covers only a part of
+    the object, but of the right one.
 
     Args:
         maps: (N, 1, H, W) float in [0, 1].

@@ -1,16 +1,26 @@
 """The training loop of stage 2; knows neither the method nor where masks come from."""
 
 import time
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from common import processes
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
+from stage2_ct.data import TrainingBatch
+from stage2_ct.mask_sources import MaskSource
+from stage2_ct.run import Run
+from stage2_ct.variants import TrainingConfig
+
+Batches = Iterable[TrainingBatch | ValueError]
 
 
-def build_optimizer(method, config):
+def build_optimizer(method: nn.Module, config: TrainingConfig) -> tuple[
+        torch.optim.SGD, torch.optim.lr_scheduler.StepLR]:
     """SGD with one rate for the backbone and another for the new layers (section 5.1)."""
     backbone = {id(parameter) for parameter in method.backbone.parameters()}
     new_layers = [parameter for parameter in method.parameters() if id(parameter) not in backbone]
@@ -22,8 +32,10 @@ def build_optimizer(method, config):
     return optimizer, schedule
 
 
-def train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
-               precision=torch.float32):
+def train_step(method: nn.Module, source: MaskSource, batch: TrainingBatch,
+               optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
+               device: str | torch.device, gradient_limit: float,
+               precision: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """One optimizer step.
 
     Args:
@@ -54,9 +66,11 @@ def train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train_epoch(method, source, batches, optimizer, scaler, device, gradient_limit,
-                precision=torch.float32):
-    """One pass over the batches; gives the mean of each loss over steps and processes, as floats.
+def train_epoch(method: nn.Module, source: MaskSource,
+                batches: Batches, optimizer: torch.optim.Optimizer,
+                scaler: torch.amp.GradScaler, device: str | torch.device, gradient_limit: float,
+                precision: torch.dtype = torch.float32) -> dict[str, float]:
+    """One pass over the batches; returns the mean of each loss over steps and processes, as floats.
 
     Raises:
         FloatingPointError: a loss is no longer finite.
@@ -70,7 +84,7 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
                             precision)
         steps += 1
-        for name, loss in losses.items():  # stays on the device: no step waits for the host
+        for name, loss in losses.items():  # stays on the device, so that no step waits for the host
             sums[name] = sums.get(name, 0) + loss
     means = processes.mean_over_processes(
         {name: float(value) / steps for name, value in sums.items()})
@@ -80,18 +94,20 @@ def train_epoch(method, source, batches, optimizer, scaler, device, gradient_lim
     return means
 
 
-def shared(method, device):
-    """The method as the processes of a run train it: each step's gradient is their mean."""
+def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
+    """The method wrapped so that each step's gradient is the mean over the processes."""
     if processes.world_size() == 1:
         return method
     on_gpu = torch.device(device).type == "cuda"
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method, source, loader, config, run, device, description, progress=None):
+def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+        run: Run, device: str | torch.device, description: dict,
+        progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
-    The processes of a run each take their part of every batch; the first one saves and logs.
+    Each process of a run takes its part of every batch; the first one saves and logs.
 
     Args:
         method: module on ``device``.
@@ -100,9 +116,9 @@ def fit(method, source, loader, config, run, device, description, progress=None)
         config: TrainingConfig.
         run: Run.
         device: torch device.
-        description: dict of plain values that travels in the checkpoint.
-        progress: called with (an epoch's number from 0, the loader); gives the batches of that
-            epoch, and may count them as they pass. None for silence.
+        description: dict of plain values saved in the checkpoint.
+        progress: called with (number of the epoch from 0, the loader); returns an iterator over
+            the loader's batches, which may display progress. None for none.
     """
     optimizer, schedule = build_optimizer(method, config)
     precision = choose_precision(config.precision, device)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -19,18 +20,18 @@ from stage2_ct.score_maps import SCORE_MAPS
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a method of stage 2 learns; defaults are the paper's (section 5.1)."""
+    """How a method of stage 2 is trained; defaults are the paper's (section 5.1)."""
 
     epochs: int = 100
     """Passes over the training images."""
     batch_size: int = 32
-    """Images an optimizer step, over all processes."""
+    """Images per optimizer step, over all processes."""
     backbone_rate: float = 1e-4
     """Learning rate of the backbone."""
     head_rate: float = 1e-3
     """Learning rate of the new layers."""
     decay_every: int = 20
-    """Epochs after which both rates are divided by ten, again and again."""
+    """Both rates are divided by ten after every so many epochs."""
     momentum: float = 0.9
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
@@ -39,7 +40,7 @@ class TrainingConfig:
     """Largest norm of a step's gradient; longer ones are scaled down to it. The new layers are six
     convolutions in a row without normalisation, and their first steps can be far too long."""
     precision: str = "auto"
-    """Number format while it learns: "float32", "bfloat16", "float16" or "auto" (see
+    """Number format during training: "float32", "bfloat16", "float16" or "auto" (see
     ``common.precision``). Localizing is float32."""
     image_size: int = 224
     """Side of the square input, in pixels."""
@@ -76,7 +77,7 @@ class TrainingConfig:
             raise ConfigError("epochs, batch_size, decay_every, image_size, width and mask_width "
                               "must be at least 1")
 
-    def of_training(self):
+    def of_training(self) -> dict[str, Any]:
         """The fields that the trained weights depend on, as plain values by name."""
         return {name: value for name, value in to_dict(self).items() if name != "score_map"}
 

@@ -92,7 +92,8 @@ def test_a_mask_that_rots_while_the_cache_is_open_is_noticed(tmp_path):
     cache = MaskCache(tmp_path)
     path = shard_path(tmp_path, 0)
     path.write_bytes(bytes(len(path.read_bytes())))
-    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .*has not its checksum"):
+    with pytest.raises(MaskCacheError, match="shard-00000.h5 is damaged .*does not match "
+                                             "its checksum"):
         cache[IMAGE_IDS[1]]
     assert cache[IMAGE_IDS[2]].shape == SIZE
 

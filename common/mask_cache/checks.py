@@ -2,18 +2,24 @@
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from common.boxes import mask_to_box
+from common.datasets import Dataset, Record
 from common.files import file_crc32
 from common.images import BadImage, read_image
 from common.mask_cache.index import PLACE_FIELDS, MaskIndex
 from common.mask_cache.manifest import INDEX, MANIFEST, damaged_files, survey
 from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard, shard_path,
                                       shard_slices)
+
+if TYPE_CHECKING:  # the reader imports this module where it is needed
+    from common.mask_cache.reader import MaskCache
 
 CHANGED = "has changed since its mask was made"
 LOST = "cannot be read any more, but could when its mask was made"
@@ -26,12 +32,12 @@ class Finding:
     """Something that is wrong with a cache."""
 
     file: str
-    """The file of the cache that has to be made again; "" where none would help."""
+    """The file of the cache to make again; "" if that would not help."""
     problem: str
     """What is wrong, half a sentence."""
 
 
-def check_files(folder, manifest):
+def check_files(folder: str | Path, manifest: dict) -> Iterator[Finding]:
     """Checksums, files that are missing, and shards that the manifest does not know."""
     for name, reason in damaged_files(folder, manifest):
         yield Finding(name, reason)
@@ -41,7 +47,7 @@ def check_files(folder, manifest):
             yield Finding(path.name, "the manifest does not know it; remove it")
 
 
-def check_shard(folder, manifest, index):
+def check_shard(folder: str | Path, manifest: dict, index: int) -> Iterator[Finding]:
     """The ids of one shard, and each of its masks against its own box and flag.
 
     Args:
@@ -73,14 +79,14 @@ def check_shard(folder, manifest, index):
 
 
 def _wrong_rows(cut, unreadable, smallest_area):
-    """Rows whose box is not the mask's, or whose flag is not what the mask's area says."""
+    """Rows whose box or valid flag does not match the mask."""
     boxes = np.stack([mask_to_box(mask) for mask in cut.mask])
     areas = cut.mask.mean(axis=(1, 2))
     valid = (areas > 0) & (areas >= smallest_area) & ~np.array(unreadable)
     return np.flatnonzero((boxes != cut.box).any(axis=1) | (valid != cut.valid)).tolist()
 
 
-def check_index_and_counts(folder, manifest):
+def check_index_and_counts(folder: str | Path, manifest: dict) -> Iterator[Finding]:
     """The index and the manifest's counts against the shards, whose checksums are right."""
     found = survey(folder, len(manifest["shards"]), manifest["deltas"])
     index = MaskIndex(Path(folder) / INDEX)
@@ -97,13 +103,14 @@ def check_index_and_counts(folder, manifest):
         yield Finding(MANIFEST, "its counts are not those of the shards")
 
 
-def check_images(cache, dataset, progress=None):
+def check_images(cache: "MaskCache", dataset: Dataset,
+                 progress: Callable[[int], object] | None = None) -> Iterator[Finding]:
     """The cache's images against those that a data set holds now, byte for byte.
 
     Args:
         cache: MaskCache.
         dataset: Dataset.
-        progress: called with a number of images each time so many more are done.
+        progress: called with the number of images each time more are done.
     """
     held, present = set(cache), {record.image_id for record in dataset.records}
     for image_id in sorted(present - held):
@@ -116,15 +123,16 @@ def check_images(cache, dataset, progress=None):
                       f"the image {record.image_id!r} {problem}")
 
 
-def outdated(cache, records, progress=None):
+def outdated(cache: "MaskCache", records: Sequence[Record],
+             progress: Callable[[int], object] | None = None) -> Iterator[tuple[Record, str]]:
     """Images that are not what their masks were made from, by their files' CRC-32.
 
-    Each file is read, and none decoded but those that could not be read when masks were made.
+    Each file is read; only those that could not be read when masks were made are decoded.
 
     Args:
         cache: MaskCache.
         records: sequence of Record, all of them in the cache.
-        progress: called with a number of images each time so many more are done.
+        progress: called with the number of images each time more are done.
 
     Yields:
         (Record, CHANGED, LOST or READABLE).
@@ -143,18 +151,19 @@ def outdated(cache, records, progress=None):
                     progress(1)
 
 
-def image_change(path, checksum, recorded, was_unreadable, size):
+def image_change(path: str | Path, checksum: int, recorded: int, was_unreadable: bool,
+                 size: tuple[int, int]) -> str | None:
     """What has happened to an image since its mask was made.
 
     Args:
         path: its file.
-        checksum: the CRC-32 of its bytes now, 0 where they cannot be read.
-        recorded: that of the bytes then; 0 where it is not known.
+        checksum: CRC-32 of its bytes now, 0 if they cannot be read.
+        recorded: CRC-32 of its bytes then, 0 if unknown.
         was_unreadable: whether it could not be read then.
         size: (height, width) of a mask in pixels.
 
     Returns:
-        CHANGED, LOST, READABLE, or None where nothing has.
+        CHANGED, LOST, READABLE, or None if nothing has.
     """
     if was_unreadable:
         if _can_be_read(path, size):
@@ -173,25 +182,24 @@ def _can_be_read(path, size):
     return True
 
 
-def require_unchanged(cache, records, progress=None):
+def require_unchanged(cache: "MaskCache", records: Sequence[Record]) -> None:
     """Make sure that images are those that their masks were made from.
 
     Args:
         cache: MaskCache.
         records: sequence of Record, all of them in the cache.
-        progress: called with a number of images each time so many more are done.
 
     Raises:
-        MaskCacheError: some are not; names the first few and says what to do.
+        MaskCacheError: some have changed; names the first few and says what to do.
     """
-    refuse_changed(cache, outdated(cache, records, progress))
+    refuse_changed(cache, outdated(cache, records))
 
 
-def refuse_changed(cache, problems):
+def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -> None:
     """Raise the error of ``require_unchanged`` for ``outdated``'s pairs.
 
-    Images that could not be read when masks were made are passed over: their masks are empty and
-    invalid, and say nothing about them.
+    Images that could not be read when masks were made are skipped: their masks are empty and
+    invalid.
     """
     problems = [(record, problem) for record, problem in problems
                 if record.image_id not in cache.manifest["unreadable"]]

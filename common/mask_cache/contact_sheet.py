@@ -1,15 +1,22 @@
-"""Contact sheets: many small pictures on one, with masks and boxes over them."""
+"""Contact sheets: many small pictures in one, with masks and boxes drawn over them."""
 
 import bisect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common.boxes import rescale
+from common.datasets import Dataset, Record
 from common.files import replacing
 from common.images import BadImage, image_size, read_image
 from common.mask_cache.checks import require_unchanged
+
+if TYPE_CHECKING:  # the reader imports this module where it is needed
+    from common.mask_cache.reader import MaskCache
 
 SIDE = 160  # of a tile, in pixels
 COLUMNS = 8
@@ -20,7 +27,8 @@ CAPTION_HEIGHT, HEADING_HEIGHT, GAP = 14, 28, 4  # pixels
 Section = tuple[str | None, list[np.ndarray]]  # heading and tiles, (H, W, 3) uint8 RGB
 
 
-def overlay(image, mask, colour=MASK_COLOUR, opacity=0.35):
+def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = MASK_COLOUR,
+            opacity: float = 0.35) -> np.ndarray:
     """Tint a picture where its mask is set, and draw the mask's outline.
 
     Args:
@@ -41,7 +49,8 @@ def overlay(image, mask, colour=MASK_COLOUR, opacity=0.35):
     return tinted
 
 
-def draw_box(image, box, colour=BOX_COLOUR):
+def draw_box(image: np.ndarray, box: Sequence[float] | np.ndarray,
+             colour: tuple[int, int, int] = BOX_COLOUR) -> np.ndarray:
     """Draw a box's border, one pixel wide, just inside it.
 
     Args:
@@ -61,7 +70,8 @@ def draw_box(image, box, colour=BOX_COLOUR):
     return drawn
 
 
-def tile(record, mask=None, caption="", side=SIDE):
+def tile(record: Record | None, mask: np.ndarray | None = None, caption: str = "",
+         side: int = SIDE) -> np.ndarray:
     """One picture of a contact sheet.
 
     Args:
@@ -75,7 +85,7 @@ def tile(record, mask=None, caption="", side=SIDE):
         its caption says so.
     """
     picture = np.full((side, side, 3), FRAME_COLOUR, np.uint8)
-    boxes = ()
+    boxes: Sequence | np.ndarray = ()
     if record is not None:
         try:
             picture = read_image(record.path, (side, side))
@@ -91,7 +101,9 @@ def tile(record, mask=None, caption="", side=SIDE):
     return np.concatenate([picture, _line(caption, CAPTION_HEIGHT, side, 10)])
 
 
-def grid(cache, image_ids, dataset=None, captions=None, columns=COLUMNS, side=SIDE):
+def grid(cache: "MaskCache", image_ids: Sequence[str], dataset: Dataset | None = None,
+         captions: Sequence[str] | None = None, columns: int = COLUMNS,
+         side: int = SIDE) -> np.ndarray:
     """Images with their masks and, where known, their boxes over them.
 
     Args:
@@ -100,7 +112,7 @@ def grid(cache, image_ids, dataset=None, captions=None, columns=COLUMNS, side=SI
         dataset: Dataset to take pictures and boxes from; without it, or for an image it does not
             hold, the mask is shown alone.
         captions: list of as many str; the images' names where None.
-        columns: tiles side by side.
+        columns: tiles per row.
         side: of a tile, in pixels.
 
     Returns:
@@ -113,7 +125,8 @@ def grid(cache, image_ids, dataset=None, captions=None, columns=COLUMNS, side=SI
     return contact_sheet([(None, mask_tiles(cache, image_ids, dataset, captions, side))], columns)
 
 
-def mask_tiles(cache, image_ids, dataset=None, captions=None, side=SIDE):
+def mask_tiles(cache: "MaskCache", image_ids: Sequence[str], dataset: Dataset | None = None,
+               captions: Sequence[str] | None = None, side: int = SIDE) -> list[np.ndarray]:
     """The tiles of ``grid``, as a list."""
     captions = captions or [short_name(image_id) for image_id in image_ids]
     records = [find_record(dataset, image_id) for image_id in image_ids]
@@ -122,13 +135,13 @@ def mask_tiles(cache, image_ids, dataset=None, captions=None, side=SIDE):
             for record, image_id, caption in zip(records, image_ids, captions, strict=True)]
 
 
-def contact_sheet(sections, columns=COLUMNS):
+def contact_sheet(sections: Sequence[Section], columns: int = COLUMNS) -> np.ndarray:
     """Rows of tiles under headings.
 
     Args:
         sections: list of (heading or None, list of tiles); a tile is (H, W, 3) uint8 RGB, all of
             one size. A section without tiles is left out.
-        columns: tiles side by side; fewer where no section has as many.
+        columns: tiles per row; fewer if no section has that many.
 
     Returns:
         (H, W, 3) uint8 RGB on white; a single white row where there is nothing to show.
@@ -147,7 +160,7 @@ def contact_sheet(sections, columns=COLUMNS):
     return np.concatenate(bands)
 
 
-def save_picture(path, picture):
+def save_picture(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture as PNG, whole or not at all.
 
     Args:
@@ -158,7 +171,7 @@ def save_picture(path, picture):
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def find_record(dataset, image_id):
+def find_record(dataset: Dataset | None, image_id: str) -> Record | None:
     """The Record of an image id, or None where the Dataset, or None, does not hold it."""
     if dataset is None:
         return None
@@ -168,7 +181,7 @@ def find_record(dataset, image_id):
     return dataset.records[place]
 
 
-def short_name(image_id):
+def short_name(image_id: str) -> str:
     """The last part of an image id, without its extension."""
     return image_id.rpartition("/")[2].rpartition(".")[0] or image_id
 

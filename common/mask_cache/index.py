@@ -1,7 +1,7 @@
 """The index of a mask cache: where each mask lies in its shard, and which bytes must be there.
 
-Made from the shards and beside them, so that a mask is read with one ``read`` of a few hundred
-bytes in a cache of any size: to open a shard with HDF5 and read from it costs 25 times as much.
+It is derived from the shards, so that a mask is read with one ``read`` of a few hundred bytes in a
+cache of any size; opening a shard with HDF5 and reading from it costs 25 times as much.
 
 Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
 delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
@@ -14,17 +14,20 @@ import functools
 import hashlib
 import io
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from common.files import write_bytes
 
+Places = dict[str, np.ndarray]  # the arrays of a delta's group
 PLACE_FIELDS = ("offset", "size", "crc32", "valid", "box")
 
 
 class MaskIndex:
-    """An index in memory: 17 bytes an image, and 25 more for each delta that is read.
+    """An index in memory: 17 bytes per image, and 25 more for each delta that is read.
 
     Args:
         path: the index file.
@@ -33,7 +36,7 @@ class MaskIndex:
         OSError: there is no such file, or it is no HDF5.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = path
         with h5py.File(path, "r", locking=False) as file:
             self.id_hash, self.position = file["id_hash"][()], file["position"][()]
@@ -49,7 +52,7 @@ class MaskIndex:
             return None
         return int(self.position[found])
 
-    def places(self, name):
+    def places(self, name: str) -> Places:
         """The arrays of a delta's group, a dict."""
         if name not in self._places:
             with h5py.File(self.path, "r", locking=False) as file:
@@ -57,13 +60,13 @@ class MaskIndex:
         return self._places[name]
 
 
-def id_hash(image_id):
+def id_hash(image_id: str) -> int:
     """64 bits of an id; among 1.28 million, two share them with probability 1 in 20 million."""
     return int.from_bytes(hashlib.blake2b(
         image_id.encode("utf-8", "surrogateescape"), digest_size=8).digest())
 
 
-def shard_places(file, content, names):
+def shard_places(file: h5py.File, content: bytes, names: Iterable[str]) -> dict[str, Places]:
     """Where the masks of one shard lie.
 
     Args:
@@ -96,7 +99,8 @@ def _group_places(group, content):
     return places
 
 
-def index_bytes(image_ids, file_crc32, places):
+def index_bytes(image_ids: Sequence[str], file_crc32: np.ndarray,
+                places: Mapping[str, Places]) -> bytes:
     """The bytes of an index file.
 
     Args:
@@ -125,12 +129,13 @@ def index_bytes(image_ids, file_crc32, places):
     return content.getvalue()
 
 
-def write_index(path, image_ids, file_crc32, places):
+def write_index(path: str | Path, image_ids: Sequence[str], file_crc32: np.ndarray,
+                places: Mapping[str, Places]) -> None:
     """Write an index file, whole or not at all; arguments as for ``index_bytes``."""
     write_bytes(path, index_bytes(image_ids, file_crc32, places))
 
 
-def decode_mask(stored, size):
+def decode_mask(stored: bytes, size: tuple[int, int]) -> np.ndarray:
     """The (H, W) bool mask of a shard's stored bytes: deflated bits and HDF5's Fletcher-32."""
     height, width = size
     packed = np.frombuffer(zlib.decompress(stored[:-4]), np.uint8).reshape(height, -1)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ import numpy as np
 
 from common.config import digest
 from common.files import read_json, sync_folder, write_json
-from common.mask_cache.index import PLACE_FIELDS, shard_places, write_index
+from common.mask_cache.index import PLACE_FIELDS, Places, shard_places, write_index
 from common.mask_cache.shards import (FORMAT_VERSION, SHARD_SIZE, MaskCacheError, Provenance,
                                       delta_name, read_ids, read_unreadable, shard_path,
                                       shard_slices)
@@ -31,19 +32,19 @@ ADDING = "adding"  # the folder inside a cache where a further delta is made rea
 class Survey:
     """What the shards of a cache hold together."""
 
-    shards: list
+    shards: list[dict]
     """Of each shard a dict: ``file``, ``count``, ``first_image_id`` and ``sha256``."""
-    image_ids: list
+    image_ids: list[str]
     """All image ids, in the order of the shards."""
     file_crc32: np.ndarray
     """(N,) uint32."""
-    places: dict
+    places: dict[str, Places]
     """Delta's name to the arrays of its group in the index."""
-    unreadable: dict
+    unreadable: dict[str, str]
     """Image id to reason."""
 
 
-def survey(folder, count, deltas):
+def survey(folder: str | Path, count: int, deltas: Sequence[float]) -> Survey:
     """Read what a manifest and an index are made of.
 
     Args:
@@ -64,18 +65,20 @@ def survey(folder, count, deltas):
             ids = read_ids(file)
             checksums.append(file["image_id"].attrs["file_crc32"])
             unreadable.update(read_unreadable(file))
-            for name, places in shard_places(file, content, names).items():
+            for name, arrays in shard_places(file, content, names).items():
                 for field in PLACE_FIELDS:
-                    parts[name][field].append(places[field])
+                    parts[name][field].append(arrays[field])
         shards.append({"file": path.name, "count": len(ids), "first_image_id": ids[0],
                        "sha256": hashlib.sha256(content).hexdigest()})
         image_ids += ids
-    places = {name: {field: np.concatenate(arrays) for field, arrays in fields.items()}
+    places = {name: {field: np.concatenate(found) for field, found in fields.items()}
               for name, fields in parts.items()}
     return Survey(shards, image_ids, np.concatenate(checksums), places, unreadable)
 
 
-def write_manifest(folder, provenance, image_ids, deltas, shard_size=SHARD_SIZE, about=None):
+def write_manifest(folder: str | Path, provenance: Provenance, image_ids: Sequence[str],
+                   deltas: Sequence[float], shard_size: int = SHARD_SIZE,
+                   about: dict | None = None) -> dict:
     """Close a cache: index, count, checksum, and say what the masks depend on.
 
     Args:
@@ -114,7 +117,7 @@ def write_manifest(folder, provenance, image_ids, deltas, shard_size=SHARD_SIZE,
     return manifest
 
 
-def read_manifest(folder):
+def read_manifest(folder: str | Path) -> dict:
     """The manifest of a finished cache, a dict.
 
     Raises:
@@ -145,7 +148,7 @@ def read_manifest(folder):
     return manifest
 
 
-def original_of(folder, manifest):
+def original_of(folder: str | Path, manifest: dict) -> Path | None:
     """The folder that ``bcct masks`` wrote, where a cache is a copy of it; None where it is not.
 
     Args:
@@ -161,7 +164,7 @@ def original_of(folder, manifest):
     return Path(written)
 
 
-def damaged_files(folder, manifest):
+def damaged_files(folder: str | Path, manifest: dict) -> list[tuple[str, str]]:
     """The files of a cache that do not have the manifest's checksums.
 
     Args:
@@ -184,7 +187,7 @@ def damaged_files(folder, manifest):
                 zip(entries, threads.map(reason, entries)) if found]
 
 
-def held_deltas(folder):
+def held_deltas(folder: str | Path) -> tuple[float, ...]:
     """The deltas that a cache's manifest names or, without a sound one, those in its shards."""
     folder = Path(folder)
     try:
@@ -200,7 +203,7 @@ def held_deltas(folder):
     return tuple(sorted(held))
 
 
-def adopt_added(folder):
+def adopt_added(folder: str | Path) -> None:
     """Put the files made ready in ``folder/adding`` in the place of the cache's own.
 
     Until this starts, the cache stays as it was; once it has started, a manifest in ``adding``
@@ -217,7 +220,7 @@ def adopt_added(folder):
     shutil.rmtree(added)
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,11 +13,13 @@ the image that has changed.
 
 import os
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from common.datasets import Dataset
 from common.files import file_crc32
 from common.mask_cache.index import MaskIndex, decode_mask
 from common.mask_cache.manifest import INDEX, damaged_files, original_of, read_manifest
@@ -43,7 +45,7 @@ class MaskCache:
         MaskCacheError: no such cache, an unfinished or damaged one, or one without that delta.
     """
 
-    def __init__(self, folder, delta=None, check=True):
+    def __init__(self, folder: str | Path, delta: float | None = None, check: bool = True):
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
         self.key = self.manifest["key"]
@@ -78,10 +80,10 @@ class MaskCache:
         self.__dict__.update(state)
         self._open_index()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.manifest["count"]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The image ids, sorted."""
         for index in range(len(self.manifest["shards"])):
             path = shard_path(self.folder, index)
@@ -92,14 +94,15 @@ class MaskCache:
                 raise self._damaged(path.name, error) from error
             yield from ids
 
-    def __contains__(self, image_id):
+    def __contains__(self, image_id: object) -> bool:
         return self._index.find(image_id) is not None
 
-    def __getitem__(self, image_id):
+    def __getitem__(self, image_id: str) -> np.ndarray:
         """The (H, W) bool mask of an image; KeyError naming an image the cache does not hold."""
         return self.read(image_id)[0]
 
-    def read(self, image_id, delta=None):
+    def read(self, image_id: str,
+             delta: float | None = None) -> tuple[np.ndarray, bool, np.ndarray]:
         """An image's mask with its flag and its box.
 
         Returns:
@@ -112,16 +115,16 @@ class MaskCache:
         name = delta_name(self.delta if delta is None else delta)
         stored, places, position = self._stored(image_id, name)
         if zlib.crc32(stored) != places["crc32"][position]:
-            self.manifest = read_manifest(self.folder)  # a new delta may have joined since
+            self.manifest = read_manifest(self.folder)  # a new delta may have been added since
             self._open_index()
             stored, places, position = self._stored(image_id, name)
             if zlib.crc32(stored) != places["crc32"][position]:
                 raise self._damaged(self._shard_of(position).name,
-                                    f"the mask of {image_id!r} has not its checksum")
+                                    f"the mask of {image_id!r} does not match its checksum")
         mask = decode_mask(stored, self.mask_size)
         return mask, bool(places["valid"][position]), places["box"][position]
 
-    def check_image(self, image_id, path, content):
+    def check_image(self, image_id: str, path: str | Path, content: bytes) -> None:
         """Make sure that an image file is the one its mask was made from.
 
         Args:
@@ -131,11 +134,11 @@ class MaskCache:
 
         Raises:
             KeyError: the cache does not hold this image.
-            MaskCacheError: the file's bytes have changed since; says what to do.
+            MaskCacheError: the file has changed since; the message says what to do.
         """
         self.check_crc32(image_id, path, zlib.crc32(content))
 
-    def check_crc32(self, image_id, path, checksum):
+    def check_crc32(self, image_id: str, path: str | Path, checksum: int) -> None:
         """``check_image`` by the CRC-32 of the file's bytes, an int."""
         position = self._position(image_id)
         if self._index.file_crc32[position] not in (0, checksum):
@@ -143,7 +146,7 @@ class MaskCache:
                 f"the image {image_id!r} ({path}) has changed since its mask was made; put the old "
                 f"file back, or {self.how_to_remake(self.shard_file(image_id))}")
 
-    def require_images(self, dataset):
+    def require_images(self, dataset: Dataset) -> None:
         """Make sure that the masks are those of a data set's images.
 
         Args:
@@ -169,47 +172,43 @@ class MaskCache:
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
 
-    def image_crc32(self, image_id):
+    def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
 
-    def how_to_remake(self, *names):
-        """What makes files of the cache to be made again though they are sound; half a sentence."""
+    def how_to_remake(self, *names: str) -> str:
+        """How to make sound files of the cache again, as half a sentence."""
         original = original_of(self.folder, self.manifest)
         remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
                   "again, which makes only what is missing")
         return f"{remedy}, and copy that folder again" if original else remedy
 
-    def shard_file(self, image_id):
+    def shard_file(self, image_id: str) -> str:
         """Name of the shard that holds an image's masks."""
         return self._shard_of(self._position(image_id)).name
 
-    def stats(self):
+    def stats(self) -> dict:
         """Area and validity over the whole cache at this delta.
 
         Returns:
             dict: ``count``, ``valid`` (fraction of images), ``mean_area`` (fraction of the frame,
             over valid masks) and ``area_histogram`` (20 counts over area 0 to 1).
         """
-        areas, flags = [], []
         pixels = self.mask_size[0] * self.mask_size[1]
-        for image_id in self:
-            mask, valid, _ = self.read(image_id)
-            areas.append(mask.sum() / pixels)
-            flags.append(valid)
-        areas, flags = np.array(areas), np.array(flags)
-        valid_areas = areas[flags]
-        return {"count": len(areas), "valid": float(flags.mean()),
+        found = [(mask.sum() / pixels, valid) for mask, valid, _ in map(self.read, self)]
+        valid_areas = np.array([area for area, valid in found if valid])
+        return {"count": len(found), "valid": len(valid_areas) / len(found),
                 "mean_area": float(valid_areas.mean()) if len(valid_areas) else 0.0,
                 "area_histogram": np.histogram(valid_areas, bins=20, range=(0, 1))[0].tolist()}
 
-    def grid(self, image_ids, dataset=None, columns=8):
-        """A picture of some masks side by side, over their images where those are given.
+    def grid(self, image_ids: Sequence[str], dataset: Dataset | None = None,
+             columns: int = 8) -> np.ndarray:
+        """A picture of some masks in rows, drawn over their images where a data set is given.
 
         Args:
             image_ids: list of image ids.
             dataset: Dataset to take images and boxes from; None shows the masks alone.
-            columns: masks a row.
+            columns: masks per row.
 
         Returns:
             (H, W, 3) uint8 RGB; see ``common.mask_cache.contact_sheet.grid``.

@@ -1,18 +1,19 @@
 """The shards of a mask cache: HDF5 files of binary masks.
 
 Shard k holds records ``k * shard_size`` to ``(k + 1) * shard_size`` of the sorted image ids,
-whoever writes it. It is plain HDF5: ``image_id`` (N,) UTF-8; for each delta a group named with two
-decimals that holds ``mask`` (N, H, ceil(W / 8)) uint8, bits packed along the last axis, ``valid``
-(N,) bool and ``box`` (N, 4) int16, x0 y0 x1 y1 with x1, y1 exclusive; root attributes
+whichever process writes it. It is plain HDF5: ``image_id`` (N,) UTF-8; for each delta a group named
+with two decimals that holds ``mask`` (N, H, ceil(W / 8)) uint8, bits packed along the last axis,
+``valid`` (N,) bool and ``box`` (N, 4) int16, x0 y0 x1 y1 with x1, y1 exclusive; root attributes
 ``format_version``, ``mask_height``, ``mask_width`` and ``recipe`` (JSON). Two attributes of
-``image_id`` say what the masks were made from: ``file_crc32`` (N,) uint32, the CRC-32 of each image
-file (0 where it is not known), and, only where images could not be read, ``unreadable`` (JSON,
-image id to reason): their masks are empty and invalid.
+``image_id`` record what the masks were made from: ``file_crc32`` (N,) uint32, the CRC-32 of each
+image file (0 where unknown), and, only if images could not be read, ``unreadable`` (JSON, image id
+to reason): their masks are empty and invalid.
 """
 
 import dataclasses
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -22,11 +23,11 @@ from common.config import digest
 from common.files import write_bytes
 
 FORMAT_VERSION = 1
-SHARD_SIZE = 1024  # about 0.3 MB of masks a delta: a killed run repeats at most this many images
+SHARD_SIZE = 1024  # about 0.3 MB of masks per delta; a killed run repeats at most this many images
 
 
 class MaskCacheError(ValueError):
-    """A cache that is missing, incomplete, damaged or of something else; says what to do."""
+    """A cache is missing, incomplete, damaged or another one; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Provenance:
     format_version: int = FORMAT_VERSION
     """Version of the shard format."""
 
-    def key(self):
+    def key(self) -> str:
         """Twelve hex digits that change with anything the masks depend on."""
         return digest(dataclasses.asdict(self))[:12]
 
@@ -60,7 +61,7 @@ class CutMasks:
     box: np.ndarray
     """(N, 4) int16, x0 y0 x1 y1, half-open, in pixels of the mask; zeros for an empty mask."""
 
-    def packed(self):
+    def packed(self) -> "PackedMasks":
         """The same as PackedMasks."""
         return PackedMasks(np.packbits(self.mask, axis=-1), self.valid, self.box)
 
@@ -77,17 +78,17 @@ class PackedMasks:
     """(N, 4) int16, as in CutMasks."""
 
     @classmethod
-    def empty(cls, count, size):
+    def empty(cls, count: int, size: tuple[int, int]) -> "PackedMasks":
         """Of so many empty, invalid masks of a size (height, width) in pixels."""
         height, width = size
         return cls(np.zeros((count, height, -(-width // 8)), np.uint8), np.zeros(count, bool),
                    np.zeros((count, 4), np.int16))
 
-    def put(self, rows, masks):
+    def put(self, rows: np.ndarray, masks: "PackedMasks") -> None:
         """Write other PackedMasks to some rows, an (n,) array of int."""
         self.bits[rows], self.valid[rows], self.box[rows] = masks.bits, masks.valid, masks.box
 
-    def unpacked(self, width):
+    def unpacked(self, width: int) -> CutMasks:
         """The same as CutMasks of a width in pixels."""
         return CutMasks(np.unpackbits(self.bits, axis=-1, count=width).astype(bool), self.valid,
                         self.box)
@@ -95,32 +96,34 @@ class PackedMasks:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """All that a shard says of its N images."""
+    """Everything in a shard of N images."""
 
-    cut: dict
+    cut: dict[float, PackedMasks]
     """Delta to PackedMasks."""
     file_crc32: np.ndarray
     """(N,) uint32, CRC-32 of the image files; 0 where not known."""
-    unreadable: dict
+    unreadable: dict[str, str]
     """Id to reason, of the images that could not be read."""
 
 
-def delta_name(delta):
+def delta_name(delta: float) -> str:
     """The name of a delta's group in a shard, such as ``0.80``."""
     return f"{delta:.2f}"
 
 
-def shard_slices(count, shard_size=SHARD_SIZE):
+def shard_slices(count: int, shard_size: int = SHARD_SIZE) -> list[slice]:
     """The slices of the sorted image ids that make the shards, in order."""
     return [slice(start, min(start + shard_size, count)) for start in range(0, count, shard_size)]
 
 
-def shard_path(folder, index):
+def shard_path(folder: str | Path, index: int) -> Path:
     """Path of a cache's shard number ``index``."""
     return Path(folder) / f"shard-{index:05d}.h5"
 
 
-def write_shard(path, image_ids, cut, provenance, unreadable=None, file_crc32=None):
+def write_shard(path: str | Path, image_ids: Sequence[str], cut: Mapping[float, PackedMasks],
+                provenance: Provenance, unreadable: Mapping[str, str] | None = None,
+                file_crc32: np.ndarray | None = None) -> None:
     """Write one shard, whole or not at all.
 
     Args:
@@ -133,7 +136,9 @@ def write_shard(path, image_ids, cut, provenance, unreadable=None, file_crc32=No
     write_bytes(path, shard_bytes(image_ids, cut, provenance, unreadable, file_crc32))
 
 
-def shard_bytes(image_ids, cut, provenance, unreadable=None, file_crc32=None):
+def shard_bytes(image_ids: Sequence[str], cut: Mapping[float, PackedMasks],
+                provenance: Provenance, unreadable: Mapping[str, str] | None = None,
+                file_crc32: np.ndarray | None = None) -> bytes:
     """The bytes of a shard, always the same for the same masks.
 
     Args:
@@ -171,8 +176,8 @@ def _root_attributes(provenance):
             "mask_width": width, "recipe": json.dumps(provenance.recipe, sort_keys=True)}
 
 
-def read_shard(path, image_ids, provenance):
-    """Read a whole shard, HDF5's own checksums included; 40 ms a delta and 1,000 masks.
+def read_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
+    """Read a whole shard, HDF5's own checksums included; 40 ms per delta and 1,000 masks.
 
     Returns:
         Shard.
@@ -205,11 +210,11 @@ def _read_masks(group, count, size):
     return masks
 
 
-def read_whole_shard(path, image_ids, provenance):
-    """``read_shard`` of a shard whose checksum nobody knows: each of its bytes is as written.
+def read_whole_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
+    """``read_shard`` of a shard without a recorded checksum: every byte is as written.
 
     HDF5 has checksums for most of a file, not for all. So the shard is encoded again, which takes
-    0.1 s a delta and 1,000 masks; by another version of zlib it may come out otherwise.
+    0.1 s per delta and 1,000 masks; another version of zlib may give other bytes.
 
     Raises:
         MaskCacheError: as for ``read_shard``, or a byte differs.
@@ -221,7 +226,8 @@ def read_whole_shard(path, image_ids, provenance):
     return shard
 
 
-def shard_is_done(path, image_ids, deltas, provenance):
+def shard_is_done(path: str | Path, image_ids: Sequence[str], deltas: Iterable[float],
+                  provenance: Provenance) -> bool:
     """Whether a shard exists, is sound to the byte, and holds exactly these images and deltas."""
     try:
         held = read_whole_shard(path, image_ids, provenance).cut
@@ -230,11 +236,11 @@ def shard_is_done(path, image_ids, deltas, provenance):
     return set(map(delta_name, held)) == set(map(delta_name, deltas))
 
 
-def read_ids(file):
+def read_ids(file: h5py.File) -> list[str]:
     """The image ids of an open shard, a list of str."""
     return list(file["image_id"].asstr("utf-8", "surrogateescape")[()])
 
 
-def read_unreadable(file):
+def read_unreadable(file: h5py.File) -> dict[str, str]:
     """The images of an open shard that could not be read, a dict from id to reason."""
     return json.loads(file["image_id"].attrs.get("unreadable", "{}"))

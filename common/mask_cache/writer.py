@@ -3,36 +3,50 @@
 import concurrent.futures
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from common import processes
+from common.datasets import Record
 from common.files import TEMPORARY, file_crc32
 from common.loading import consecutive, load_frames, to_float
 from common.locks import write_lock
 from common.mask_cache.checks import image_change
 from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files, held_deltas,
                                         read_manifest, write_manifest)
-from common.mask_cache.shards import (SHARD_SIZE, MaskCacheError, PackedMasks, Provenance, Shard,
-                                      delta_name, read_whole_shard, shard_is_done, shard_path,
-                                      shard_slices, write_shard)
+from common.mask_cache.shards import (SHARD_SIZE, CutMasks, MaskCacheError, PackedMasks, Provenance,
+                                      Shard, delta_name, read_whole_shard, shard_is_done,
+                                      shard_path, shard_slices, write_shard)
 from common.threads import map_in_order, one_thread_per_operation
+
+
+class Maker(Protocol):
+    """What makes the masks; ``stage1_bc.maker.MaskMaker`` is one."""
+
+    size: tuple[int, int]
+    device: str | torch.device
+
+    def masks(self, images: torch.Tensor, deltas: Iterable[float]) -> dict[float, CutMasks]:
+        """Masks of (N, 3, H, W) float RGB images in [0, 1] at each delta."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskJob:
     """Which masks a cache is to hold."""
 
-    records: tuple
+    records: tuple[Record, ...]
     """Record of each image, sorted by image id."""
-    deltas: tuple
+    deltas: tuple[float, ...]
     """Thresholds of Eq. 2, sorted, each with at most two decimals."""
     provenance: Provenance
     """What the masks depend on."""
     shard_size: int = SHARD_SIZE
-    """Images a shard."""
+    """Images per shard."""
 
     def __post_init__(self):
         if len(set(map(delta_name, self.deltas))) < len(self.deltas) or any(
@@ -41,23 +55,26 @@ class MaskJob:
                              f"{', '.join(map(str, self.deltas))}")
 
     @property
-    def slices(self):
+    def slices(self) -> list[slice]:
         """The slice of the records that each shard holds."""
         return shard_slices(len(self.records), self.shard_size)
 
-    def ids(self, index):
+    def ids(self, index: int) -> list[str]:
         """The image ids of a shard."""
         return [record.image_id for record in self.records[self.slices[index]]]
 
 
-def write_masks(records, maker, deltas, folder, provenance, batch_size, workers, about=None,
-                progress=None, shard_size=SHARD_SIZE, notify=None, remake=()):
+def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float],
+                folder: str | Path, provenance: Provenance, batch_size: int, workers: int,
+                about: dict | None = None, progress: Callable[[int], object] | None = None,
+                shard_size: int = SHARD_SIZE, notify: Callable[[str], object] | None = None,
+                remake: Iterable[str] = ()) -> dict:
     """Make the masks of all records and write them as a mask cache.
 
-    Whatever is finished already is kept: shards of a run that was stopped, sound shards of a cache
-    of which others are damaged, and other deltas, which a new one joins. The processes of a run
-    share the shards out; their bytes are the same whoever makes them. An image that cannot be read
-    gets an empty, invalid mask and is named in the manifest.
+    Finished work is kept: shards of a run that was stopped, sound shards of a cache in which others
+    are damaged, and other deltas when a new one is added. The processes of a run divide the shards
+    between them; the bytes do not depend on which process makes a shard. An unreadable image gets
+    an empty, invalid mask and is listed in the manifest.
 
     Args:
         records: sequence of Record, sorted by image id.
@@ -65,15 +82,14 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
         deltas: iterable of float, with two decimals at most.
         folder: the cache's folder.
         provenance: Provenance of the cache.
-        batch_size: images a gradient pass.
+        batch_size: images per gradient pass.
         workers: processes that decode.
         about: dict of facts for the manifest.
-        progress: called with a number of images each time so many more are done.
-        shard_size: images a shard.
-        notify: called with a sentence when another run has to be waited for, and when damaged files
-            are made again.
-        remake: names of shards of a finished cache that are made again though nothing is wrong with
-            them.
+        progress: called with the number of images each time more are done.
+        shard_size: images per shard.
+        notify: called with a sentence when it waits for another run, and when it makes damaged
+            files again.
+        remake: names of sound shards of a finished cache to make again.
 
     Returns:
         The manifest, a dict; its ``unreadable`` maps image ids to reasons.
@@ -94,7 +110,7 @@ def write_masks(records, maker, deltas, folder, provenance, batch_size, workers,
             if damaged is not None:
                 damaged = {*damaged, *remake}
             _fill(job, maker, target, None, damaged, batch_size, workers, progress)
-        else:  # the masks that are there stay in use until the last new one is made
+        else:  # existing masks stay in use until the last new one is made
             target = folder / ADDING
             _fill(job, maker, target, folder, None, batch_size, workers, progress)
         if processes.rank() == 0:
@@ -213,12 +229,12 @@ def _held_shard(job, index, source):
 
 
 def _reads_otherwise(record, recorded, size):
-    """Whether there is another answer now from an image that could not be read."""
+    """Whether an image that could not be read has changed or can be read now."""
     return image_change(record.path, file_crc32(record.path), recorded, True, size) is not None
 
 
 def _require_unchanged(image_ids, before, now, source):
-    """Refuse to put masks of an image beside those of another that it was before."""
+    """Refuse to combine masks of different versions of an image."""
     for image_id, old, new in zip(image_ids, before, now):
         if old not in (0, new):
             raise MaskCacheError(

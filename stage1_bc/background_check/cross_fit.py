@@ -1,28 +1,29 @@
-"""What a background classifier thinks of pictures that it was not trained on."""
+"""Cross-validated logits: each picture is judged by a classifier not trained on it."""
 
 import dataclasses
 
 import numpy as np
 import torch
 
-from stage1_bc.classifier_training import train_unit
+from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.classifier_training import ClassifierConfig, train_unit
 
-FOLDS = 5
+FOLDS = 5  # fewer where there are too few pictures
 
 
-def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
+def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
+              config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
     """Logits of "holds a target", each from a unit that never saw the picture.
 
-    A classifier with hundreds of features learns by heart a bird among its backgrounds and finds
-    nothing wrong with it. So pictures are judged in turn: the unit is trained again on the other
-    folds, which takes seconds, for the features are there already.
+    A classifier with hundreds of features memorises a bird among its backgrounds and then sees
+    nothing wrong with it. So each fold is judged by a unit trained on the other folds, which takes
+    seconds because the features are computed already.
 
     Args:
         classifier: BackgroundClassifier; its unit is left with the last fold's weights.
         targets: (n, D) float32, features of target images.
         backgrounds: (m, D) float32, features of background images.
         config: ClassifierConfig.
-        folds: parts that the pictures are dealt into; fewer where there are too few pictures.
 
     Returns:
         ((n,), (m,)) float arrays.
@@ -34,8 +35,8 @@ def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
     if fewest < 4:
         raise ValueError(f"{len(targets)} targets and {len(backgrounds)} backgrounds are too few "
                          "to judge some by the others; four of each are the least")
-    folds = min(folds, fewest // 2)
-    # The unit's own validation is not looked at here: these pictures would be lost for training.
+    folds = min(FOLDS, fewest // 2)
+    # The unit's own validation split is not used here and would only cost training pictures.
     config = dataclasses.replace(config, held_back=0.0)
     parts = [_deal(len(features), folds, config.seed) for features in (targets, backgrounds)]
     logits = [np.zeros(len(targets)), np.zeros(len(backgrounds))]
@@ -43,11 +44,11 @@ def cross_fit(classifier, targets, backgrounds, config, folds=FOLDS):
         train_unit(classifier, targets[parts[0] != fold], backgrounds[parts[1] != fold], config)
         for part, features, judged in zip(parts, (targets, backgrounds), logits):
             judged[part == fold] = _logits(classifier, features[part == fold])
-    return tuple(logits)
+    return logits[0], logits[1]
 
 
 def _deal(count, folds, seed):
-    """The fold of each picture, as even as can be."""
+    """The fold of each picture, as evenly as possible."""
     return np.random.default_rng(seed).permutation(count) % folds
 
 

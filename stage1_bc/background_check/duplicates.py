@@ -1,8 +1,10 @@
-"""Pictures that are there more than once: the same bytes, or the same look."""
+"""Duplicate pictures: the same bytes, or nearly the same look."""
 
 import collections
 import hashlib
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -15,7 +17,7 @@ NEAR = 48
 """Hashes that differ in at most this many bits look alike; unrelated pictures differ in 128."""
 
 
-def perceptual_hash(image):
+def perceptual_hash(image: np.ndarray) -> np.ndarray:
     """Hash of what a picture looks like, nearly the same after resizing or compressing it again.
 
     ImageHash's ``phash``: a small and long-standing package for what we would otherwise write.
@@ -30,7 +32,7 @@ def perceptual_hash(image):
     return np.packbits(bits).view(np.uint64)
 
 
-def distances(hashed, hashes):
+def distances(hashed: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """Bits in which one hash differs from each of several.
 
     Args:
@@ -43,7 +45,8 @@ def distances(hashed, hashes):
     return np.bitwise_count(hashes ^ hashed).sum(axis=1, dtype=int)
 
 
-def look_alikes(hashes, others=None, limit=NEAR):
+def look_alikes(hashes: np.ndarray, others: np.ndarray | None = None,
+                limit: int = NEAR) -> list[tuple[int, int, int]]:
     """Pairs of pictures that look alike.
 
     Args:
@@ -64,7 +67,7 @@ def look_alikes(hashes, others=None, limit=NEAR):
     return sorted(pairs, key=lambda pair: (pair[2], pair[:2]))
 
 
-def same_bytes(paths, first):
+def same_bytes(paths: Sequence[str | Path], first: int) -> list[list[int]]:
     """Groups of files with the same content that hold one of the first few.
 
     Only files as large as one of those are opened, so a large data set is not read through.

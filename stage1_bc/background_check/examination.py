@@ -1,25 +1,28 @@
-"""Looking at every picture once, for what a check of background images needs to know."""
+"""Decodes every picture once and measures what a check of background images needs."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from common.datasets import Record
 from common.images import BadImage, image_size, read_image
 from common.loading import consecutive, to_float
 from stage1_bc.background_check.duplicates import perceptual_hash
 from stage1_bc.background_check.shortcuts import fine_detail, sharpness
+from stage1_bc.classifier import BackgroundClassifier
 
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What was seen in n readable pictures, in the order of their records."""
+    """Measurements of n readable pictures, in the order of their records."""
 
-    records: tuple
+    records: tuple[Record, ...]
     """The n Records."""
-    bad: tuple
-    """(Record, BadImage) of each other."""
+    bad: tuple[tuple[Record, BadImage], ...]
+    """(Record, BadImage) of each unreadable picture."""
     pixels: np.ndarray
     """(n,) width times height."""
     shorter_sides: np.ndarray
@@ -34,17 +37,19 @@ class Examination:
     """(n, D) float32, what a background classifier's unit reads; None without a classifier."""
 
 
-def examine(records, side, batch_size, workers, classifier=None, device="cpu", progress=None):
+def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
+            classifier: BackgroundClassifier | None = None, device: str | torch.device = "cpu",
+            progress: Callable[[int], object] | None = None) -> Examination:
     """Decode every picture once and measure it.
 
     Args:
         records: sequence of Record.
         side: of the square frame that pictures are squashed to, in pixels.
-        batch_size: pictures a pass of the classifier.
+        batch_size: pictures per pass of the classifier.
         workers: processes that decode and measure.
         classifier: BackgroundClassifier on ``device`` whose unit's features are wanted, or None.
         device: torch device.
-        progress: called with a number of pictures each time so many more are done.
+        progress: called with the number of pictures each time more are done.
 
     Returns:
         Examination.

@@ -1,7 +1,7 @@
-"""What else than their content tells background images from targets: sharpness and size.
+"""Shortcuts: what besides content tells background images from targets, sharpness and size.
 
-A classifier that learns from two folders learns whatever differs between them. Where backgrounds
-come from another camera, or were stored smaller, that may be how they were made.
+A classifier trained on two folders learns whatever differs between them. If backgrounds come from
+another camera, or were stored smaller, it may learn that instead of content.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ discrimination counts as acceptable (Hosmer and Lemeshow, 2000)."""
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One measure of the targets against the same of the backgrounds."""
+    """One measure compared between targets and backgrounds."""
 
     measure: str
-    """What is compared."""
+    """Name of the measure."""
     auc: float
     """Probability that a random target has more of it than a random background."""
-    targets: tuple
+    targets: tuple[float, float, float]
     """Quartiles of the targets: 25, 50 and 75 %."""
-    backgrounds: tuple
+    backgrounds: tuple[float, float, float]
     """Quartiles of the backgrounds."""
 
     @property
-    def telling(self):
+    def telling(self) -> bool:
         """Whether this measure alone separates the two well."""
         return max(self.auc, 1 - self.auc) >= TELLING
 
-    def sentence(self):
-        """What it means, for a reader."""
+    def sentence(self) -> str:
+        """The comparison in words."""
         figures = (f"{self.measure}: AUC {self.auc:.2f} (median {_short(self.targets[1])} in "
                    f"targets, {_short(self.backgrounds[1])} in backgrounds)")
         if not self.telling:
@@ -44,7 +44,7 @@ class Comparison:
                 "less of it; it may learn that instead of content.")
 
 
-def sharpness(frame):
+def sharpness(frame: np.ndarray) -> float:
     """Variance of the Laplacian of a picture's grey levels (Pech-Pacheco et al., 2000).
 
     Measured on the frame that the network sees, so that a small picture counts as soft as
@@ -60,12 +60,12 @@ def sharpness(frame):
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
-def fine_detail(frame):
+def fine_detail(frame: np.ndarray) -> float:
     """Power in the finest part of a picture's spectrum, over that in the octave before it.
 
     What a scene shows changes both alike; enlarging a picture by 1.5 or more empties the finest
-    part, above a third of a cycle a pixel, and leaves the other. So a smooth sky can have more of
-    it than an enlarged forest, where the variance of the Laplacian says the opposite.
+    part, above a third of a cycle per pixel, and leaves the other. So a smooth sky can have more
+    of it than an enlarged forest, although the variance of the Laplacian suggests the opposite.
 
     Args:
         frame: (H, W, 3) uint8 RGB, squashed to the network's input.
@@ -78,13 +78,13 @@ def fine_detail(frame):
     # Without a window the jump from one border to the opposite one would count as detail.
     window = np.hanning(height)[:, None] * np.hanning(width)
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * window)) ** 2
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))  # cycles a pixel
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))  # cycles per pixel
     finest = power[(radius > 1 / 3) & (radius <= 1 / 2)].sum()
     coarser = power[(radius > 1 / 6) & (radius <= 1 / 3)].sum()
     return float(finest / coarser) if coarser > 0 else 0.0
 
 
-def compare(measure, targets, backgrounds):
+def compare(measure: str, targets: np.ndarray, backgrounds: np.ndarray) -> Comparison:
     """Compare one measure between targets and backgrounds.
 
     Args:
@@ -95,7 +95,7 @@ def compare(measure, targets, backgrounds):
     Returns:
         Comparison.
     """
-    wins = mannwhitneyu(targets, backgrounds).statistic  # pairs won, a draw counting half
+    wins = mannwhitneyu(targets, backgrounds).statistic  # pairs won, a tie counts half
     return Comparison(measure, float(wins / (len(targets) * len(backgrounds))),
                       tuple(np.percentile(targets, [25, 50, 75]).tolist()),
                       tuple(np.percentile(backgrounds, [25, 50, 75]).tolist()))

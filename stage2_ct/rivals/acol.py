@@ -4,34 +4,42 @@ Two class heads read the same features. Where the first one's class map is high,
 features are erased, so that it has to find other parts of the object.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
+from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
 from stage2_ct.model import Prediction, class_head, maps_of, stretch
+
+if TYPE_CHECKING:  # it names the methods, and so imports this module
+    from stage2_ct.variants import TrainingConfig
 
 ERASE_FROM = 0.6  # of the normalised class map: the threshold that the source found best
 
 
 class AdversarialErasing(nn.Module):
-    """Two class heads, the second without what the first one saw.
+    """Two class heads; the features that the first one uses most are erased for the second.
 
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone, classes, config):
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__()
         self.backbone = backbone
         self.first = class_head(backbone.channels, config.width, classes)
         self.second = class_head(backbone.channels, config.width, classes)
 
-    def forward(self, images, labels, masks=None, valid=None):
-        """The classification losses of both heads (source, algorithm 1); no mask is looked at."""
+    def forward(self, images: torch.Tensor, labels: torch.Tensor,
+                masks: torch.Tensor | None = None,
+                valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The classification losses of both heads (source, algorithm 1); masks are ignored."""
         first, second = self._class_maps(images, labels)
         return {"classification": classification_loss(first.mean(dim=(2, 3)), labels),
                 "erased classification": classification_loss(second.mean(dim=(2, 3)), labels)}
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction: the first head's logits, and the larger of both heads' normalised maps.
 
         No label is known here, so the predicted class decides what the second head does not see.
@@ -49,15 +57,14 @@ class AdversarialErasing(nn.Module):
         return first, self.second(erase(features, maps_of(first, labels)))
 
 
-def erase(features, maps, threshold=ERASE_FROM):
-    """Features without the pixels where a map, stretched to [0, 1], reaches a threshold.
+def erase(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Features without the pixels where a map, stretched to [0, 1], reaches ``ERASE_FROM``.
 
     Args:
         features: (N, K, h, w) float.
         maps: (N, 1, h, w) float.
-        threshold: in [0, 1].
 
     Returns:
         (N, K, h, w) float, zero where erased; no gradient reaches the maps.
     """
-    return features * (stretch(maps.detach()) < threshold)
+    return features * (stretch(maps.detach()) < ERASE_FROM)

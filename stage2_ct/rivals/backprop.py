@@ -1,6 +1,6 @@
-"""Backprop (Simonyan et al., ICLR workshop 2014): where the input moves the predicted class.
+"""Backprop (Simonyan et al., ICLR workshop 2014): the input gradient of the predicted class.
 
-Nothing is trained for it but the classifier, which is plain CAM's.
+Only the classifier is trained, as for plain CAM.
 """
 
 import torch
@@ -9,13 +9,13 @@ from torchvision.transforms.v2 import functional
 from stage2_ct.bc_ct import PlainClassActivation
 from stage2_ct.model import Prediction
 
-BLUR = 12  # standard deviation in input pixels; see docs/tables.md for what it does
+BLUR = 12  # standard deviation in input pixels; see docs/tables.md for its effect
 
 
 class InputGradient(PlainClassActivation):
     """A plain CAM's classifier, localizing by the gradient of its most probable class's logit."""
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction whose class maps are all the predicted class's map, (N, C, H, W)."""
         with torch.enable_grad():
             images = images.detach().requires_grad_()
@@ -25,7 +25,7 @@ class InputGradient(PlainClassActivation):
         return Prediction(logits.detach(), maps.expand(-1, logits.shape[1], -1, -1))
 
 
-def saliency(gradient, blur):
+def saliency(gradient: torch.Tensor, blur: int) -> torch.Tensor:
     """The largest absolute value over RGB (section 3.1 of the source), blurred.
 
     Unblurred, it is a scatter of single pixels, and the largest component one of them.

@@ -1,14 +1,19 @@
 """Hide-and-Seek (Singh and Lee, ICCV 2017): a plain CAM that trains on images with hidden patches.
 
-With its most telling part hidden, the network has to find the others.
+With the most discriminative part hidden, the network has to find others.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from common.backbones import IMAGENET_MEAN
+from common.backbones import IMAGENET_MEAN, Backbone
 from stage2_ct.bc_ct import PlainClassActivation
+
+if TYPE_CHECKING:  # it names the methods, and so imports this module
+    from stage2_ct.variants import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Hiding:
     side: int = 32
     """Side of a square patch in input pixels: HaS-32."""
     probability: float = 0.5
-    """That a patch is hidden, each by itself, drawn again in every epoch."""
+    """Probability that a patch is hidden, independently for each patch, image and epoch."""
 
 
 HAS_32 = Hiding()
@@ -28,11 +33,15 @@ class HideAndSeek(PlainClassActivation):
     """A plain CAM whose training images have random patches hidden; whole images afterwards.
 
     Arguments as for ``BackgroundSupervised``. What is hidden in a step depends on the seed that
-    the method was built under and on the number of steps before; both travel in its checkpoint,
-    so that a resumed run hides the very patches that one without a stop would.
+    the method was built with and on the number of steps before; both are saved in its checkpoint,
+    so that a resumed run hides the same patches as an uninterrupted one.
     """
 
-    def __init__(self, backbone, classes, config):
+    seed: torch.Tensor
+    colour: torch.Tensor
+    steps: torch.Tensor
+
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__(backbone, classes, config)
         self.hiding = HAS_32
         self.register_buffer("seed", torch.randint(2 ** 31, ()))
@@ -40,8 +49,10 @@ class HideAndSeek(PlainClassActivation):
                              persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, images, labels, masks=None, valid=None):
-        """The classification loss of a batch with hidden patches; masks are not looked at."""
+    def forward(self, images: torch.Tensor, labels: torch.Tensor,
+                masks: torch.Tensor | None = None,
+                valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The classification loss of a batch with hidden patches; masks are ignored."""
         generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
         self.steps += 1
         hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device)
@@ -51,7 +62,7 @@ class HideAndSeek(PlainClassActivation):
         return super().forward(images, labels)
 
 
-def draw_hidden(shape, hiding, generator):
+def draw_hidden(shape: Sequence[int], hiding: Hiding, generator: torch.Generator) -> torch.Tensor:
     """Draw which patches of N images are hidden.
 
     Args:
@@ -66,12 +77,13 @@ def draw_hidden(shape, hiding, generator):
     return torch.rand(shape[0], rows, columns, generator=generator) < hiding.probability
 
 
-def hide(images, hidden, side, colour):
+def hide(images: torch.Tensor, hidden: torch.Tensor, side: int,
+         colour: torch.Tensor) -> torch.Tensor:
     """Images with some patches in one colour.
 
     Args:
         images: (N, 3, H, W) float RGB.
-        hidden: (N, rows, columns) bool, a patch an element, from the upper left.
+        hidden: (N, rows, columns) bool, one patch per element, from the upper left.
         side: side of a patch in pixels.
         colour: (1, 3, 1, 1) float RGB.
 

@@ -8,20 +8,25 @@ plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
 from stage2_ct.model import Prediction, class_head, initialise, maps_of, stretch, upsample
+
+if TYPE_CHECKING:  # it names the methods, and so imports this module
+    from stage2_ct.variants import TrainingConfig
 
 IGNORED = 255.0  # label of a pixel that supervises nothing
 
 
 @dataclasses.dataclass(frozen=True)
 class Certainty:
-    """From where on a map in [0, 1] is sure of a pixel."""
+    """Thresholds at which a map in [0, 1] is certain of a pixel."""
 
     foreground: float
     """Higher values are foreground."""
@@ -48,7 +53,7 @@ class SelfProducedGuidance(nn.Module):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone, classes, config):
+    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
         super().__init__()
         self.backbone = backbone
         self.class_block = class_head(backbone.channels, config.width, classes)
@@ -62,11 +67,13 @@ class SelfProducedGuidance(nn.Module):
         self.context = nn.Sequential(
             nn.Conv2d(config.width, filters, 3, padding=1), nn.ReLU(), nn.Conv2d(filters, 1, 1))
         for entry in self.entries:
-            initialise([*entry, *self.shared])
+            initialise([*entry.children(), *self.shared])
         initialise(self.context)
 
-    def forward(self, images, labels, masks=None, valid=None):
-        """The classification loss and the three branches' losses; no mask is looked at."""
+    def forward(self, images: torch.Tensor, labels: torch.Tensor,
+                masks: torch.Tensor | None = None,
+                valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The classification loss and the three branches' losses; masks are ignored."""
         size = images.shape[2:]
         features, tapped = self.backbone.forward_with_taps(images, self.taps)
         hidden = self.class_block[:-1](features)  # (N, width, h, w)
@@ -82,14 +89,14 @@ class SelfProducedGuidance(nn.Module):
                     early, label_regions(late.sigmoid(), OF_LATE_BRANCH)),
                 "context branch": guidance_loss(context, label_regions(both, OF_BOTH_BRANCHES))}
 
-    def predict(self, images):
+    def predict(self, images: torch.Tensor) -> Prediction:
         """Prediction: logits and class maps of the class head alone (source, section 3.2)."""
         class_maps = self.class_block(self.backbone(images))
         return Prediction(class_maps.mean(dim=(2, 3)), class_maps)
 
 
 @torch.no_grad()
-def label_regions(maps, certainty):
+def label_regions(maps: torch.Tensor, certainty: Certainty) -> torch.Tensor:
     """Foreground, background, and pixels of neither.
 
     Args:
@@ -107,7 +114,7 @@ def label_regions(maps, certainty):
     return torch.where(maps < certainty.background, 0.0, labels)
 
 
-def guidance_loss(logits, labels):
+def guidance_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy, the mean over all pixels of a batch that are not ignored.
 
     Args:
