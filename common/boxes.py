@@ -96,6 +96,28 @@ def rescale(boxes, from_size, to_size):
     return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y]
 
 
+def turned(boxes, orientation, stored_size):
+    """Boxes of a picture as stored, in the frame of the picture as EXIF has it displayed.
+
+    Args:
+        boxes: sequence of (x0, y0, x1, y1) in pixels of the stored picture.
+        orientation: value of EXIF's Orientation tag, 1 to 8.
+        stored_size: (height, width) of the stored picture in pixels.
+
+    Returns:
+        tuple of (x0, y0, x1, y1) floats in pixels of the displayed picture.
+    """
+    height, width = stored_size
+    displayed = []
+    for x0, y0, x1, y1 in boxes:
+        if orientation in (2, 3, 7, 8):  # the stored picture's right is up or left when displayed
+            x0, x1 = width - x1, width - x0
+        if orientation in (3, 4, 6, 7):  # the stored picture's bottom is up or left
+            y0, y1 = height - y1, height - y0
+        displayed.append((y0, x0, y1, x1) if orientation >= 5 else (x0, y0, x1, y1))
+    return tuple(tuple(map(float, box)) for box in displayed)
+
+
 def centred_box(size, side):
     """The box in the middle of the frame whose sides are ``side`` times the frame's.
 

@@ -1,11 +1,13 @@
 """What is known about the images a method is scored on."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from common import boxes as box_geometry
-from common.images import BadImage, image_size
+from common.annotations import AnnotationWarning, displayed_boxes
+from common.images import BadImage
 
 
 class EvaluationError(ValueError):
@@ -53,19 +55,28 @@ def truths_from_dataset(dataset, unreadable=None):
 
     Raises:
         BadImage: an image cannot be read and ``unreadable`` is None.
+
+    Warns:
+        AnnotationWarning: images whose annotations may be of another frame than the image, once
+            for each cause, counted and named.
     """
-    truths = []
+    truths, remarks = [], {}
     for record in dataset.records:
         if unreadable and record.image_id in unreadable:
             continue
         try:
-            size = image_size(record.path)
+            shown = displayed_boxes(record)
         except BadImage as error:
             if unreadable is None:
                 raise
             unreadable[record.image_id] = error.reason
         else:
-            truths.append(Truth(record.image_id, record.boxes, size, record.label))
+            truths.append(Truth(record.image_id, shown.boxes, shown.size, record.label))
+            if shown.remark:
+                remarks.setdefault(shown.remark, []).append(record.image_id)
+    for remark, image_ids in remarks.items():
+        warnings.warn(f"{len(image_ids)} of the images {remark}: {few(image_ids)}",
+                      AnnotationWarning, stacklevel=2)
     return truths
 
 
