@@ -165,13 +165,19 @@ def _check_bmp(image, file):
 
 
 def _check_jpeg2000(image, file):
-    """Refuse colour of more than 8 bits: Pillow rounds its white up to black."""
+    """Refuse depths that Pillow does not stretch to 8 bits: below, white comes out grey, and of
+    colour above, white is rounded up to black. Grey above comes in 16 bits.
+    """
     file.seek(0)
     content = file.read()
     start = content.find(b"\xff\x4f\xff\x51")  # the code stream, and its size and depths
     if start < 0:
         return  # the decoder says what is wrong
     components = struct.unpack_from(">H", content, start + 40)[0]
-    depths = [(content[start + 42 + 3 * index] & 0x7F) + 1 for index in range(components)]
-    if components > 1 and max(depths) > 8:
-        raise NotSupported(f"a JPEG 2000 with colours of {max(depths)} bits")
+    states = [content[start + 42 + 3 * index] for index in range(components)]
+    depths = [(state & 0x7F) + 1 for state in states]
+    if any(state & 0x80 for state in states):
+        raise NotSupported("signed pixels do not say which value is white")
+    if min(depths) < 8 or (components > 1 and max(depths) > 8):
+        raise NotSupported(f"a JPEG 2000 with {'colours' if components > 1 else 'grey'} of "
+                           f"{' and '.join(map(str, sorted(set(depths))))} bits")

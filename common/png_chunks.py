@@ -53,7 +53,9 @@ def without_metadata(file, pixels=True):
 
 def _chunks(file, pixels):
     """Yield (type, bytes of the whole chunk) of those that matter, up to the end."""
-    kind = None
+    kind, start = None, file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(start)
     while kind != b"IEND" and len(start := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
         if _matters(kind, length):
@@ -61,7 +63,8 @@ def _chunks(file, pixels):
                 file.seek(length + 4, io.SEEK_CUR)
                 yield kind, b""
                 continue
-            chunk = start + file.read(length + 4)
+            # No more than there is: a length of 4 GB would be 4 GB of memory.
+            chunk = start + file.read(min(length + 4, max(end - file.tell(), 0)))
             if kind not in (b"tEXt", b"zTXt", b"iTXt") or _says_orientation(kind, chunk[8:-4]):
                 yield kind, chunk
         else:

@@ -287,6 +287,17 @@ def test_jpeg_2000_of_more_than_8_bits(shown, refused, tmp_path):
     assert (shown(path.read_bytes()) == 255).all()
 
 
+def test_jpeg_2000_of_other_depths(refused, tmp_path):
+    """Pillow shifts 1, 2 and 4 bits up, which leaves white grey."""
+    path = tmp_path / "a.jp2"
+    Image.new("L", (32, 32), 1).save(path)
+    content = bytearray(path.read_bytes())
+    depth = content.index(b"\xff\x4f\xff\x51") + 42
+    for stated, words in ((0, "grey of 1 bits"), (3, "grey of 4 bits"), (0x87, "signed")):
+        content[depth] = stated
+        assert words in refused(bytes(content))
+
+
 def test_grey_pixmaps_of_odd_depth(shown):
     assert shown(b"P5 2 1 4095\n" + struct.pack(">2H", 4095, 0x123))[0, :, 0].tolist() == [
         255, 0x12]
