@@ -8,6 +8,7 @@ turned along. Copies of a data set in another size come with the annotations of 
 import dataclasses
 
 from common.boxes import rescale, turned
+from common.datasets import Record
 from common.images import read_header
 
 
@@ -27,7 +28,7 @@ class DisplayedBoxes:
     """What the annotation leaves open, half a sentence; "" when nothing."""
 
 
-def displayed_boxes(record):
+def displayed_boxes(record: Record) -> DisplayedBoxes:
     """A record's boxes in the frame of its picture.
 
     Args:

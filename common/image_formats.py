@@ -6,6 +6,7 @@ a picture is one for the other too.
 
 import functools
 from importlib.util import find_spec
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -52,7 +53,7 @@ class NotSupported(ValueError):
 
 
 @functools.cache
-def picture_endings():
+def picture_endings() -> frozenset[str]:
     """Endings of the files that the decoder can open, lower case, with their dots.
 
     Returns:
@@ -65,7 +66,7 @@ def picture_endings():
 
 
 @functools.cache
-def unsupported_endings():
+def unsupported_endings() -> frozenset[str]:
     """Endings of pictures that the decoder refuses, lower case, with their dots.
 
     Returns:
@@ -74,7 +75,7 @@ def unsupported_endings():
     return _FOREIGN_ENDINGS - picture_endings()
 
 
-def what_is_wrong(error, file):
+def what_is_wrong(error: Exception, file: BinaryIO) -> tuple[str, bool]:
     """Why a picture cannot be decoded.
 
     Args:

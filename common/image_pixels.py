@@ -6,6 +6,7 @@ picture would come out wrong it is put right here, or refused.
 """
 
 import struct
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -22,7 +23,7 @@ _SAMPLE_FORMATS = {2: "signed pixels", 3: "floating-point pixels", 5: "complex p
                    6: "complex pixels"}
 
 
-def check_meaning(image, file):
+def check_meaning(image: Image.Image, file: BinaryIO) -> None:
     """Refuse a picture that Pillow would decode wrongly; before its pixels are decoded.
 
     A TIFF that begins with a thumbnail is turned to the page of the whole picture.
@@ -41,7 +42,7 @@ def check_meaning(image, file):
         file.seek(place)
 
 
-def to_rgb(image):
+def to_rgb(image: Image.Image) -> Image.Image:
     """Decode to 8-bit RGB, transparent pixels over white.
 
     Args:

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -35,7 +37,7 @@ _shared = {"users": 0, "context": None, "show": None}
 
 
 @contextlib.contextmanager
-def collected():
+def collected() -> Iterator[list[str]]:
     """Collect this thread's warnings in the body instead of showing them.
 
     ``warnings.catch_warnings`` alone mixes up threads that decode at the same time.
@@ -76,7 +78,7 @@ def _put(message, category, *place, **more):
 
 
 @contextlib.contextmanager
-def libtiff_collected(found, file):
+def libtiff_collected(found: list[str], file: BinaryIO) -> Iterator[None]:
     """Append what libtiff writes to the process's standard error in the body to a list.
 
     Args:
@@ -122,7 +124,7 @@ def _is_closed(file):
         return True
 
 
-def give(path, found, limit=3):
+def give(path: str | os.PathLike, found: list[str], limit: int = 3) -> None:
     """One ImageWarning of all that was collected about a file; none when that is nothing."""
     different = list(dict.fromkeys(found))
     if different:

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import os
 import stat
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -70,7 +71,7 @@ class ImageHeader:
         return self.stored_size[::-1] if self.orientation in _SIDEWAYS else self.stored_size
 
 
-def read_image(path, size=None):
+def read_image(path: str | os.PathLike, size: Sequence[int] | None = None) -> np.ndarray:
     """Decode a picture file.
 
     With ``size``, a JPEG at least four times as large as the frame on both sides is decoded at a
@@ -94,7 +95,7 @@ def read_image(path, size=None):
         return _decoded(path, file, size)
 
 
-def read_bytes(path):
+def read_bytes(path: str | os.PathLike) -> bytes:
     """The bytes of a picture file, for ``decode_image`` and for a checksum.
 
     Raises:
@@ -107,12 +108,13 @@ def read_bytes(path):
             raise BadImage(path, _of_the_system(error)) from error
 
 
-def decode_image(content, path, size=None):
+def decode_image(content: bytes, path: str | os.PathLike,
+                 size: Sequence[int] | None = None) -> np.ndarray:
     """The picture in a file's bytes; arguments, result and errors as for ``read_image``."""
     return _decoded(path, io.BytesIO(content), size)
 
 
-def image_size(path):
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Size of a picture as it is displayed, EXIF orientation applied.
 
     Args:
@@ -127,7 +129,7 @@ def image_size(path):
     return read_header(path).size
 
 
-def read_header(path):
+def read_header(path: str | os.PathLike) -> ImageHeader:
     """Size and orientation of a picture, without its pixels.
 
     Args:

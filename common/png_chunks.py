@@ -8,6 +8,7 @@ handed a PNG without them. Skipped chunks are never decompressed: no bomb in the
 import io
 import struct
 import zlib
+from typing import BinaryIO
 
 from common.image_formats import NotSupported
 
@@ -19,7 +20,7 @@ _TEXTS_WITH_ORIENTATION = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _GREY, _RGB = 0, 2  # colour types
 
 
-def without_metadata(file, pixels=True):
+def without_metadata(file: BinaryIO, pixels: bool = True) -> io.BytesIO:
     """A PNG that holds only what its first frame and its orientation need.
 
     Args:

@@ -8,10 +8,11 @@ other encoding pass through unharmed (Python's ``surrogateescape``).
 import codecs
 import os
 import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
-def read_text(path):
+def read_text(path: str | os.PathLike) -> str:
     """The text of a file, without its byte order mark, line ends as they are.
 
     Args:
@@ -29,7 +30,7 @@ def read_text(path):
     return content.decode("utf-8-sig", "surrogateescape")
 
 
-def numbered_lines(path):
+def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, names in them composed.
 
     Args:
@@ -48,7 +49,7 @@ def numbered_lines(path):
             yield number, composed(line)
 
 
-def composed(name):
+def composed(name: str) -> str:
     """A name in Unicode's composed form, by which names are compared.
 
     Args:
@@ -62,7 +63,7 @@ def composed(name):
     return unicodedata.normalize("NFC", name)
 
 
-def spellings(name):
+def spellings(name: str) -> list[str]:
     """The ways in which a file system may have stored a name: as given, composed, decomposed.
 
     Args:
@@ -77,12 +78,12 @@ def spellings(name):
                                        for form in ("NFC", "NFD"))]))
 
 
-def quoted(path):
+def quoted(path: str | os.PathLike) -> str:
     """A path for a message: on one line and printable, whatever its name holds."""
     return repr(os.fspath(path))
 
 
-def few(names, limit=5):
+def few(names: Iterable[str], limit: int = 5) -> str:
     """The first few of many names, quoted, and how many more there are; for one sentence."""
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

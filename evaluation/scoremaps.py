@@ -1,10 +1,10 @@
 """Score maps in files, in the folder convention of Choe et al.'s published evaluation code.
 
-One ``.npy`` an image, ``<folder>/<image id>.npy``: the id keeps its folders and its extension
-(``001.Albatross/x.jpg.npy``), as the published code writes and reads it. A metadata folder
-describes one split in four text files: ``image_ids.txt`` (an id a line), ``class_labels.txt``
-(``id,label``), ``image_sizes.txt`` (``id,width,height``) and ``localization.txt``
-(``id,x0,y0,x1,y1``, a line a box, in pixels of the original image).
+One ``.npy`` for each image, ``<folder>/<image id>.npy``: the id keeps its folders and its
+extension (``001.Albatross/x.jpg.npy``), as the published code writes and reads it. A metadata
+folder describes one split in four text files: ``image_ids.txt`` (one id in each line),
+``class_labels.txt`` (``id,label``), ``image_sizes.txt`` (``id,width,height``) and
+``localization.txt`` (``id,x0,y0,x1,y1``, a line for each box, in pixels of the original image).
 
 Other people's files are taken as a person would take them: text with or without a byte order mark,
 with any line ends, ids in any Unicode form, maps with an axis of one channel, values that rounding
@@ -12,6 +12,8 @@ has carried past 0 or 1. What desktops put into folders is left alone.
 """
 
 import collections
+import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,6 +22,7 @@ from common.datasets.listing import files_under
 from common.datasets.records import DatasetError
 from common.text import composed, numbered_lines, spellings
 
+from evaluation.evaluator import Evaluator
 from evaluation.truth import EvaluationError, Truth
 
 
@@ -27,7 +30,7 @@ ROUNDING = 1e-5
 """How far a value may lie outside [0, 1] and count as rounded; of half precision 1e-3."""
 
 
-def min_max(score_map):
+def min_max(score_map: np.ndarray) -> np.ndarray:
     """Stretch a map to [0, 1], as the published code does after upsampling.
 
     Args:
@@ -48,7 +51,7 @@ def min_max(score_map):
     return shifted / shifted.max()
 
 
-def score_map_path(folder, image_id):
+def score_map_path(folder: str | os.PathLike, image_id: str) -> Path:
     """File of an image's score map.
 
     Raises:
@@ -61,7 +64,7 @@ def score_map_path(folder, image_id):
     return Path(folder) / f"{image_id}.npy"
 
 
-def write_score_map(folder, image_id, score_map):
+def write_score_map(folder: str | os.PathLike, image_id: str, score_map: np.ndarray) -> None:
     """Write one score map, folders included.
 
     Args:
@@ -74,7 +77,7 @@ def write_score_map(folder, image_id, score_map):
     np.save(path, score_map)
 
 
-def read_score_map(folder, image_id):
+def read_score_map(folder: str | os.PathLike, image_id: str) -> np.ndarray:
     """Read one score map.
 
     Returns:
@@ -132,7 +135,7 @@ def _in_range(score_map, image_id, path):
     return score_map if low >= 0 and high <= 1 else score_map.clip(0, 1)
 
 
-def evaluate_folder(evaluator, folder, workers=1):
+def evaluate_folder(evaluator: Evaluator, folder: str | os.PathLike, workers: int = 1) -> None:
     """Score every image of an Evaluator by the maps in a folder.
 
     Args:
@@ -170,7 +173,7 @@ def _image_ids_in(folder):
         raise EvaluationError(f"{error}.") from None
 
 
-def read_metadata(folder):
+def read_metadata(folder: str | os.PathLike) -> list[Truth]:
     """The ground truth that a metadata folder describes.
 
     Args:
@@ -206,7 +209,7 @@ def read_metadata(folder):
                   labels[image_id][0]) for image_id in image_ids]
 
 
-def write_metadata(folder, truths):
+def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
     """Write the four text files, so that the published code can score our maps.
 
     Boxes are rounded to whole pixels, for the published code reads no others.

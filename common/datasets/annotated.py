@@ -4,15 +4,16 @@ import csv
 import dataclasses
 import io
 import math
+from pathlib import Path
 
 from common.datasets.listing import BOXES_FILE
-from common.datasets.records import DatasetError
+from common.datasets.records import DatasetError, Record
 from common.text import composed, quoted, read_text
 
 _COLUMNS = ["image_id", "x0", "y0", "x1", "y1"]
 
 
-def box(*corners):
+def box(*corners: float | str | None) -> tuple[float, float, float, float]:
     """A box as floats (x0, y0, x1, y1); ValueError when it is empty or not finite."""
     x0, y0, x1, y1 = map(float, corners)
     if not (x0 < x1 and y0 < y1 and all(map(math.isfinite, (x0, y0, x1, y1)))):
@@ -20,13 +21,13 @@ def box(*corners):
     return x0, y0, x1, y1
 
 
-def malformed(path, number, expected, found):
+def malformed(path: Path, number: int, expected: str, found: str) -> DatasetError:
     """The DatasetError of a line that is not as expected."""
     return DatasetError(f"expected {expected} in line {number} of {quoted(path)}, "
                         f"found {found.strip()!r}")
 
 
-def with_boxes(records, root):
+def with_boxes(records: list[Record], root: Path) -> list[Record]:
     """Give records the boxes of their data set's ``boxes.csv``, where there is one.
 
     Args:

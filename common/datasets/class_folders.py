@@ -1,15 +1,20 @@
 """A folder of class folders, with or without folders of splits above them."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from common.datasets.annotated import with_boxes
-from common.datasets.listing import (content, entries, files_under, is_called_picture, is_folder,
-                                     is_unsupported, loose_pictures, may_be_picture, subfolders)
+from common.datasets.listing import (Notes, content, entries, files_under, is_called_picture,
+                                     is_folder, is_unsupported, loose_pictures, may_be_picture,
+                                     subfolders)
 from common.datasets.recognition import require
-from common.datasets.records import DatasetError, Part, listed
+from common.datasets.records import DatasetError, Part, Record, listed
 from common.datasets.splits import split_folders
 from common.text import composed, few, quoted
 
 
-def read_folder(root, split, notes):
+def read_folder(root: Path, split: str,
+                notes: Notes) -> tuple[list[str], list[Record], tuple[Part, ...]]:
     """Classes, records and parts; ids are relative to the root.
 
     Args:
@@ -48,7 +53,8 @@ def read_folder(root, split, notes):
     return classes, records, parts
 
 
-def class_files(images, part, notes):
+def class_files(images: Path, part: str,
+                notes: Notes) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     """The files of each class folder in ``images/part``.
 
     Args:

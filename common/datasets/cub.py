@@ -1,7 +1,10 @@
 """CUB-200-2011's official layout."""
 
+from pathlib import Path
+
 from common.datasets.annotated import box, malformed
-from common.datasets.records import DatasetError, Part, file_size, listed
+from common.datasets.listing import Notes
+from common.datasets.records import DatasetError, Part, Record, file_size, listed
 from common.datasets.recognition import require
 from common.text import numbered_lines, quoted, spellings
 
@@ -9,7 +12,8 @@ TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bound
           "classes.txt")
 
 
-def read_cub(root, split, notes):
+def read_cub(root: Path, split: str,
+             notes: Notes) -> tuple[list[str], list[Record], tuple[Part, ...]]:
     """Classes, records and parts; CUB's ids of images and classes count from 1.
 
     Args:

@@ -5,13 +5,14 @@ from xml.etree import ElementTree
 
 from common.datasets.annotated import box
 from common.datasets.class_folders import class_files
-from common.datasets.listing import files_under, one_spelling, subfolders
+from common.datasets.listing import Notes, files_under, one_spelling, subfolders
 from common.datasets.recognition import require
-from common.datasets.records import DatasetError, Part, listed
+from common.datasets.records import DatasetError, Part, Record, listed
 from common.text import composed, quoted
 
 
-def read_ilsvrc(root, split, notes):
+def read_ilsvrc(root: Path, split: str,
+                notes: Notes) -> tuple[list[str], list[Record], tuple[Part, ...]]:
     """Classes, records and parts; ids are relative to Data/CLS-LOC.
 
     Args:

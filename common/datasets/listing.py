@@ -1,6 +1,7 @@
 """Listing folders: every file once with its size, and what nobody means as an image set apart."""
 
 import os
+from collections.abc import Iterable, Iterator
 
 from common.datasets.records import DatasetError, Skipped
 from common.image_formats import picture_endings, unsupported_endings
@@ -27,34 +28,34 @@ class Notes:
         root: folder that names are given relative to.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: str | os.PathLike):
         self.root = os.fspath(root)
         self.sentences = []
         self._skipped = {}
 
-    def skip(self, what, path):
+    def skip(self, what: str, path: str | os.PathLike) -> None:
         """Count a file or folder of some kind as left out."""
         names = self._skipped.setdefault(what, [])
         names.append(os.path.relpath(path, self.root) if len(names) < NAMES_KEPT else None)
 
-    def say(self, sentence):
+    def say(self, sentence: str) -> None:
         """Add half a sentence."""
         self.sentences.append(sentence)
 
     @property
-    def skipped(self):
+    def skipped(self) -> tuple[Skipped, ...]:
         """tuple of Skipped."""
         return tuple(Skipped(what, len(names), tuple(names[:NAMES_KEPT]))
                      for what, names in self._skipped.items())
 
 
-def is_litter(name):
+def is_litter(name: str) -> bool:
     """Whether nobody means a file or folder of this name as an image: hidden, or a desktop's."""
     lower = name.lower()
     return name.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
 
-def entries(folder, notes=None):
+def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.DirEntry]:
     """The entries of a folder, litter left out.
 
     Args:
@@ -81,7 +82,7 @@ def entries(folder, notes=None):
     return kept
 
 
-def is_folder(entry):
+def is_folder(entry: os.DirEntry) -> bool:
     """Whether an entry is a folder or a link to one; a link to itself is a bad file."""
     try:
         return entry.is_dir()
@@ -89,12 +90,13 @@ def is_folder(entry):
         return False
 
 
-def subfolders(folder, notes=None):
+def subfolders(folder: str | os.PathLike, notes: Notes | None = None) -> list[str]:
     """Sorted names of the folders in a folder, as they are on disk."""
     return sorted(entry.name for entry in entries(folder, notes) if is_folder(entry))
 
 
-def files_under(folder, notes=None, prefix="", above=()):
+def files_under(folder: str | os.PathLike, notes: Notes | None = None, prefix: str = "",
+                above: tuple = ()) -> Iterator[tuple[str, int]]:
     """Every file in a folder and its subfolders, whatever its ending.
 
     Follows links. Litter and ``boxes.csv`` are left out.
@@ -125,39 +127,39 @@ def files_under(folder, notes=None, prefix="", above=()):
                 yield prefix + entry.name, -1
 
 
-def ending_of(name):
+def ending_of(name: str) -> str:
     """A file's ending in lower case with its dot, "" where it has none."""
     stem, dot, ending = name[name.rfind("/") + 1:].rpartition(".")
     return f".{ending.lower()}" if stem and dot else ""
 
 
-def may_be_picture(name):
+def may_be_picture(name: str) -> bool:
     """Whether a file's ending is a picture's, known to the decoder or not, or is missing."""
     return not ending_of(name) or is_called_picture(name)
 
 
-def is_called_picture(name):
+def is_called_picture(name: str) -> bool:
     """Whether a file's ending says that it is a picture, known to the decoder or not."""
     return ending_of(name) in picture_endings() or is_unsupported(name)
 
 
-def is_unsupported(name):
+def is_unsupported(name: str) -> bool:
     """Whether a file's ending is that of a picture which the decoder does not know."""
     return ending_of(name) in unsupported_endings()
 
 
-def loose_pictures(folder):
+def loose_pictures(folder: str | os.PathLike) -> list[str]:
     """Sorted paths of the pictures that lie directly in a folder."""
     return sorted(entry.path for entry in entries(folder)
                   if is_called_picture(entry.name) and not is_folder(entry))
 
 
-def one_spelling(names):
+def one_spelling(names: Iterable[str]) -> list[str]:
     """Sorted composed forms of names, each once."""
     return sorted(set(map(composed, names)))
 
 
-def content(folder, limit=6):
+def content(folder: str | os.PathLike, limit: int = 6) -> str:
     """What a folder holds, in words."""
     names = sorted(entry.name for entry in entries(folder))
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -17,7 +17,7 @@ SPLITS = ("train", "test", "all")
 AUTO = "auto"
 
 
-def open_dataset(kind, root, split="train"):
+def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train") -> Dataset:
     """Open a data set of labelled images.
 
     Args:
@@ -28,7 +28,7 @@ def open_dataset(kind, root, split="train"):
             well; ``pictures``, all pictures in a folder and its subfolders as one class,
             ``target``, without a test split; ``auto`` or None, the first three by what lies there.
             ``folder`` and ``pictures`` take boxes from an optional ``root/boxes.csv`` of columns
-            ``image_id, x0, y0, x1, y1``, one line a box, x1 and y1 exclusive.
+            ``image_id, x0, y0, x1, y1``, one line for each box, x1 and y1 exclusive.
         root: the data set's folder.
         split: ``train``, ``test`` or ``all``.
 
@@ -65,7 +65,7 @@ def open_dataset(kind, root, split="train"):
                    notes.skipped, tuple(notes.sentences))
 
 
-def open_backgrounds(root):
+def open_backgrounds(root: str | os.PathLike) -> Dataset:
     """Open a folder of background images, its subfolders included.
 
     Returns:

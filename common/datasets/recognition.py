@@ -1,5 +1,8 @@
 """Which layout a folder has, by what lies there."""
 
+import os
+from pathlib import Path
+
 from common.datasets.listing import content, entries, is_called_picture, is_folder, subfolders
 from common.datasets.records import DatasetError
 from common.datasets.splits import split_folders
@@ -10,18 +13,18 @@ LAYOUTS = {"cub": "CUB-200-2011's official layout", "imagenet": "ILSVRC's CLS-LO
 _LOOKED_INTO = 20  # folders inside one that is no data set, to find it there
 
 
-def recognise(root):
+def recognise(root: str | os.PathLike) -> tuple[str, ...]:
     """The kinds of data set that a folder may be, of those that stand on layouts.
 
     Looks at names only, and stops in each folder at the first picture.
 
     Args:
-        root: Path of a folder.
+        root: the folder.
 
     Returns:
         tuple of ``cub``, ``imagenet`` and ``folder``, or of none.
     """
-    fits = []
+    root, fits = Path(root), []
     if (root / "images").is_dir() and (root / "images.txt").is_file():
         fits.append("cub")
     if (root / "Data" / "CLS-LOC").is_dir():
@@ -31,7 +34,7 @@ def recognise(root):
     return tuple(fits)
 
 
-def recognised(root):
+def recognised(root: Path) -> str:
     """The one kind of data set that a folder is.
 
     Raises:
@@ -52,7 +55,7 @@ def recognised(root):
                        "one folder of pictures for each class, with --dataset folder")
 
 
-def require(kind, root, *needed):
+def require(kind: str, root: Path, *needed: str) -> None:
     """Refuse a root that is no folder, lacks an entry of its layout, or has another layout.
 
     Args:
@@ -75,7 +78,7 @@ def require(kind, root, *needed):
                            f"{_advice(others)}")
 
 
-def require_folder(what, root):
+def require_folder(what: str, root: Path) -> None:
     """Refuse a root that is no folder.
 
     Raises:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from common.config import digest
@@ -41,12 +42,13 @@ class Record:
     says it; ``common.annotations.displayed_boxes`` compares it with the picture."""
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """The image file; it may turn out to be missing or damaged."""
         return self.folder / (self.stored or self.image_id)
 
 
-def listed(name, folder, label, boxes=(), size_bytes=None, frame=None):
+def listed(name: str, folder: Path, label: int, boxes: tuple = (), size_bytes: int | None = None,
+           frame: tuple | None = None) -> Record:
     """The Record of a file with the name that it has on disk."""
     image_id = composed(name)
     return Record(image_id, folder, label, boxes, "" if image_id == name else name, size_bytes,
@@ -101,7 +103,7 @@ class Dataset:
     notes: tuple = dataclasses.field(default=(), compare=False)
     """Half sentences on what is odd about the data set."""
 
-    def summary(self):
+    def summary(self) -> str:
         """What was read, in one line, for a command to print first.
 
         Returns:
@@ -126,7 +128,7 @@ class Dataset:
         place = f" in {part.folder!r}" if part.folder and part.folder != part.split else ""
         return f"{part.images:,} {name}{'image' if part.images == 1 else 'images'}{place}"
 
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 of the sorted pairs of image id and file size, in hexadecimal.
 
         Changes when an image is added, removed, renamed or replaced by one of another size; a
@@ -135,12 +137,12 @@ class Dataset:
         return _digest_of_sizes(self.records, _size_now)
 
     @functools.cached_property
-    def listing_digest(self):
+    def listing_digest(self) -> str:
         """What ``digest`` gave when the data set was listed; looks at no file again."""
         return _digest_of_sizes(self.records, lambda record: _size_now(record)
                                 if record.size_bytes is None else record.size_bytes)
 
-    def content_digest(self):
+    def content_digest(self) -> str:
         """SHA-256 of the ids and of the CRC-32 of every file, in hexadecimal; reads them all.
 
         For few images: it takes about 0.1 ms for each. A file that cannot be read counts as 0.
@@ -154,7 +156,7 @@ _KIND_NAMES = {"cub": "CUB-200-2011's layout", "imagenet": "ILSVRC's CLS-LOC lay
                "background": "background images"}
 
 
-def sorted_records(records):
+def sorted_records(records: Iterable[Record]) -> tuple[Record, ...]:
     """Records in the order of their ids.
 
     Args:
@@ -189,7 +191,7 @@ def _size_now(record):
     return file_size(record.path)
 
 
-def file_size(path):
+def file_size(path: str | os.PathLike) -> int:
     """Size of a file in bytes, -1 when it is missing."""
     try:
         return os.stat(path).st_size

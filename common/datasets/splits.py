@@ -1,5 +1,7 @@
 """Folders of splits by their names, however people spell them."""
 
+from pathlib import Path
+
 from common.datasets.listing import is_called_picture, entries, is_folder, subfolders
 from common.datasets.records import DatasetError
 from common.text import quoted
@@ -8,7 +10,7 @@ _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "tes
           "val": "validation", "valid": "validation", "validation": "validation"}
 
 
-def split_folders(root):
+def split_folders(root: Path) -> dict[str, str]:
     """The folders of the splits in a data set's folder.
 
     A folder is a split's by its name, in capitals or not, and where others that are splits lie
