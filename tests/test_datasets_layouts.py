@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.datasets import (Dataset, DatasetError, Record, open_backgrounds, open_dataset,
-                             recognise)
+from common.datasets import Dataset, DatasetError, Record, open_backgrounds, open_dataset, recognize
 from tests.test_datasets import ids, refusal, write
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Möwe") for form in ("NFC", "NFD"))
@@ -284,7 +283,7 @@ def test_layouts_are_recognised(cub, tree, kind):
     large = tree("Data/CLS-LOC/train/n1/a.JPEG", name="large")
     assert [open_dataset(kind, root, "train").name for root in (cub, flat, split, large)] == [
         "cub", "folder", "folder", "imagenet"]
-    assert recognise(cub) == ("cub",) and recognise(flat) == ("folder",)
+    assert recognize(cub) == ("cub",) and recognize(flat) == ("folder",)
 
 
 def test_a_layout_that_is_none(tree):

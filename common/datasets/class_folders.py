@@ -40,16 +40,16 @@ def read_folder(root: Path, split: str,
              for name, folder in (folders or {"all": "."}).items()}
     classes = sorted({name for groups in found.values() for name, _ in groups})
     index_of_class = {name: index for index, name in enumerate(classes)}
-    records = [listed(file, root, index_of_class[name], (), size)
-               for groups in found.values() for name, files in groups for file, size in files]
+    records = [listed(file, root, index_of_class[name], (), size,
+                      split="" if part == "all" else part)
+               for part, groups in found.items() for name, files in groups for file, size in files]
     records = with_boxes(records, root)
     parts = tuple(Part(name, sum(len(files) for _, files in groups), folders.get(name, ""))
                   for name, groups in found.items())
     _note_unsupported(records, notes)
     _note_one_sided_classes(found, notes)
     if folders and split != "all":
-        beginning = composed(folders[split]) + "/"
-        records = [record for record in records if record.image_id.startswith(beginning)]
+        records = [record for record in records if record.split == split]
     return classes, records, parts
 
 

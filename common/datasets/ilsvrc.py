@@ -35,7 +35,7 @@ def read_ilsvrc(root: Path, split: str,
     index_of_class = {name: index for index, name in enumerate(classes)}
     records, parts = [], []
     if split != "test":
-        records += [listed(file, images, index_of_class[name], (), size)
+        records += [listed(file, images, index_of_class[name], (), size, split="train")
                     for name, files in class_files(images, "train", notes) for file, size in files]
         parts.append(Part("train", len(records)))
     if split != "train":
@@ -43,7 +43,7 @@ def read_ilsvrc(root: Path, split: str,
         for name, size in found:
             label, boxes, frame = _read_annotation(
                 annotations / f"{Path(name).stem}.xml", index_of_class)
-            records.append(listed(name, images, label, boxes, size, frame))
+            records.append(listed(name, images, label, boxes, size, frame, "test"))
         parts.append(Part("test", len(found), "val"))
     return classes, records, tuple(parts)
 

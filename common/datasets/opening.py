@@ -8,7 +8,7 @@ from common.datasets.class_folders import read_folder
 from common.datasets.cub import read_cub
 from common.datasets.ilsvrc import read_ilsvrc
 from common.datasets.listing import Notes, files_under, is_unsupported, may_be_picture
-from common.datasets.recognition import recognised, require, require_folder
+from common.datasets.recognition import recognized_kind, require, require_folder
 from common.datasets.records import Dataset, DatasetError, Part, listed, sorted_records
 from common.text import quoted
 
@@ -39,15 +39,14 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
         DatasetError: the folder or one of its files is not as expected, no layout or several fit,
             or the split is empty.
     """
-    automatic = kind in (None, AUTO)
-    if not automatic and kind not in KINDS:
+    if kind is not None and kind not in (AUTO, *KINDS):
         raise DatasetError(f"expected a kind of data set among {', '.join(KINDS)}, found {kind!r}")
     if split not in SPLITS:
         raise DatasetError(f"expected a split among {', '.join(SPLITS)}, found {split!r}")
-    root = _given_folder(root, "a data set", "--data", refuse_current=automatic)
-    if automatic:
+    root = _given_folder(root, "a data set", "--data", refuse_current=kind in (None, AUTO))
+    if kind is None or kind == AUTO:
         require_folder("a data set", root)
-        kind = recognised(root)
+        kind = recognized_kind(root)
     read = {"cub": read_cub, "imagenet": read_ilsvrc, "folder": read_folder,
             "pictures": _read_pictures}[kind]
     notes = Notes(root)
