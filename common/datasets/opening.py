@@ -7,7 +7,7 @@ from common.datasets.annotated import with_boxes
 from common.datasets.class_folders import read_folder
 from common.datasets.cub import read_cub
 from common.datasets.ilsvrc import read_ilsvrc
-from common.datasets.listing import Notes, files_under, is_unsupported, may_be_picture
+from common.datasets.listing import Notes, files_under, is_picture, is_unsupported
 from common.datasets.recognition import recognized_kind, require, require_folder
 from common.datasets.records import Dataset, DatasetError, Part, listed, sorted_records
 from common.text import quoted
@@ -94,7 +94,7 @@ def _read_pictures(root, split, notes):
     for name, size in files_under(root, notes):
         if is_unsupported(name):
             notes.skip("pictures of kinds that are not supported", root / name)
-        elif not may_be_picture(name):
+        elif not is_picture(name, root):
             notes.skip("files that are no pictures", root / name)
         else:
             records.append(listed(name, root, 0, (), size))
