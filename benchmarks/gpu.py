@@ -227,7 +227,7 @@ def _host(records, maps, batch_size, device):
     recipe = RECIPES[RECIPE]
     deltas = (0.70, 0.75, 0.80, 0.85, 0.90)
     cutting = images_per_second(lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps),
-                              "cpu")
+                                "cpu")
     return [Throughput("decoding on the host", decoding),
             Throughput("cutting 5 deltas on the host", cutting)]
 

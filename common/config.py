@@ -1,12 +1,16 @@
-"""Settings are frozen dataclasses; this module overrides and digests them."""
+"""Settings are frozen dataclasses; this module overrides, stores and digests them."""
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import inspect
+import itertools
 import json
+import textwrap
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -87,6 +91,41 @@ def check_choice(config: Any, field: str, allowed: Collection[str]) -> None:
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as plain dicts, lists and numbers, as JSON would give them back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(config_class: Callable[..., Config], values: Mapping[str, Any]) -> Config:
+    """The dataclass that ``to_dict`` made ``values`` from; ConfigError on unknown fields."""
+    field_types = typing.get_type_hints(config_class)
+    arguments = {}
+    for name, value in values.items():
+        kind = lookup("field", name, field_types)
+        arguments[name] = tuple(value) if typing.get_origin(kind) is tuple else value
+    return config_class(**arguments)
+
+
+def field_help(config_class: type) -> list[tuple[str, str]]:
+    """What ``override`` can set: (name=default, what it means) of each field.
+
+    The meaning is the string literal behind the field, up to its first full stop.
+
+    Args:
+        config_class: a dataclass with defaults.
+    """
+    source: Any = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0]
+    body: list[Any] = source.body
+    meanings = {field.target.id: ast.literal_eval(text.value)
+                for field, text in itertools.pairwise(body)
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
+    return [(f"{field.name}={_shown(field.default)}",
+             " ".join(meanings.get(field.name, "").split()).split(". ")[0].rstrip("."))
+            for field in dataclasses.fields(config_class)]
+
+
+def _shown(value):
+    """A value as ``override`` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def digest(*parts: Any) -> str:

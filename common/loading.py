@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from common import processes
 from common.datasets import Record
 from common.images import BadImage, decode_image, read_bytes
+from common.progress import silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,3 +99,24 @@ def default_workers(device: str | torch.device) -> int:
     """
     cores = max(1, joblib.cpu_count() // processes.local_world_size())
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)
+
+
+def find_unreadable(records, workers, progress=silent):
+    """Decode every image once and name those that cannot be read.
+
+    Args:
+        records: sequence of Record.
+        workers: decoding processes.
+        progress: see ``common.progress``.
+
+    Returns:
+        dict from the image id to the reason.
+    """
+    found = {}
+    # A small frame: the whole file is still read, and damage found wherever it is.
+    batches = load_frames(records, (32, 32), consecutive(len(records), 64), workers)
+    with progress(len(records), "looking for unreadable images") as advance:
+        for batch in batches:
+            found.update({records[index].image_id: error.reason for index, error in batch.bad})
+            advance(len(batch.positions) + len(batch.bad))
+    return found

@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "list": ("pipelines.list_artefacts", "Show what the cache holds, and what made it."),
     "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
     "recipes": ("pipelines.recipes", "Measure the masks of several recipes, side by side."),
     "compare": ("pipelines.compare", "Train on cached, online and joint masks, side by side."),

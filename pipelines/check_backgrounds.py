@@ -1,16 +1,15 @@
 """``bcct check-backgrounds``: what is wrong with a folder of background images."""
 
 import dataclasses
-from pathlib import Path
 
 import click
 
 from common.backbones import weights_identity
 from common.files import write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
-from pipelines.jobs.options import STAGE1, options
+from pipelines.jobs import options
 from pipelines.jobs.progress import progress_bar
-from pipelines.stage1 import Stage1
+from pipelines.jobs.stage1_job import Stage1Job, classifier_name
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
 from stage1_bc.background_check.examination import examine
 from stage1_bc.background_check.findings import background_report
@@ -19,9 +18,9 @@ from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import sample_targets
 
 
-@click.command("check-backgrounds")
-@click.argument("folder", type=click.Path(path_type=Path))
-@options(*(name for name in STAGE1 if name != "background"))
+@options.command("check-backgrounds")
+@click.argument("folder", type=options.PATH)
+@options.options(*(name for name in options.STAGE1 if name != "background"))
 def command(folder, **arguments):
     """Check FOLDER of background images against a data set; changes nothing in either.
 
@@ -30,18 +29,22 @@ def command(folder, **arguments):
     classifiers of its own for that, each judging pictures it has not seen. Writes report.json and
     contact_sheet.png into CACHE/backgrounds/NAME/.
     """
-    job = Stage1(background=folder, **arguments)
-    classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
-    classifier.to(job.device).eval()
+    options.require(arguments, "data")
+    job = Stage1Job.from_options(background=folder, **arguments)
+    settings = job.settings
+    classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
+                                  settings.config.image_size)
+    classifier.to(job.compute.device).eval()
     backgrounds, targets, others = examined = _examine_all(job, classifier)
     if len(backgrounds.records) < 4 or len(targets.records) < 4:
         raise click.ClickException(
             f"{folder}: {len(backgrounds.records)} readable backgrounds and "
             f"{len(targets.records)} readable targets are too few to compare; four are the least")
-    logits = cross_fit(classifier, targets.features, backgrounds.features, job.classifier_config)
-    report = background_report(*examined, logits, job.image_size, _about(job))
+    logits = cross_fit(classifier, targets.features, backgrounds.features, settings.config)
+    report = background_report(*examined, logits, settings.config.image_size,
+                               _about(job))
     click.echo("\n".join(report_lines(report)))
-    output = job.cache / "backgrounds" / job.classifier_path.stem
+    output = job.cache / "backgrounds" / classifier_name(job)
     write_json(output / "report.json", report)
     save_picture(output / "contact_sheet.png",
                  contact_sheet(report_sections(report, *examined, logits)))
@@ -50,22 +53,25 @@ def command(folder, **arguments):
 
 def _examine_all(job, classifier):
     """Examinations of the backgrounds, of the targets to train on, and of all other images."""
-    training = job.targets.records
+    config, compute = job.settings.config, job.compute
+    training = job.images.split("train").records
     training = [training[index] for index in sample_targets(
-        len(training), job.classifier_config.max_targets, job.seed)]
-    paths = {record.path for record in training}
-    others = [record for record in job.images("all").records if record.path not in paths]
+        len(training), config.max_targets, config.seed)]
+    ids = {record.image_id for record in training}
+    others = [record for record in job.images.split("all").records if record.image_id not in ids]
     examinations = []
     for records, name, judge in ((job.backgrounds.records, "backgrounds", classifier),
                                  (training, "targets", classifier),
                                  (others, "other images of the data set", None)):
         with progress_bar(len(records), name) as advance:
-            examinations.append(examine(records, job.image_size, job.batch_size, job.workers,
-                                        judge, job.device, advance))
+            examinations.append(examine(
+                records, config.image_size, compute.batch_size, compute.workers, judge,
+                compute.device, advance))
     return examinations
 
 
 def _about(job):
-    return {"folder": str(job.background), "data": str(job.data), "dataset": job.dataset,
-            "backbone": job.backbone, "weights": weights_identity(job.weights),
-            "classifier": dataclasses.asdict(job.classifier_config), "folds": FOLDS}
+    return {"folder": str(job.backgrounds.root), "data": str(job.images.root),
+            "dataset": job.images.split("train").name, "backbone": job.settings.backbone,
+            "weights": weights_identity(job.settings.weights),
+            "classifier": dataclasses.asdict(job.settings.config), "folds": FOLDS}

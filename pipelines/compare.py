@@ -1,42 +1,35 @@
 """``bcct compare``: masks from the cache, made on the way, or learnt along."""
 
-import json
-
 import click
 
-from pipelines.jobs.localizing import localize
-from pipelines.jobs.options import STAGE2, options
-from pipelines.paper.experiment import percent
-from pipelines.stage1 import ensure_classifier, make_masks
-from pipelines.stage2 import Stage2, load_trained, train
-
-SOURCES = ("cached", "online", "joint")
+from pipelines.jobs import artefacts, options
+from pipelines.jobs.localizing import Localization, Protocol, localize
+from pipelines.jobs.stage1_job import ensure_classifier, make_masks
+from pipelines.jobs.training_job import TrainingJob, plan, train
+from stage2_ct.run import load_run
 
 
-@click.command("compare")
-@options(*(name for name in STAGE2 if name != "masks"))
+@options.command("compare")
+@options.options(*(name for name in options.STAGE2 if name != "masks"))
 def command(**arguments):
     """Train one variant on cached, online and joint masks for the same number of epochs.
 
-    Makes what is missing on the way. Prints accuracy, localization and time an epoch.
+    Makes what is missing on the way. Prints accuracy, localization and time per epoch.
     """
-    jobs = {source: Stage2.from_options(**arguments, masks=source) for source in SOURCES}
-    stage1 = jobs["cached"].stage1
-    ensure_classifier(stage1)
-    make_masks(stage1, "train", [arguments["delta"]])
+    options.require(arguments, "data", "background")
+    jobs = {source: TrainingJob.from_options(**arguments, masks=source)
+            for source in ("cached", "online", "joint")}
+    first = jobs["cached"]
+    make_masks(first.stage1, ensure_classifier(first.stage1), "train", [first.delta])
     click.echo(f"{'masks':10}{'Top-1 cls':>11}{'GT-known':>10}{'Top-1 loc':>11}"
-               f"{'seconds an epoch':>18}")
+               f"{'seconds per epoch':>19}")
+    localization = Localization(first.images, Protocol(), first.compute,
+                                [arguments["cache"] / artefacts.MASKS])
     for source, job in jobs.items():
-        train(job)
-        result = localize(job, load_trained(job))
-        figures = [percent(result.metrics[name].value)
-                   for name in ("top1_cls", "gt_known", "top1_loc")]
-        click.echo("{:10}{:>11.1f}{:>10.1f}{:>11.1f}{:>18.1f}".format(
-            source, *figures, _median_seconds(job)))
-
-
-def _median_seconds(job):
-    """Median time of an epoch, from the run's log."""
-    lines = (job.run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    seconds = sorted(json.loads(line)["seconds"] for line in lines)
-    return seconds[len(seconds) // 2]
+        run = train(plan(job))
+        metrics = localize(load_run(run.folder, job.compute.device, job.variant),
+                           localization).metrics
+        seconds = sorted(line["seconds"] for line in run.logged())
+        click.echo("{:10}{:>11.1f}{:>10.1f}{:>11.1f}{:>19.1f}".format(
+            source, *(100 * metrics[name].value for name in ("top1_cls", "gt_known", "top1_loc")),
+            seconds[len(seconds) // 2]))

@@ -6,9 +6,10 @@ import click
 
 import demo
 from demo.scenes import write_dataset
+from pipelines.jobs.inputs import Images
 from pipelines.jobs.options import STAGE2, options, values
-from pipelines.paper.experiment import run_experiment, table
-from pipelines.stage2 import Stage2
+from pipelines.jobs.training_job import TrainingJob
+from pipelines.paper.experiment import run_experiment, summary_table
 
 IMAGE_SIZE = 112
 # A small data set for two cores: narrow new layers and a short schedule, the same for each variant.
@@ -25,12 +26,14 @@ def command(cache, **arguments):
     """
     folder = cache / "demo"
     data, background = write_dataset(folder / "data")
+    images = Images("cub", data)
     shared_options = {
         "data": data, "background": background, "cache": folder, "backbone": "tiny",
         "weights": str(Path(demo.__file__).with_name("tiny.pth")), "image_size": IMAGE_SIZE,
         "train_set": BUDGET, **arguments}
-    rows = {variant: [Stage2.from_options(**values(*STAGE2, **shared_options, variant=variant))]
+    rows = {variant: [TrainingJob.from_options(
+        images=images, **values(*STAGE2, **shared_options, variant=variant))]
             for variant in ("cam", "bc-ct")}
     summary, page = run_experiment(rows, folder)
-    click.echo(table(summary))
+    click.echo(summary_table(summary))
     click.echo(f"wrote {folder / 'summary.json'}\nlook at {page}")

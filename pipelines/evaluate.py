@@ -1,7 +1,5 @@
 """``bcct evaluate``: localize with a trained model, or score anybody's score maps."""
 
-from pathlib import Path
-
 import click
 
 from common.datasets import open_dataset
@@ -11,59 +9,71 @@ from evaluation.report import Method, Report, write_report
 from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
+from pipelines.jobs import artefacts, options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.localizing import Protocol
-from pipelines.jobs.options import STAGE2, options, parse_seeds
+from pipelines.jobs.localizing import Localization, Protocol
+from pipelines.jobs.mask_choice import open_named_masks
 from pipelines.jobs.reporting import build_report, evaluate
-from pipelines.stage2 import Stage2, train
+from pipelines.jobs.runs import find_run, images_of, job_of_run, open_run
+from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
+from stage2_ct.run import load_run
 from stage2_ct.score_maps import SCORE_MAPS
 
-_PATH = click.Path(path_type=Path)
+DECIDED_BY_RUN = {"background", "image_size", "backbone", "weights", "bc_backbone", "bc_weights",
+                  "bc_seed", "head", "bc_set", "recipe", "recipe_set", "precision", "delta",
+                  "train_set", "seed"}
 
 
-def _tau_source(context, parameter, value):
-    """masks, val, test, or a number in [0, 1]; anything else is refused."""
-    if value in ("masks", "val", "test"):
-        return value
-    try:
-        if 0 <= float(value) <= 1:
+class TauSource(click.ParamType):
+    """masks, val, test, or a number in [0, 1]."""
+
+    name = "masks|val|test|NUMBER"
+
+    def convert(self, value, parameter, context):
+        if value in ("masks", "val", "test"):
             return value
-    except ValueError:
-        pass
-    raise click.BadParameter("must be masks, val, test or a number from 0 to 1")
+        try:
+            if 0 <= float(value) <= 1:
+                return value
+        except ValueError:
+            pass
+        self.fail("must be masks, val, test or a number from 0 to 1", parameter, context)
 
 
-@click.command("evaluate")
-@click.argument("run", type=_PATH, required=False)
-@options(*STAGE2, "on_bad_image")
-@click.option("--split", type=click.Choice(["train", "test", "all"]), default="test",
-              show_default=True, help="Images that the figures are of.")
+@options.command("evaluate")
+@click.argument("run", required=False)
+@options.options(*options.STAGE2, "on_bad_image")
+@click.option("--split", type=options.SPLIT, default="test", show_default=True,
+              help="Images that the figures are of.")
 @click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="What a box is cut from.  [default: the variant's own]")
 @click.option("--box-rule", type=click.Choice(["largest", "wsol"]), default="largest",
               show_default=True, help="How a score map becomes a box: our rule or Choe et al.'s.")
-@click.option("--tau-from", default="masks", show_default=True, callback=_tau_source,
-              help="masks: the training images' cached masks, no box looked at; val: a few boxes a "
-              "class; test: the field's habit, an oracle; or a number.")
+@click.option("--tau-from", default="masks", show_default=True, type=TauSource(),
+              help="masks: the training images' cached masks, no box is looked at; val: a few "
+              "boxes per class; test: the field's habit, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
-              help="Boxes a class that --tau-from val looks at.")
+              help="Boxes per class that --tau-from val looks at.")
 @click.option("--input-size", type=click.IntRange(16),
               help="Side of the square that images are squashed to.  [default: 9/7 of training's, "
               "whose random crops show objects larger]")
-@click.option("--seeds", callback=parse_seeds, metavar="0,1,2",
+@click.option("--seeds", callback=options.parse_seeds, metavar="0,1,2",
               help="Train (where need be) and evaluate with each seed; gives mean and standard "
               "deviation.")
-@click.option("--beside", type=_PATH, help="Folder of another run to show beside this one.")
-@click.option("--scoremaps", type=_PATH,
+@click.option("--beside", metavar="RUN", help="Another run to show next to this one.")
+@click.option("--scoremaps", type=options.PATH,
               help="Score the .npy files of this folder instead of a run; needs --metadata, or "
-              "--dataset and --data, and --tau-from test or a number.")
-@click.option("--metadata", type=_PATH, help="wsolevaluation's four files for the score maps.")
-@click.option("--out", type=_PATH, help="Folder of the report.  [default: RUN/report]")
+              "--data, and --tau-from test or a number.")
+@click.option("--metadata", type=options.PATH,
+              help="wsolevaluation's four files for the score maps.")
+@click.option("--out", type=options.PATH, help="Folder of the report.  [default: RUN/report]")
 def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_size, seeds, beside,
             scoremaps, metadata, out, on_bad_image, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
-    RUN is the folder of a training run; without it, give the options it was trained with.
+    RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs nothing
+    but the data set: what it was made from may be gone. Without RUN, the run in CACHE that the
+    given options made is taken.
     """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
     unreadable = {}
@@ -72,33 +82,57 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
         report = _score_folder(scoremaps, metadata, arguments, protocol, unreadable)
     else:
-        job = Stage2.from_run(run) if run else _job_of_options(arguments)
-        jobs = [job.with_seed(seed) for seed in seeds] or [job]
-        if seeds:
-            for each in jobs:
-                train(each)
-        main = evaluate(jobs, protocol, unreadable)
-        other = evaluate([Stage2.from_run(beside)], protocol, unreadable) if beside else None
-        report = build_report(main, other, protocol, unreadable)
-        out = out or jobs[0].run.folder / "report"
+        runs, localization = _trained_runs(run, seeds, protocol, unreadable, arguments)
+        main = evaluate(runs, localization)
+        other = None
+        if beside:
+            folder = artefacts.resolve(beside, arguments["cache"] / artefacts.RUNS, "run")
+            other = evaluate([load_run(folder, localization.compute.device)], localization)
+        report = build_report(main, localization, other)
+        out = out or runs[0].run.folder / "report"
     page = write_report(out, report)
-    click.echo(describe(report))
+    click.echo(summary_lines(report))
     click.echo(f"wrote {page}")
     report_bad_images(unreadable, on_bad_image)
 
 
-# With RUN or --scoremaps these two are not needed; otherwise _job_of_options asks for them.
-for _parameter in command.params:
-    if _parameter.name in ("data", "background"):
-        _parameter.required = False
+def _trained_runs(run, seeds, protocol, unreadable, arguments):
+    """The finished runs, one per seed, and what they are evaluated on."""
+    cache, given = arguments["cache"], options.given_options()
+    if run is None:
+        options.require(arguments, "data")
+        job = TrainingJob.from_options(**arguments)
+        if seeds:
+            runs = [_train_seed(TrainingJob.from_options(**{**arguments, "seed": seed}))
+                    for seed in seeds]
+        else:
+            runs = [load_run(find_run(job).folder, job.compute.device, job.variant)]
+        images, compute = images_of(runs[0], arguments["data"], arguments["dataset"]), job.compute
+    else:
+        if decided := sorted(DECIDED_BY_RUN & given):
+            raise click.UsageError(
+                f"the run itself decides {', '.join(_option(name) for name in decided)}: leave "
+                "that out, or leave RUN out to look for the run that these options made")
+        trained, images, compute = open_run(
+            run, variant=arguments["variant"] if "variant" in given else None, **{
+                name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
+        runs = [trained if seed == trained.seed else _train_seed(
+            job_of_run(trained, images, compute, cache, seed)) for seed in seeds] or [trained]
+    masks = None
+    if run is not None and arguments["masks"] not in SOURCES:
+        masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
+            "delta"], images)
+    return runs, Localization(images, protocol, compute, [cache / artefacts.MASKS], masks,
+                              unreadable)
 
 
-def _job_of_options(arguments):
-    for name in ("data", "background"):
-        if arguments[name] is None:
-            raise click.UsageError(f"give the folder of a run, or --{name} and the other options "
-                                   "that it was trained with")
-    return Stage2.from_options(**arguments)
+def _option(name):
+    return {"train_set": "--set"}.get(name, f"--{name.replace('_', '-')}")
+
+
+def _train_seed(job):
+    """The finished run of a job, which is trained first where it is not."""
+    return load_run(train(plan(job)).folder, job.compute.device, job.variant)
 
 
 def _score_folder(folder, metadata, arguments, protocol, unreadable):
@@ -109,15 +143,15 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
     if metadata is not None:
         truths, name, classes = read_metadata(metadata), metadata.name, ()
     elif arguments["data"] is not None:
-        dataset = open_dataset(arguments["dataset"], arguments["data"], protocol.split)
+        dataset = open_dataset(arguments["dataset"] or "cub", arguments["data"], protocol.split)
         truths = truths_from_dataset(dataset, unreadable)
         if not truths:
             raise ValueError(f"none of the images in {dataset.root} can be read")
         name, classes = dataset.name, dataset.classes
     else:
-        raise click.UsageError("--scoremaps needs --metadata, or --dataset and --data")
+        raise click.UsageError("--scoremaps needs --metadata, or --data")
     size = read_score_map(folder, truths[0].image_id).shape
-    stated = None if protocol.tau_from == "test" else float(protocol.tau_from)
+    stated = protocol.stated_tau
     evaluator = Evaluator(truths, rule=protocol.box_rule, size=size, tau=stated,
                           class_names=classes or None)
     evaluate_folder(evaluator, folder)
@@ -128,7 +162,7 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
                   unreadable=unreadable)
 
 
-def describe(report):
+def summary_lines(report):
     """The report's figures as lines of text."""
     lines = []
     for method in filter(None, (report.method, report.beside)):

@@ -3,35 +3,31 @@
 import click
 
 from common import processes
+from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.options import STAGE1, options
-from pipelines.stage1 import Stage1, alone_with_classifiers, train_classifier
+from pipelines.jobs.stage1_job import (Stage1Job, describe_classifier,
+                                       lock_classifiers, train_and_save)
 
 
-@click.command("train-bc")
-@options(*STAGE1, "on_bad_image")
+@options.command("train-bc")
+@options.options(*options.STAGE1, "recipe", "recipe_set", "on_bad_image")
 def command(on_bad_image, **arguments):
     """Train the background classifier: target images against background images.
 
     The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt. Under
     torchrun, the first process does all of it.
     """
+    options.require(arguments, "data", "background")
     with processes.process_group():
-        job = Stage1(**arguments)
-        about = processes.broadcast_from_first(lambda: _train(job))
+        job = Stage1Job.from_options(**arguments)
+        stored = processes.broadcast_from_first(lambda: _train(job))
         if processes.rank() == 0:
-            click.echo(describe(about))
-            click.echo(f"wrote {job.classifier_path}")
-            report_bad_images(about["unreadable"], on_bad_image)
+            click.echo(describe_classifier(stored.about))
+            click.echo("next: bcct masks, with the same settings")
+            click.echo(f"wrote {stored.path}")
+            report_bad_images(stored.about["unreadable"], on_bad_image)
 
 
 def _train(job):
-    with alone_with_classifiers(job):
-        return train_classifier(job)
-
-
-def describe(about):
-    """One sentence on the classifier's accuracy."""
-    return (f"background classifier: held-back accuracy {about['target_accuracy']:.1%} on "
-            f"{about['held_back_targets']} targets, {about['background_accuracy']:.1%} on "
-            f"{about['held_back_backgrounds']} backgrounds")
+    with lock_classifiers(job):
+        return train_and_save(job)

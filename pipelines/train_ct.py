@@ -1,56 +1,68 @@
 """``bcct train-ct``: train a classification model under labels and masks."""
 
 import click
-from click.core import ParameterSource
 
 from common import processes
 from common.files import CannotWrite
 from common.images import BadImage
-from pipelines import supervision
+from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.options import STAGE2, options
-from pipelines.stage2 import Stage2, train
+from pipelines.jobs.mask_choice import describe_masks, require_agreement
+from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
 
 
-@click.command("train-ct")
-@options(*STAGE2, "on_bad_image")
-@click.option("--resume", is_flag=True, help="Go on from the last epoch of a stopped run.")
+@options.command("train-ct")
+@options.options(*options.STAGE2, "on_bad_image")
+@click.option("--resume", is_flag=True, help="Resume a stopped run after its last epoch.")
 def command(resume, on_bad_image, **arguments):
     """Train one variant with one seed; its masks must be there (bcct masks makes them).
 
-    Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
+    Finished masks need nothing of what made them, so --background is for --masks online and joint
+    alone. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
     processes share each batch.
     """
+    options.require(arguments, "data")
     with processes.process_group(f"{processes.AGAIN}, with --resume"):
-        job = Stage2.from_options(**arguments)
-        if job.names_a_folder:
-            supervision.require_agreement(job.cache, job.stage1, _given(arguments))
-            if processes.rank() == 0:
-                click.echo(supervision.describe(job.cache))
-        if job.run.checkpoint.is_file() and not resume:
+        job = TrainingJob.from_options(**arguments)
+        planned = plan(job)
+        if job.masks not in SOURCES:
+            require_agreement(planned.cache, job.stage1.settings, arguments,
+                              options.given_options())
+        if planned.supervision is not None and processes.rank() == 0:
+            click.echo(describe_masks(planned.supervision))
+        if planned.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
-                f"{job.run.folder} has been trained already, wholly or in part; add --resume to go "
-                "on with it, or remove it to start again")
-        try:
-            train(job)
-        except CannotWrite as error:  # its advice, too, is to run the same command again
-            raise click.ClickException(f"{error}, with --resume") from error
-        except BadImage as error:
-            raise click.ClickException(f"{error} {_how_to_go_on(job)}") from error
+                f"{planned.run.folder} has been trained already, wholly or in part; add --resume "
+                "to go on with it, or remove it to start again")
+        _train(planned)
         if processes.rank() == 0:
-            click.echo(f"wrote {job.run.folder}")
-            report_bad_images(job.unreadable, on_bad_image)
+            _report(planned.run)
+            report_bad_images(planned.run.manifest()["unreadable"], on_bad_image)
 
 
-def _how_to_go_on(job):
+def _train(planned):
+    """Train, or say how to go on."""
+    try:
+        train(planned)
+    except CannotWrite as error:  # its advice, too, is to run the same command again
+        raise click.ClickException(f"{error}, with --resume") from error
+    except BadImage as error:
+        raise click.ClickException(f"{error} {_how_to_go_on(planned)}") from error
+
+
+def _how_to_go_on(planned):
     """What to do about an image that could be read when the run started."""
-    otherwise = (f"remove {job.run.folder} to start again without it" if job.cache is None else
+    otherwise = (f"remove {planned.run.folder} to start again without it"
+                 if planned.supervision is None else
                  "run bcct masks, which says how to do without it")
     return f"It could be read before: put it back and go on with --resume, or {otherwise}"
 
 
-def _given(arguments):
-    """Names of the options that were given, not left at their defaults."""
-    source = click.get_current_context().get_parameter_source
-    return {name for name in arguments
-            if source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}
+def _report(run):
+    """The last epoch's losses, where the run is, and the next command."""
+    last = run.logged()[-1]
+    losses = ", ".join(f"{name} loss {value:.4f}" for name, value in last.items()
+                       if name not in ("epoch", "seconds", "precision"))
+    click.echo(f"epoch {last['epoch']}: {losses}")
+    click.echo(f"next: bcct evaluate {run.folder}")
+    click.echo(f"wrote {run.folder}")

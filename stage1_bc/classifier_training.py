@@ -1,4 +1,4 @@
-"""Training the background classifier's unit on features that are computed once."""
+"""Training the background classifier on features that are computed once."""
 
 import dataclasses
 
@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from common.loading import to_float
+from common.loading import consecutive, load_frames, to_float
 from common.memory import in_parts
+from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.recipe import RECIPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,3 +137,91 @@ def train_unit(classifier, targets, backgrounds, config):
             "held_back_targets": len(held_targets),
             "held_back_backgrounds": len(held_backgrounds),
         }
+
+
+def train_classifier(classifier, targets, backgrounds, config, compute, progress=silent):
+    """Train a background classifier's units from records of images.
+
+    Each image passes through the frozen backbone once. Images that cannot be read are left out.
+
+    Args:
+        classifier: BackgroundClassifier with untrained units; moved to the device, changed in
+            place.
+        targets: sequence of Record of target images; at most ``config.max_targets`` are used.
+        backgrounds: sequence of Record of background images.
+        config: ClassifierConfig.
+        compute: Compute.
+        progress: see ``common.progress``.
+
+    Returns:
+        dict of plain values: how many of each kind were used (``targets``, ``backgrounds``), the
+        accuracies of ``train_unit``, and ``unreadable``, from a path to the reason.
+
+    Raises:
+        ValueError: not one image of a kind can be read, or too few to hold any back.
+    """
+    classifier.to(compute.device, memory_format=torch.channels_last)
+    unreadable = {}
+    chosen = sample_targets(len(targets), config.max_targets, config.seed)
+    features = [_features(classifier, records, config, compute, description, unreadable, progress)
+                for records, description in (([targets[index] for index in chosen], "targets"),
+                                             (backgrounds, "backgrounds"))]
+    accuracies = train_unit(classifier, *features, config)
+    if config.pixel_unit:
+        readable = [record for record in targets if str(record.path) not in unreadable]
+        _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
+    return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
+            "unreadable": unreadable}
+
+
+def _features(classifier, records, config, compute, description, unreadable, progress):
+    """What the unit reads, for every readable record once, (n, D) float32."""
+    batches = load_frames(records, (config.image_size,) * 2,
+                          consecutive(len(records), compute.batch_size), compute.workers)
+    readable = 0
+    with progress(len(records), description) as advance:
+        def images():
+            nonlocal readable
+            for batch in batches:
+                unreadable.update({str(error.path): error.reason for _, error in batch.bad})
+                readable += len(batch.positions)
+                advance(len(batch.positions) + len(batch.bad))
+                if batch.positions:
+                    yield batch.images
+            if readable == 0:
+                raise ValueError(f"none of the {len(records)} {description} can be read; the first "
+                                 f"is {records[0].path}")
+        return compute_features(classifier, images(), compute.device)
+
+
+def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
+    """Train the pixel unit on a sample of the readable target images and on all backgrounds."""
+    chosen = [targets[index] for index in
+              sample_targets(len(targets), config.pixel_targets, config.seed)]
+    with progress(len(chosen) + len(backgrounds), "pixel unit") as advance:
+        def images(records):
+            for batch in load_frames(records, (config.image_size,) * 2,
+                                     consecutive(len(records), compute.batch_size),
+                                     compute.workers):
+                advance(len(batch.positions) + len(batch.bad))
+                if batch.positions:
+                    yield to_float(batch.images.to(compute.device)).contiguous(
+                        memory_format=torch.channels_last)
+        train_pixel_unit(classifier, images(chosen), images(backgrounds), RECIPES["guided-layers"])
+
+
+@torch.no_grad()
+def background_accuracy(classifier, records, compute):
+    """Fraction of background images that a trained classifier recognizes as such.
+
+    Args:
+        classifier: BackgroundClassifier.
+        records: sequence of Record; unreadable images are left out.
+        compute: Compute.
+    """
+    classifier.to(compute.device)
+    logits = [classifier(to_float(batch.images.to(compute.device))).cpu()
+              for batch in load_frames(records, (classifier.image_size,) * 2,
+                                       consecutive(len(records), compute.batch_size),
+                                       compute.workers) if batch.positions]
+    return float((torch.cat(logits) <= 0).float().mean())

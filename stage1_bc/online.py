@@ -4,8 +4,16 @@ Both makers are called with (N, 3, H, W) float RGB images in [0, 1] and give
 ``(masks (N, 1, H, W) bool tensor, valid (N,) bool tensor)``.
 """
 
+import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
+
+from common.loading import load_frames, to_float
+from stage1_bc.maker import MaskMaker
+from stage1_bc.recipe import RECIPES
+
+BACKGROUNDS_PER_STEP = 8  # background images that join each batch when both models learn at once
 
 
 class OnlineMaker:
@@ -77,3 +85,34 @@ class JointMaker(OnlineMaker):
     def load_state_dict(self, state):
         self.unit.load_state_dict(state["unit"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def joint_maker(classifier, recipe, delta, backgrounds, seed, device):
+    """A JointMaker that starts from an untrained classifier.
+
+    Args:
+        classifier: BackgroundClassifier with an untrained unit.
+        recipe: Recipe. One that reads finished masks is replaced by the gradient recipe that would
+            teach it: there are no finished masks yet.
+        delta: threshold of Eq. 2.
+        backgrounds: sequence of Record of background images.
+        seed: of the order in which they are drawn.
+        device: torch device.
+    """
+    nn.init.zeros_(classifier.unit.bias)
+    if recipe.signal == "pixels":
+        recipe = RECIPES["guided-layers"]
+    size = (classifier.image_size,) * 2
+    stream = _endless_batches(backgrounds, size, seed)
+    return JointMaker(MaskMaker(classifier, recipe, size, device), delta, lambda: next(stream))
+
+
+def _endless_batches(records, size, seed):
+    """Yield batches of images, in a new order each round, (n, 3, H, W) float."""
+    random = np.random.default_rng(seed)
+    while True:
+        order = random.permutation(len(records)).tolist()
+        chosen = [order[start:start + BACKGROUNDS_PER_STEP]
+                  for start in range(0, len(order), BACKGROUNDS_PER_STEP)]
+        for batch in load_frames(records, size, chosen, 0):
+            yield to_float(batch.images)

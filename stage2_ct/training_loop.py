@@ -1,12 +1,7 @@
 """The training loop of stage 2; knows neither the method nor where masks come from."""
 
-import dataclasses
-import json
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -14,17 +9,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from common import processes
-from common.files import cannot_write, load_checkpoint, save_checkpoint
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
+from stage2_ct.model import LocalizationMethod
+from stage2_ct.run import Run
 from stage2_ct.variants import TrainingConfig
 
 Batches = Iterable[TrainingBatch | ValueError]
 
 
-def build_optimizer(method: nn.Module, config: TrainingConfig) -> tuple[
+def build_optimizer(method: LocalizationMethod, config: TrainingConfig) -> tuple[
         torch.optim.SGD, torch.optim.lr_scheduler.StepLR]:
     """SGD with one rate for the backbone and another for the new layers (section 5.1)."""
     backbone = {id(parameter) for parameter in method.backbone.parameters()}
@@ -99,51 +95,6 @@ def train_epoch(method: nn.Module, source: MaskSource,
     return means
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A training run's folder: ``last.pt`` after each epoch and a line in ``log.jsonl``."""
-
-    folder: Path
-    """Where the run is kept."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Path of the last epoch's checkpoint."""
-        return self.folder / "last.pt"
-
-    def save(self, epoch: int, parts: Mapping[str, Any], description: dict) -> None:
-        """Save everything that later epochs depend on.
-
-        Args:
-            epoch: number of epochs done.
-            parts: dict from a name to an object with ``state_dict``.
-            description: dict of plain values saved with it.
-        """
-        states = {name: part.state_dict() for name, part in parts.items()}
-        save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
-
-    def restore(self, parts: Mapping[str, Any]) -> int:
-        """Load the last epoch's state if there is one; returns the number of epochs done."""
-        if not self.checkpoint.is_file():
-            return 0
-        state = load_checkpoint(self.checkpoint)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return state["epoch"]
-
-    def log(self, line: dict) -> None:
-        """Append one JSON line."""
-        path = self.folder / "log.jsonl"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
-
-
 def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     """The method wrapped so that each step's gradient is the mean over the processes."""
     if processes.world_size() == 1:
@@ -152,7 +103,7 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
         progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.

@@ -17,10 +17,12 @@ from common.mask_cache.manifest import MANIFEST
 from common.mask_cache.reader import MaskCache
 from pipelines import train_bc
 from pipelines.__main__ import cli
+from pipelines.jobs.stage1_job import StoredClassifier
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
-from stage2_ct.training_loop import Run, fit
+from stage2_ct.run import Run
+from stage2_ct.training_loop import fit
 from stage2_ct.variants import TrainingConfig
 from tests.networks import small_backbone
 from tests.test_pipeline import write_cub
@@ -209,13 +211,14 @@ def test_train_bc_holds_the_folder_of_classifiers(inputs, monkeypatch):
     _, options, _ = inputs
     held = []
 
-    def train_classifier(job):
-        child = faults.start_child(job.classifier_path.parent, target=_is_free)
+    def train_and_save(job):
+        child = faults.start_child(job.cache / "bc", target=_is_free)
         child.join(60)
         held.append(child.exitcode)
-        return {"unreadable": {}, "target_accuracy": 1, "held_back_targets": 1,
-                "background_accuracy": 1, "held_back_backgrounds": 1}
-    monkeypatch.setattr(train_bc, "train_classifier", train_classifier)
+        return StoredClassifier(job.cache, {"about": {
+            "unreadable": {}, "target_accuracy": 1, "held_back_targets": 1,
+            "background_accuracy": 1, "held_back_backgrounds": 1}})
+    monkeypatch.setattr(train_bc, "train_and_save", train_and_save)
     cli(["train-bc", *options], standalone_mode=False)
     assert held == [1]
 

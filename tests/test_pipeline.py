@@ -13,11 +13,12 @@ from click.testing import CliRunner
 
 from common.datasets import open_dataset
 from common.files import CannotWrite
-from common.mask_cache import writer as writing
+from common.mask_cache import writer
 from common.mask_cache.reader import MaskCache
 from evaluation.mask_figures import mask_figures
-from pipelines import stage1, train_ct
+from pipelines import train_ct
 from pipelines.__main__ import cli
+from pipelines.jobs import stage1_job
 from pipelines.paper.experiment import percent
 
 
@@ -119,7 +120,7 @@ def test_a_finished_cache_needs_no_lock(inputs, monkeypatch):
 
     def read_only(*arguments, **options):
         raise OSError("Read-only file system")
-    for module in (stage1, writing):
+    for module in (stage1_job, writer):
         monkeypatch.setattr(module, "write_lock", read_only)
     assert "wrote" in run(inputs, "masks").output
     with pytest.raises(OSError, match="Read-only"):
@@ -144,17 +145,17 @@ def test_a_missing_delta_joins_those_that_are_there(inputs):
 
 
 def test_cached_and_online_masks_are_the_same_when_nothing_is_augmented(inputs):
+    from common.compute import choose_compute
     from common.images import read_image
-    from pipelines.stage1 import Stage1, mask_maker
+    from pipelines.jobs.mask_choice import maker_of_masks
     from stage1_bc.online import OnlineMaker
     output = run(inputs, "masks", "--delta", "0.8").output
     cache = MaskCache(output.split("wrote ")[-1].strip(), 0.8)
-    job = Stage1("cub", inputs / "cub", inputs / "backgrounds", inputs / "cache", "tiny", "none",
-                 image_size=32)
-    records = job.targets.records
+    records = open_dataset("cub", inputs / "cub", "train").records
     frames = torch.stack([torch.from_numpy(read_image(record.path, (32, 32))).permute(2, 0, 1)
                           for record in records])
-    masks, valid = OnlineMaker(mask_maker(job), 0.8)(frames.float() / 255)
+    maker = maker_of_masks(cache, choose_compute("cpu"))
+    masks, valid = OnlineMaker(maker, 0.8)(frames.float() / 255)
     for record, mask, flag in zip(records, masks, valid):
         held, held_flag, _ = cache.read(record.image_id)
         assert np.array_equal(mask[0].numpy(), held) and flag == held_flag

@@ -2,8 +2,9 @@ import pytest
 
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.stage1 import Stage1
-from pipelines.supervision import describe, require_agreement
+from pipelines.jobs.mask_choice import describe_masks, require_agreement
+from pipelines.jobs.options import RECIPE, STAGE1, values
+from pipelines.jobs.stage1_job import Stage1Job
 from tests.examples import TINY, make_masks, run, write_inputs
 
 
@@ -16,28 +17,31 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(folder):
-    return MaskCache(make_masks(folder, "--recipe", "guided", "--recipe-set", "blur=4", "--seed",
-                                "3"))
+    return MaskCache(make_masks(folder, "--recipe", "guided", "--recipe-set", "blur=4",
+                                "--bc-seed", "3"))
 
 
-def asked(folder, **options):
-    return Stage1("cub", folder / "cub", folder / "backgrounds", folder / "cache", workers=0,
-                  **{"backbone": "tiny", "weights": "none", "image_size": 32, **options})
+def agree(folder, cache, given, options):
+    """Hold a cache against a command line with some options."""
+    arguments = values(*STAGE1, *RECIPE, **{
+        "data": folder / "cub", "background": folder / "backgrounds", "cache": folder / "cache",
+        "workers": 0, "backbone": "tiny", "weights": "none", "image_size": 32, **options})
+    require_agreement(cache, Stage1Job.from_options(**arguments).settings, arguments, given)
 
 
 def test_the_line_names_key_recipe_and_classifier(cache):
-    line = describe(cache)
+    line = describe_masks(cache)
     assert f"key {cache.key}, recipe guided" in line and "(tiny, seed 3)" in line
     assert cache.manifest["provenance"]["classifier"][:12] in line
 
 
 @pytest.mark.parametrize("given, options", [
-    ((), {}), (("recipe_set",), {"recipe_set": ("blur=4",)}), (("bc_seed",), {"seed": 3}),
+    ((), {}), (("recipe_set",), {"recipe_set": ("blur=4",)}), (("bc_seed",), {"bc_seed": 3}),
     (("recipe", "recipe_set"), {"recipe": "guided", "recipe_set": ("blur=4",)}),
     (("bc_backbone", "bc_weights", "head", "precision"), {}),
     (("bc_set",), {"bc_set": ("weight_decay=0.05",)})])
 def test_what_is_not_given_may_differ(folder, cache, given, options):
-    require_agreement(cache, asked(folder, **options), given)
+    agree(folder, cache, given, options)
 
 
 @pytest.mark.parametrize("given, options, difference", [
@@ -51,7 +55,7 @@ def test_what_is_not_given_may_differ(folder, cache, given, options):
      "there it is float32")])
 def test_what_is_given_must_agree(folder, cache, given, options, difference):
     with pytest.raises(MaskCacheError, match=f"not those asked for: {difference}.*leave these"):
-        require_agreement(cache, asked(folder, **options), given)
+        agree(folder, cache, given, options)
 
 
 def test_the_command_line_is_asked_for_what_it_gives(folder, cache):

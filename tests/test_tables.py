@@ -11,7 +11,7 @@ from pipelines.paper.table1 import TABLE as TABLE1
 from pipelines.paper.table2 import TABLE as TABLE2
 from pipelines.paper.table3 import TABLE as TABLE3
 from pipelines.paper.table_files import Column, write_table
-from pipelines.paper.tables import Setting
+from pipelines.paper.tables import TableSetting
 from tests.examples import TINY, run, write_inputs
 
 
@@ -70,7 +70,7 @@ def test_three_variants_learn_from_the_same_masks(inputs):
 
 def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")
-    monkeypatch.setattr(measuring, "train", lambda job: pytest.fail("trained again"))
+    monkeypatch.setattr(measuring, "train", lambda planned: pytest.fail("trained again"))
     monkeypatch.setattr(measuring, "localize", lambda *job: pytest.fail("evaluated again"))
     _, lines = fill(inputs, "table2", "--rows", "cam")
     assert ("GAP (CAM)", "measured") in lines
@@ -94,10 +94,10 @@ def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
 def test_a_stopped_table_holds_what_was_finished_and_goes_on(inputs, monkeypatch):
     localize = measuring.localize
 
-    def stops(job, method):
-        if job.variant == "has":
+    def stops(trained, localization):
+        if trained.variant == "has":
             raise KeyboardInterrupt
-        return localize(job, method)
+        return localize(trained, localization)
     with monkeypatch.context() as patch:
         patch.setattr(measuring, "localize", stops)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
@@ -119,9 +119,9 @@ def test_a_word_that_chooses_no_row_is_refused(inputs):
 def test_the_deltas_of_table_3_come_from_one_pass(inputs, monkeypatch):
     made = []
 
-    def makes(stage1, split, deltas):
+    def makes(stage1, stored, split, deltas):
         made.append((split, deltas))
-        return make_masks(stage1, split, deltas)
+        return make_masks(stage1, stored, split, deltas)
     make_masks = tables.make_masks
     monkeypatch.setattr(tables, "make_masks", makes)
     _, lines = fill(inputs, "table3")
@@ -135,7 +135,8 @@ def test_a_line_is_the_mean_of_the_finished_seeds(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")  # its masks are needed to name the runs
     found = {0: {"top1_loc": 40.0, "gt_known": 60.0}, 2: {"top1_loc": 41.0, "gt_known": 63.0}}
     rest = {"top5_loc": 50.0, "max_box_acc_v2": 1.0, "top1_cls": 2.0, "top5_cls": 3.0,
-            "oracle_gt_known": 4.0, "gt_known_low": 5.0, "gt_known_high": 6.0, "tau": 0.3}
+            "run": "x", "oracle_gt_known": 4.0, "gt_known_low": 5.0, "gt_known_high": 6.0,
+            "tau": 0.3}
     monkeypatch.setattr(tables, "measured", lambda job: (
         {**found[job.seed], **rest} if job.seed in found else None))
     _, lines = fill(inputs, "table2", "--rows", "bc-star", "--seeds", "0,1,2")
@@ -150,7 +151,7 @@ def test_the_rows_are_those_of_the_paper():
     assert [row.method for row in TABLE3.rows] == [row.method for row in printed.TABLE3]
     chosen = [row for row in TABLE1.rows if "backprop-vgg16" in row.words]
     assert [row.method for row in chosen] == ["Backprop on VGGnet"]
-    one = Setting({}, (0,), "squeezenet1_1").rows(TABLE1)
+    one = TableSetting({}, (0,), "squeezenet1_1").rows(TABLE1)
     assert [row.method for row in one] == ["Backprop", "GAP (CAM)", "HaS-32", "ACoL", "SPG-plain",
                                            "SPG", "BC-CT"]
 

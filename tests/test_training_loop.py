@@ -10,7 +10,8 @@ from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import (EpochBatches, TrainingBatch, TrainingImages,
                             training_loader)
 from stage2_ct.mask_sources import CachedMasks
-from stage2_ct.training_loop import Run, build_optimizer, fit, train_step
+from stage2_ct.run import Run
+from stage2_ct.training_loop import build_optimizer, fit, train_step
 from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone
 

@@ -1,134 +1,227 @@
-"""Options that several commands share, each stated once."""
+"""Options that several commands share, each stated once, and how ``--help`` groups them."""
 
 import functools
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from common.backbones import ARCHITECTURES
+from common.config import field_help
+from common.datasets import KINDS
 from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
-from stage1_bc.recipe import RECIPES
-from stage2_ct.variants import VARIANTS
+from stage1_bc.classifier_training import ClassifierConfig
+from stage1_bc.recipe import RECIPES, Recipe
+from stage2_ct.variants import VARIANTS, TrainingConfig
 
-_PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
+SEED = click.IntRange(0)
+SPLIT = click.Choice(["train", "test", "all"])
+FIELDS = {"--set": ("training settings of stage 2", TrainingConfig),
+          "--recipe-set": ("the recipe", Recipe),
+          "--bc-set": ("the background classifier's settings", ClassifierConfig)}
 
 
-def _batch_size(context, parameter, value):
-    """Click callback: a whole number from 1; None for auto."""
-    if value in (None, "auto"):
-        return None
-    try:
-        if int(value) >= 1:
-            return int(value)
-    except ValueError:
-        pass
-    raise click.BadParameter("must be auto or a whole number from 1")
+class Delta(click.ParamType):
+    """A threshold in (0, 1] with at most two decimals, as mask caches name it."""
+
+    name = "delta"
+
+    def convert(self, value, parameter, context):
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number <= 1 or round(number, 2) != number:
+            self.fail(f"{value} is not a number in (0, 1] with at most two decimals", parameter,
+                      context)
+        return number
+
+
+class BatchSize(click.ParamType):
+    """A whole number from 1, or auto (None)."""
+
+    name = "N|auto"
+
+    def convert(self, value, parameter, context):
+        if value in (None, "auto"):
+            return None
+        try:
+            if int(value) >= 1:
+                return int(value)
+        except ValueError:
+            pass
+        self.fail("must be auto or a whole number from 1", parameter, context)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options in groups, and the fields that overrides take."""
+
+    def format_options(self, context, formatter):
+        groups = {}
+        for parameter in self.get_params(context):
+            if (record := parameter.get_help_record(context)) is not None:
+                groups.setdefault(GROUP_OF.get(parameter.name, "This command"), []).append(record)
+        for name in ("This command", *dict.fromkeys(GROUP_OF.values())):
+            if name in groups:
+                with formatter.section(name):
+                    formatter.write_dl(groups[name])
+        taken = {option for parameter in self.params for option in parameter.opts}
+        for option, (what, config) in FIELDS.items():
+            if option in taken:
+                with formatter.section(f"Fields of {option}, {what}"):
+                    formatter.write_dl(field_help(config))
 
 
 _OPTIONS = {
-    "dataset": click.option(
-        "--dataset", type=click.Choice(["cub", "imagenet", "folder"]), default="cub",
-        show_default=True, help="Layout of the data set: CUB-200-2011's, ILSVRC's CLS-LOC, or a "
-        "folder of class folders."),
-    "data": click.option("--data", type=_PATH, required=True, help="The data set's folder."),
-    "background": click.option(
-        "--background", type=_PATH, required=True, help="Folder of background images."),
-    "cache": click.option(
-        "--cache", type=_PATH, default=Path("cache"), show_default=True,
-        help="Folder for everything that is made."),
-    "backbone": click.option(
-        "--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
-        show_default=True, help="Network whose convolutional layers are used."),
-    "weights": click.option(
-        "--weights", default="imagenet", show_default=True,
-        help="The backbone's weights: imagenet (downloaded by torchvision), none (random), or the "
-        "path of a state dict."),
-    "bc_backbone": click.option(
-        "--bc-backbone", type=click.Choice(sorted(ARCHITECTURES)),
-        help="Backbone of the background classifier.  [default: --backbone]"),
-    "bc_weights": click.option(
-        "--bc-weights", help="Weights of --bc-backbone.  [default: --weights]"),
-    "bc_seed": click.option(
-        "--bc-seed", type=int, default=0, show_default=True,
-        help="Seed that the background classifier was trained with."),
-    "head": click.option(
-        "--head", type=click.Choice(sorted(HEADS)), default="pooled", show_default=True,
-        help="; ".join(f"{name}: {text}" for name, text in HEADS.items()) + "."),
-    "recipe": click.option(
-        "--recipe", type=click.Choice(sorted(RECIPES)), default="default", show_default=True,
-        help="How gradient maps become masks."),
-    "recipe_set": click.option(
-        "--recipe-set", multiple=True, metavar="FIELD=VALUE",
-        help="Override a field of the recipe; may be repeated."),
-    "delta": click.option(
-        "--delta", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=[0.80],
-        show_default=True, help="Threshold on the gradient map; may be repeated."),
-    "one_delta": click.option(
-        "--delta", type=click.FloatRange(0, 1, min_open=True), default=0.80, show_default=True,
-        help="Threshold on the gradient map."),
-    "bc_set": click.option(
-        "--bc-set", multiple=True, metavar="FIELD=VALUE",
-        help="Override a field of the background classifier's settings; may be repeated."),
-    "image_size": click.option(
-        "--image-size", type=click.IntRange(16), default=224, show_default=True,
-        help="Side of the square that images are squashed to, and of a mask, in pixels."),
-    "variant": click.option(
-        "--variant", type=click.Choice(sorted(VARIANTS)), default="bc-ct", show_default=True,
-        help="What to train."),
-    "masks": click.option(
-        "--masks", default="cached", show_default=True,
-        help="Where masks come from: cached (made by bcct masks), the folder of a mask cache, "
-        "online (made from each augmented batch) or joint (the classifier learns along)."),
-    "on_bad_image": click.option(
-        "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-        help="When images cannot be read: either way the others are done and the bad ones listed; "
-        "fail then exits with an error, skip does not."),
-    "train_set": click.option(
-        "--set", "train_set", multiple=True, metavar="FIELD=VALUE",
-        help="Override a field of the training settings, such as epochs=20; may be repeated."),
-    "seed": click.option("--seed", type=int, default=0, show_default=True,
-                         help="Seed of everything that is drawn."),
-    "device": click.option(
-        "--device", default="auto", show_default=True,
-        help="cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."),
-    "workers": click.option(
-        "--workers", type=click.IntRange(0), help="Processes that decode images.  "
-        "[default: up to 16 with a GPU, up to 2 without]"),
-    "batch_size": click.option(
-        "--batch-size", callback=_batch_size, metavar="N|auto",
-        help="Images a pass where nothing is learnt; auto goes by the memory of a GPU and is 16 "
-        "without. A batch that does not fit is computed in parts.  [default: auto]"),
-    "precision": click.option(
-        "--precision", type=click.Choice(sorted(PRECISIONS)), default="float32", show_default=True,
-        help="Number format of the network that makes masks; bfloat16 is faster on a GPU and on "
-        "CPUs with AMX (docs/performance.md says how far its masks differ)."),
+    "Data": {
+        "data": click.option("--data", type=PATH, help="The data set's folder."),
+        "dataset": click.option(
+            "--dataset", type=click.Choice(KINDS), help="Layout of the data set.  [default: "
+            "recognized from what is in the folder]"),
+        "background": click.option(
+            "--background", type=PATH, help="Folder of background images."),
+        "image_size": click.option(
+            "--image-size", type=click.IntRange(16), default=224, show_default=True,
+            help="Side in pixels of the square that images are squashed to, and of a mask."),
+        "on_bad_image": click.option(
+            "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail",
+            show_default=True, help="What to do about images that cannot be read. Either way the "
+            "others are done and the bad ones are listed; fail then exits with an error."),
+    },
+    "Stage 1 (background classifier and masks)": {
+        "bc_backbone": click.option(
+            "--bc-backbone", type=click.Choice(sorted(ARCHITECTURES)),
+            help="Backbone of the background classifier.  [default: --backbone]"),
+        "bc_weights": click.option(
+            "--bc-weights", help="Weights of --bc-backbone.  [default: --weights]"),
+        "bc_seed": click.option(
+            "--bc-seed", type=SEED, default=0, show_default=True,
+            help="Seed of the background classifier."),
+        "head": click.option(
+            "--head", type=click.Choice(sorted(HEADS)), default="pooled", show_default=True,
+            help="; ".join(f"{name}: {text}" for name, text in HEADS.items()) + "."),
+        "bc_set": click.option(
+            "--bc-set", multiple=True, metavar="FIELD=VALUE",
+            help="Override a field of the background classifier's settings; may be repeated."),
+        "recipe": click.option(
+            "--recipe", type=click.Choice(sorted(RECIPES)), default="default", show_default=True,
+            help="How gradient maps become masks."),
+        "recipe_set": click.option(
+            "--recipe-set", multiple=True, metavar="FIELD=VALUE",
+            help="Override a field of the recipe; may be repeated."),
+        "deltas": click.option(
+            "--delta", "deltas", type=Delta(), multiple=True, default=[0.80], show_default=True,
+            help="Threshold on the map (Eq. 2); may be repeated."),
+        "delta": click.option(
+            "--delta", type=Delta(), default=0.80, show_default=True,
+            help="Threshold on the map (Eq. 2)."),
+        "precision": click.option(
+            "--precision", type=click.Choice(sorted(PRECISIONS)), default="float32",
+            show_default=True, help="Number format of the network that makes masks; bfloat16 is "
+            "faster on a GPU and on CPUs with AMX (docs/performance.md says how far its masks "
+            "differ)."),
+    },
+    "Stage 2 (classification model)": {
+        "variant": click.option(
+            "--variant", type=click.Choice(sorted(VARIANTS)), default="bc-ct", show_default=True,
+            help="What to train."),
+        "masks": click.option(
+            "--masks", default="cached", show_default=True, metavar="NAME",
+            help="Where masks come from: a mask cache (its folder, or the beginning of its name); "
+            "cached, the one in CACHE that these settings made; online, made from each augmented "
+            "batch; joint, made by a background classifier that is trained along."),
+        "train_set": click.option(
+            "--set", "train_set", multiple=True, metavar="FIELD=VALUE",
+            help="Override a training setting, such as epochs=20; may be repeated."),
+        "seed": click.option("--seed", type=SEED, default=0, show_default=True,
+                             help="Seed of stage 2."),
+    },
+    "Run": {
+        "backbone": click.option(
+            "--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
+            show_default=True, help="Network whose convolutional layers are used."),
+        "weights": click.option(
+            "--weights", default="imagenet", show_default=True,
+            help="The backbone's weights: imagenet (downloaded by torchvision), none (random), or "
+            "the path of a state dict."),
+        "cache": click.option(
+            "--cache", type=PATH, default=Path("cache"), show_default=True,
+            help="Folder for everything that is made."),
+        "device": click.option(
+            "--device", default="auto", show_default=True,
+            help="cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."),
+        "workers": click.option(
+            "--workers", type=click.IntRange(0), help="Processes that decode images.  "
+            "[default: up to 16 with a GPU, up to 2 without]"),
+        "batch_size": click.option(
+            "--inference-batch-size", "batch_size", type=BatchSize(),
+            help="Images per forward pass where nothing is trained; auto goes by the memory of a "
+            "GPU and is 16 without one. (The training batch size is --set batch_size=N.)  "
+            "[default: auto]"),
+    },
 }
+GROUP_OF = {name: group for group, members in _OPTIONS.items() for name in members}
+_BY_NAME = {name: option for members in _OPTIONS.values() for name, option in members.items()}
 
-STAGE1 = ("dataset", "data", "background", "cache", "backbone", "weights", "head", "bc_set",
-          "image_size", "seed", "device", "workers", "batch_size")
-STAGE2 = (*STAGE1, "bc_backbone", "bc_weights", "bc_seed", "recipe", "recipe_set",
-          "precision", "one_delta", "variant", "masks", "train_set")
-
-
-def parse_seeds(context, parameter, value):
-    """Click callback: ``0,1,2`` as a tuple of int; nothing as an empty one."""
-    try:
-        return tuple(int(seed) for seed in value.split(",")) if value else ()
-    except ValueError:
-        raise click.BadParameter("must be whole numbers with commas between, such as 0,1,2")
+COMPUTE = ("device", "workers", "batch_size")
+STAGE1 = ("data", "dataset", "background", "image_size", "backbone", "weights", "bc_backbone",
+          "bc_weights", "bc_seed", "head", "bc_set", "cache", *COMPUTE)
+RECIPE = ("recipe", "recipe_set", "precision")
+STAGE2 = (*STAGE1, *RECIPE, "delta", "variant", "masks", "train_set", "seed")
 
 
 def options(*names):
     """Decorate a click command with the named shared options, in that order."""
     def decorate(function):
         return functools.reduce(
-            lambda decorated, name: _OPTIONS[name](decorated), reversed(names), function)
+            lambda decorated, name: _BY_NAME[name](decorated), reversed(names), function)
     return decorate
+
+
+def command(name, **attributes):
+    """``click.command`` with grouped help."""
+    return click.command(name, cls=GroupedCommand, **attributes)
 
 
 def values(*names, **given):
     """The named options' values as a command receives them: those given, else the defaults."""
-    command = click.command()(options(*names)(lambda **arguments: None))
-    defaults = command.make_context("values", [], resilient_parsing=True).params
+    parser = click.command()(options(*names)(lambda **arguments: None))
+    defaults = parser.make_context("values", [], resilient_parsing=True).params
     return {**defaults, **given}
+
+
+def given_options():
+    """Names of the running command's options that were given, not left at their defaults."""
+    context = click.get_current_context()
+    return {parameter.name for parameter in context.command.params
+            if context.get_parameter_source(parameter.name) in (
+                ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}
+
+
+def require(arguments, *names):
+    """Refuse a command line without some options that this use of the command needs.
+
+    Raises:
+        UsageError: names the missing option.
+    """
+    for name in names:
+        if arguments[name] is None:
+            raise click.UsageError(f"give --{name.replace('_', '-')}: "
+                                   f"{_BY_NAME_HELP[name]}")
+
+
+_BY_NAME_HELP = {"data": "the data set's folder (DATA=... with make)",
+                 "background": "a folder of background images (BACKGROUND=... with make)"}
+
+
+def parse_seeds(context, parameter, value):
+    """Click callback: ``0,1,2`` as a tuple of int; nothing as an empty one."""
+    try:
+        seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
+    except ValueError:
+        seeds = (-1,)
+    if any(seed < 0 for seed in seeds):
+        raise click.BadParameter("must be whole numbers from 0 with commas between, such as 0,1,2")
+    return seeds

@@ -5,20 +5,17 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 
 from common.config import digest
-from common.files import load_checkpoint
-from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
+from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import measure, measured
 from pipelines.paper.table_command import setting_command, show
 from pipelines.paper.table_files import Column, write_table
 from pipelines.paper.table_pictures import draw_curves
-from pipelines.paper.tables import Row
-from pipelines.stage1 import ensure_classifier, make_masks
-from stage1_bc.classifier import load_classifier
+from pipelines.paper.tables import TableRow
+from stage1_bc.classifier_training import background_accuracy
 
 NAME = "ablate-backgrounds"
 SIZES = (1, 5, 20, 100)
@@ -84,7 +81,7 @@ def command(setting, cache, masks_only):
 
     What is finished is kept. Writes CACHE/tables/ablate-backgrounds.md, .csv and .png.
     """
-    row = Row("BC-CT", "bc-ct", setting.backbone or "vgg16")
+    row = TableRow("BC-CT", "bc-ct", setting.backbone or "vgg16")
     everything = setting.job(row, setting.seeds[0]).stage1
     records = everything.backgrounds.records
     studies = []
@@ -94,10 +91,10 @@ def command(setting, cache, masks_only):
         link_subset(folder, subset)
         options = {**setting.options, "background": folder}
         outside = [record for record in records if record not in subset]
-        studies.append((size, dataclasses.replace(setting, options=options, made={}), outside))
+        studies.append((size, dataclasses.replace(setting, options=options), outside))
     studies.append((len(records), setting, None))
     lines = [study(size, each, row, outside, masks_only) for size, each, outside in studies]
-    write(cache / "tables" / NAME, lines)
+    write_ablation(cache / "tables" / NAME, lines)
     show(cache / "tables" / NAME)
 
 
@@ -106,18 +103,20 @@ def study(size, setting, row, outside, masks_only):
 
     Args:
         size: number of background images.
-        setting: Setting with these.
-        row: Row of BC-CT.
+        setting: TableSetting with these.
+        row: TableRow of BC-CT.
         outside: list of Record of the other background images; None when there are none.
         masks_only: whether to leave out BC-CT where it is not trained yet.
     """
     jobs = setting.jobs(row)
     stage1 = jobs[0].stage1
-    about = ensure_classifier(stage1)
-    make_masks(stage1, "train", [row.delta])
-    folder = make_masks(stage1, "test", [row.delta])
-    masks = mask_figures(stage1.images("test"), folder, row.delta).metrics
-    right = about["background_accuracy"] if outside is None else specificity(stage1, outside)
+    stored = ensure_classifier(stage1)
+    about = stored.about
+    make_masks(stage1, stored, "train", [row.delta])
+    folder = make_masks(stage1, stored, "test", [row.delta])
+    masks = mask_figures(stage1.images.split("test"), folder, row.delta).metrics
+    right = about["background_accuracy"] if outside is None else background_accuracy(
+        stored.build(stage1.settings.weights), outside, stage1.compute)
     line = {"backgrounds": size, "bc_background": percent(right),
             "judged": about["held_back_backgrounds"] if outside is None else len(outside),
             "bc_target": percent(about["target_accuracy"]),
@@ -129,30 +128,12 @@ def study(size, setting, row, outside, masks_only):
     if found:
         line.update({name: float(np.mean([figures[name] for figures in found.values()]))
                      for name in ("gt_known", "top1_loc")})
-        line.update(seeds=" ".join(map(str, found)), run=" ".join(
-            job.run.folder.name for job in jobs if job.seed in found))
+        line.update(seeds=" ".join(map(str, found)),
+                    run=" ".join(figures["run"] for figures in found.values()))
     return line
 
 
-@torch.no_grad()
-def specificity(stage1, records):
-    """Fraction of background images that the trained classifier knows for what they are.
-
-    Args:
-        stage1: Stage1 whose classifier is trained.
-        records: sequence of Record, none of which it was given.
-    """
-    classifier = load_classifier(load_checkpoint(stage1.classifier_path), stage1.weights)
-    classifier.to(stage1.device)
-    logits = []
-    for batch in load_frames(records, (stage1.image_size,) * 2,
-                             consecutive(len(records), stage1.batch_size), stage1.workers):
-        if batch.positions:
-            logits.append(classifier(to_float(batch.images.to(stage1.device))).cpu())
-    return float((torch.cat(logits) <= 0).float().mean())
-
-
-def write(path, lines):
+def write_ablation(path, lines):
     """Write the table and its plot.
 
     Args:

@@ -7,10 +7,13 @@ import click
 from common.files import write_json
 from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
+from pipelines.jobs import artefacts
+from pipelines.jobs.localizing import Localization, Protocol
 from pipelines.jobs.reporting import build_report, evaluate
-from pipelines.stage1 import ensure_classifier, make_masks
-from pipelines.stage2 import train
-from pipelines.train_bc import describe
+from pipelines.jobs.stage1_job import (describe_classifier, ensure_classifier,
+                                       make_masks)
+from pipelines.jobs.training_job import plan, train
+from stage2_ct.run import load_run
 
 FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_acc_v2")
 
@@ -19,9 +22,9 @@ def run_experiment(rows, folder):
     """Train and evaluate several variants; what is there already is kept.
 
     Args:
-        rows: dict from a row's name to its list of Stage2, which differ in their seed only. The
-            first row is the rival that the last one's report shows beside it; the last row's
-            masks are those whose figures head the summary.
+        rows: dict from a row's name to its list of TrainingJob, which differ in their seed only;
+            all of them over the same Images. The last one's report shows the first row next to
+            it; the last row's masks are those whose figures head the summary.
         folder: where ``summary.json`` and ``report/`` are written.
 
     Returns:
@@ -30,14 +33,18 @@ def run_experiment(rows, folder):
         over its seeds) and ``seconds``. The page is the path of ``report.html``.
     """
     start = time.perf_counter()
+    job = next(iter(rows.values()))[0]
+    localization = Localization(job.images, Protocol(), job.compute,
+                                [job.stage1.cache / artefacts.MASKS])
     evaluated, masks = {}, {}
     for name, jobs in rows.items():
         masks[name] = _prepare_masks(jobs[0])
-        for job in jobs:
-            train(job)
-        evaluated[name] = evaluate(jobs)
+        runs = [train(plan(each)) for each in jobs]
+        evaluated[name] = evaluate(
+            [load_run(run.folder, each.compute.device, each.variant)
+             for run, each in zip(runs, jobs)], localization)
     first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
-    report = build_report(last, first)
+    report = build_report(last, localization, first)
     summary = {
         "mask_strict": percent(report.masks.metrics["mask_strict"].value),
         "mask_bc_star": percent(report.masks.metrics["bc_star"].value),
@@ -52,10 +59,11 @@ def run_experiment(rows, folder):
 
 def _prepare_masks(job):
     """Make the masks that a row learns from and those of the test images; gives their figures."""
-    click.echo(f"{job.stage1.backbone}: {describe(ensure_classifier(job.stage1))}")
-    make_masks(job.stage1, "train", [job.delta])
-    test = job.stage1.images("test")
-    return mask_figures(test, make_masks(job.stage1, "test", [job.delta]), job.delta)
+    stored = ensure_classifier(job.stage1)
+    click.echo(f"{job.stage1.settings.backbone}: {describe_classifier(stored.about)}")
+    make_masks(job.stage1, stored, "train", [job.delta])
+    return mask_figures(job.images.split("test"),
+                        make_masks(job.stage1, stored, "test", [job.delta]), job.delta)
 
 
 def _gt_known(report, name):
@@ -81,7 +89,7 @@ def percent(fraction):
     return round(100 * fraction, 2)
 
 
-def table(summary):
+def summary_table(summary):
     """The summary as lines of text."""
     lines = [f"{'':34}{'GT-known':>10}{'Top-1 loc':>11}{'Top-1 cls':>11}{'tau':>7}{'masks':>8}"]
     for name, row in summary["variants"].items():

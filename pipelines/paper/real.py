@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from pipelines.jobs.inputs import Images
 from pipelines.jobs.options import STAGE2, options, parse_seeds, values
-from pipelines.paper.experiment import run_experiment, table
-from pipelines.stage2 import Stage2
+from pipelines.jobs.training_job import TrainingJob
+from pipelines.paper.experiment import run_experiment, summary_table
 
 SHARED = Path("../shared")
 # A small backbone on a small data set: narrower new layers and a shorter schedule than the
@@ -34,16 +35,16 @@ def command(cache, seeds, shared, **arguments):
 
     Writes CACHE/real/summary.json and what the steps before it make.
     """
-    rows = {}
+    rows, images = {}, Images("cub", shared / "data/cub25")
     for name, (variant, masks_by) in ROWS.items():
-        rows[name] = [Stage2.from_options(**values(
+        rows[name] = [TrainingJob.from_options(images=images, **values(
             *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
             cache=cache / "real", backbone="squeezenet1_1",
             weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
             bc_weights=shared_weights(shared, masks_by), train_set=BUDGET,
             variant=variant, seed=seed, **arguments)) for seed in seeds]
     summary, page = run_experiment(rows, cache / "real")
-    click.echo(table(summary))
+    click.echo(summary_table(summary))
     click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")
 
 

@@ -6,20 +6,20 @@ Also BC-CT's other variants, over the very same masks.
 from pipelines.paper import printed
 from pipelines.paper.table_command import table_command
 from pipelines.paper.table_pictures import draw_bars
-from pipelines.paper.tables import Row, Table
+from pipelines.paper.tables import PaperTable, TableRow
 
-TABLE = Table(
+TABLE = PaperTable(
     "table2", "Table 2: localization error (the paper: on CUB-200-2011's test images)",
-    (Row("Backprop on VGGnet", "backprop", "vgg16"),
-     Row("GoogLeNet-GAP", "cam", "googlenet"),
-     Row("GoogLeNet-HaS-32", "has", "googlenet"),
-     Row("ACoL", "acol", "vgg16"),
-     Row("SPG-plain", "spg-plain", "inception_v3"),
-     Row("SPG", "spg", "inception_v3"),
-     Row("BC-CT", "bc-ct", "vgg16"),
-     Row("BC-CT, loss and mask branch as printed", "bc-ct-paper-loss", "vgg16"),
-     Row("BC-CT, box from the whole mask map", "bc-ct-mask-map", "vgg16"),
-     Row("BC-CT, box from the class map", "bc-ct-class-map", "vgg16")),
+    (TableRow("Backprop on VGGnet", "backprop", "vgg16"),
+     TableRow("GoogLeNet-GAP", "cam", "googlenet"),
+     TableRow("GoogLeNet-HaS-32", "has", "googlenet"),
+     TableRow("ACoL", "acol", "vgg16"),
+     TableRow("SPG-plain", "spg-plain", "inception_v3"),
+     TableRow("SPG", "spg", "inception_v3"),
+     TableRow("BC-CT", "bc-ct", "vgg16"),
+     TableRow("BC-CT, loss and mask branch as printed", "bc-ct-paper-loss", "vgg16"),
+     TableRow("BC-CT, box from the whole mask map", "bc-ct-mask-map", "vgg16"),
+     TableRow("BC-CT, box from the class map", "bc-ct-class-map", "vgg16")),
     printed.TABLE2, draw_bars, checks_masks=True, notes=(
         printed.MIXED_ROW,
         "BC\\* is the paper's check of stage 1's masks: its error is by the looser rule (IoU of at "

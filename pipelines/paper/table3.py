@@ -3,12 +3,12 @@
 from pipelines.paper import printed
 from pipelines.paper.table_command import table_command
 from pipelines.paper.table_pictures import draw_curves
-from pipelines.paper.tables import Row, Table
+from pipelines.paper.tables import PaperTable, TableRow
 
 DELTAS = (0.70, 0.75, 0.80, 0.85, 0.90)
 
 
-def draw(path, lines):
+def draw_errors(path, lines):
     """Errors over delta: ours with lines, the paper's dashed."""
     curves = []
     measured = [line for line in lines if line["source"] == "measured"]
@@ -20,10 +20,10 @@ def draw(path, lines):
     draw_curves(path, "delta", curves)
 
 
-TABLE = Table(
+TABLE = PaperTable(
     "table3", "Table 3: BC-CT's localization error for each delta",
-    tuple(Row(f"BC-CT, delta {delta:.2f}", "bc-ct", "vgg16", delta) for delta in DELTAS),
-    printed.TABLE3, draw, notes=(
+    tuple(TableRow(f"BC-CT, delta {delta:.2f}", "bc-ct", "vgg16", delta) for delta in DELTAS),
+    printed.TABLE3, draw_errors, notes=(
         "The masks of all deltas that are asked for together come from one pass over the images; "
         "CT is trained once for each. tau on the score map is chosen again for each delta, on the "
         "training images' masks; the paper uses delta there as well.",))

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import click
 
-from pipelines.jobs.options import STAGE2, options, parse_seeds, values
+from pipelines.jobs.inputs import Images
+from pipelines.jobs.options import STAGE2
+from pipelines.jobs.options import command as grouped_command
+from pipelines.jobs.options import options, parse_seeds, values
 from pipelines.paper.real import BUDGET, shared_weights
-from pipelines.paper.tables import Setting, fill
+from pipelines.paper.tables import TableSetting, fill
 
 SMALL_BACKBONE = "squeezenet1_1"  # of the rows that --shared fills
 # Given by a row, or with another meaning or default here.
-_OWN = ("one_delta", "variant", "masks", "seed", "backbone", "weights", "bc_backbone")
+_OWN = ("delta", "variant", "masks", "seed", "backbone", "weights", "bc_backbone")
 _SETTING = (
     options(*(name for name in STAGE2 if name not in _OWN)),
     click.option("--backbone", help="Backbone of every row.  [default: each row's own]"),
@@ -30,12 +33,11 @@ _SETTING = (
 )
 
 
-def setting_command(name, dataset="cub", **attributes):
-    """Decorate a function as a click command that is called with a Setting and its cache's path.
+def setting_command(name, **attributes):
+    """Decorate a function as a command that is called with a TableSetting and CACHE's path.
 
     Args:
         name: of the command.
-        dataset: layout of the data set by default.
         attributes: of the click command, such as ``help``.
     """
     def decorate(function):
@@ -47,21 +49,15 @@ def setting_command(name, dataset="cub", **attributes):
             return function(_setting(**arguments), arguments["cache"], **rest)
         for option in reversed(_SETTING):
             call = option(call)
-        command = click.command(name, **attributes)(call)
-        for parameter in command.params:
-            if parameter.name in ("data", "background"):  # --shared takes their place
-                parameter.required = False
-            if parameter.name == "dataset":
-                parameter.default = dataset
-        return command
+        return grouped_command(name, **attributes)(call)
     return decorate
 
 
-def table_command(table, dataset="cub"):
-    """The click command that fills a Table."""
-    @setting_command(table.name, dataset, help=(
+def table_command(table):
+    """The click command that fills a PaperTable."""
+    @setting_command(table.name, help=(
         f"{table.title}: measure what is missing and print it.\n\nFinished rows are kept, and a "
-        "stopped one goes on. The paper's figures stand beside, marked quoted. Writes "
+        "stopped one goes on. The paper's figures are listed too, marked quoted. Writes "
         "CACHE/tables/."))
     @click.option("--rows", default="", metavar="has,acol,...",
                   help="Rows to measure: variants, backbones, VARIANT-BACKBONE, deltas such as "
@@ -79,7 +75,7 @@ def show(path):
 
 
 def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
-    """The Setting that a command line asks for."""
+    """The TableSetting that a command line asks for."""
     if shared is not None:
         backbone, train_set = backbone or SMALL_BACKBONE, (*BUDGET, *train_set)
         arguments["bc_backbone"] = arguments["bc_backbone"] or backbone
@@ -94,4 +90,5 @@ def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
             raise click.UsageError(f"give --{name}, or --shared")
     if epochs is not None:
         train_set = (*train_set, f"epochs={epochs}")
-    return Setting(values(*STAGE2, **arguments, train_set=train_set), seeds, backbone)
+    return TableSetting(values(*STAGE2, **arguments, train_set=train_set), seeds, backbone,
+                        Images(arguments["dataset"], arguments["data"]))

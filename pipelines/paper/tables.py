@@ -10,14 +10,17 @@ import click
 from common.mask_cache.shards import MaskCacheError
 from evaluation.mask_figures import mask_figures
 from evaluation.report import versions
-from pipelines.jobs.localizing import Protocol
+from pipelines.jobs import artefacts
+from pipelines.jobs.inputs import Images
+from pipelines.jobs.mask_choice import find_masks, masks_by_the_same_classifier
+from pipelines.jobs.stage1_job import (describe_classifier, ensure_classifier,
+                                       make_masks)
+from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import FIGURES, measure, measured
 from pipelines.paper.printed import Printed
 from pipelines.paper.table_files import Column, write_table
-from pipelines.stage1 import ensure_classifier, make_masks, open_masks
-from pipelines.stage2 import Stage2
-from pipelines.train_bc import describe
+from stage2_ct.prediction import default_input_side
 
 COLUMNS = (
     Column("method", "method"),
@@ -41,7 +44,7 @@ COLUMNS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row that can be measured."""
 
     method: str
@@ -60,13 +63,13 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class PaperTable:
     """One of the tables."""
 
     name: str
     """Of its command and of its files."""
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     quoted: tuple[Printed, ...]
     """The paper's figures."""
     draw: Callable
@@ -78,7 +81,7 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class TableSetting:
     """What all rows of a table share."""
 
     options: dict
@@ -87,19 +90,17 @@ class Setting:
     backbone: str | None = None
     """Takes the place of each row's own; None to leave those."""
 
-    made: dict = dataclasses.field(default_factory=dict, compare=False)
-    """The jobs made so far: each looks at its files once."""
+    images: Images | None = None
+    """The data set that ``options`` name; shared by all rows, so that it is listed once."""
 
     def job(self, row, seed):
-        """The Stage2 of a row and a seed."""
-        if (row, seed) not in self.made:
-            self.made[row, seed] = Stage2.from_options(**{
-                **self.options, "variant": row.variant, "backbone": row.backbone,
-                "delta": row.delta, "seed": seed})
-        return self.made[row, seed]
+        """The TrainingJob of a row and a seed."""
+        return TrainingJob.from_options(**{
+            **self.options, "variant": row.variant, "backbone": row.backbone,
+            "delta": row.delta, "seed": seed}, images=self.images)
 
     def jobs(self, row):
-        """The Stage2 of a row, one a seed."""
+        """The TrainingJob of a row, one per seed."""
         return [self.job(row, seed) for seed in self.seeds]
 
     def rows(self, table):
@@ -122,8 +123,8 @@ def fill(table, setting, chosen, folder):
     """Measure rows one by one; the table is written after each, so that a stop loses nothing.
 
     Args:
-        table: Table.
-        setting: Setting.
+        table: PaperTable.
+        setting: TableSetting.
         chosen: words of ``--rows``; empty for all rows.
         folder: Path, where the table's files go.
 
@@ -141,30 +142,31 @@ def fill(table, setting, chosen, folder):
         for job in setting.jobs(row):
             click.echo(f"{row.method}, {job.backbone}, seed {job.seed}: {_masks_of(job)}")
             measure(job)
-            write(table, setting, folder)
-    return write(table, setting, folder)
+            write_paper_table(table, setting, folder)
+    return write_paper_table(table, setting, folder)
 
 
 def _prepare_masks(table, setting, rows, chosen):
     """All masks that the rows need, of every delta in one pass over the images."""
     start = time.perf_counter()
     stage1 = setting.job(rows[0], setting.seeds[0]).stage1
-    click.echo(f"{stage1.backbone}: {describe(ensure_classifier(stage1))}")
+    stored = ensure_classifier(stage1)
+    click.echo(f"{stage1.settings.backbone}: {describe_classifier(stored.about)}")
     deltas = sorted({row.delta for row in rows})
-    make_masks(stage1, "train", deltas)
+    make_masks(stage1, stored, "train", deltas)
     if table.checks_masks and (not chosen or MASK_CHECK in chosen):
-        make_masks(stage1, "test", deltas)
+        make_masks(stage1, stored, "test", deltas)
     click.echo(f"stage 1 took {time.perf_counter() - start:.1f} s for all rows together")
 
 
 def _masks_of(job):
     """Which masks a job reads, for the log: stage 1 does nothing more for it."""
-    cache = open_masks(job.stage1, "train", job.delta)
+    cache = find_masks(job.stage1, "train", job.delta)
     use = "learns from" if job.uses_masks else "takes only tau from"
     return f"{use} the {len(cache)} finished masks {cache.folder.name} at delta {job.delta:.2f}"
 
 
-def write(table, setting, folder):
+def write_paper_table(table, setting, folder):
     """Write a table with what is finished; gives its lines."""
     lines = [_line(row, setting, table) for row in setting.rows(table)]
     if table.checks_masks:
@@ -179,20 +181,20 @@ def write(table, setting, folder):
 
 def _line(row, setting, table):
     """A row's line: the mean over its finished seeds, or the command that would measure it."""
-    found = {job.seed: (job, figures) for job in setting.jobs(row)
+    found = {job.seed: figures for job in setting.jobs(row)
              if (figures := measured(job)) is not None}
     line = {"method": row.method, "backbone": row.backbone, "delta": row.delta}
     if not found:
         return {**line, "source": "not measured",
                 "run": f"`bcct {table.name} --rows {_word(row, setting.rows(table))} ...`"}
-    figures = [each for _, each in found.values()]
+    figures = list(found.values())
     means = {name: sum(each[name] for each in figures) / len(figures)
              for name in (*FIGURES, "oracle_gt_known")}
     return {**line, **means, "top1_error": 100 - means["top1_loc"],
             "top5_error": 100 - means["top5_loc"],
             **{name: figures[0][name] for name in ("gt_known_low", "gt_known_high", "tau")},
             "tau_from": "masks", "seeds": " ".join(map(str, found)), "source": "measured",
-            "run": " ".join(job.run.folder.name for job, _ in found.values())}
+            "run": " ".join(each["run"] for each in figures)}
 
 
 def _word(row, rows):
@@ -204,30 +206,40 @@ def _word(row, rows):
 def _mask_line(table, setting):
     """The line of stage 1's masks of the test images: the paper's BC*."""
     job = setting.job(setting.rows(table)[0], setting.seeds[0])
-    line = {"method": "BC* (masks, no class)", "backbone": job.stage1.backbone}
-    try:
-        masks = open_masks(job.stage1, "test", job.delta)
-    except MaskCacheError:
+    line = {"method": "BC* (masks, no class)", "backbone": job.stage1.settings.backbone}
+    masks = _test_masks(job)
+    if masks is None:
         return {**line, "source": "not measured",
                 "run": f"`bcct {table.name} --rows {MASK_CHECK} ...`"}
-    figures = mask_figures(job.stage1.images("test"), masks.folder, job.delta).metrics
+    figures = mask_figures(job.images.split("test"), masks.folder, job.delta).metrics
     return {**line, "top1_error": percent(1 - figures["bc_star"].value),
             "gt_known": percent(figures["mask_strict"].value), "source": "measured",
             "run": masks.folder.name}
 
 
+def _test_masks(job):
+    """The test images' masks by the classifier that made the training images', or None."""
+    try:
+        return masks_by_the_same_classifier(
+            find_masks(job.stage1, "train", job.delta), job.images.digest("test"),
+            [job.stage1.cache / artefacts.MASKS])
+    except MaskCacheError:
+        return None
+
+
 def _how(table, setting):
     """What the measured rows have in common."""
     job = setting.job(setting.rows(table)[0], setting.seeds[0])
-    config, test = job.config, job.stage1.images("test")
+    config, test = job.config, job.images.split("test")
     return (
-        f"Data: {job.stage1.data.name}, {len(test.records)} test images of {len(test.classes)} "
+        f"Data: {job.images.root.name}, {len(test.records)} test images of {len(test.classes)} "
         f"classes; weights {Path(job.weights).name}. One budget for every measured row: "
         f"{config.epochs} epochs, batches of {config.batch_size}, rates "
         f"{config.backbone_rate:g} (backbone) and {config.head_rate:g} (new layers) divided by "
         f"ten every {config.decay_every} epochs, new layers {config.width} wide, input "
-        f"{config.image_size} pixels, localized at {Protocol().input_side(config)}. Masks by "
-        f"{job.stage1.backbone}, recipe {job.stage1.recipe}; they supervise BC-CT alone, and tau "
+        f"{config.image_size} pixels, localized at "
+        f"{default_input_side(config.image_size)}. Masks by {job.stage1.settings.backbone}, recipe "
+        f"{job.stage1.settings.recipe_name}; they supervise BC-CT alone, and tau "
         "comes from those of the training images for every row. No test box is looked at, but for "
         "MaxBoxAccV2 and the oracle tau, which are upper ends by definition.",
         "`measured`: here, the mean over the seeds. `quoted`: printed in the paper, on its own "

@@ -1,0 +1,99 @@
+"""``bcct list``: what CACHE holds, and what each thing was made from."""
+
+import datetime
+from pathlib import Path
+
+import click
+
+from common.files import read_json
+from common.mask_cache.shards import delta_name
+from pipelines.jobs import artefacts, options
+
+HEADINGS = ("name", "made from", "when", "size", "state", "figures")
+
+
+@options.command("list")
+@options.options("cache")
+def command(cache):
+    """Show the classifiers, mask caches and training runs in CACHE.
+
+    The beginning of a name, as far as it is unique, names a thing in the other commands.
+    """
+    for title, lines in (("background classifiers", _classifiers(cache / artefacts.CLASSIFIERS)),
+                         ("mask caches", _mask_caches(cache / artefacts.MASKS)),
+                         ("training runs", _runs(cache / artefacts.RUNS))):
+        click.echo(f"{title} ({cache})" if lines else f"{title}: none in {cache}")
+        for line in _aligned([HEADINGS, *lines]) if lines else ():
+            click.echo(f"  {line}")
+
+
+def _classifiers(root):
+    return [(path.name, _made_from(checkpoint["description"]["config"],
+                                   checkpoint["description"]["backbone"]),
+             _when(path), _size(path.stat().st_size), "finished",
+             f"held back: targets {checkpoint['about']['target_accuracy']:.1%}, backgrounds "
+             f"{checkpoint['about']['background_accuracy']:.1%}")
+            for path, checkpoint in artefacts.classifiers(root)]
+
+
+def _made_from(config, backbone):
+    return f"{backbone}, head {config['head']}, seed {config['seed']}"
+
+
+def _mask_caches(root):
+    broken, lines = [], []
+    for folder, manifest in artefacts.mask_caches(root, broken):
+        about, deltas = manifest["about"], map(delta_name, manifest["deltas"])
+        valid = ", ".join(f"{100 * count / manifest['count']:.0f} % valid at {name}"
+                          for name, count in sorted(manifest["valid"].items()))
+        lines.append((folder.name, f"{about.get('dataset')} {about.get('split')}, "
+                      f"{about.get('backbone')}, recipe {about.get('recipe')}, delta "
+                      f"{' '.join(deltas)}", _when(folder), _size(_bytes_in(folder)), "finished",
+                      f"{manifest['count']:,} images, {valid}"))
+    finished = {line[0] for line in lines}
+    lines += [(folder.name, "", _when(folder), _size(_bytes_in(folder)), "not finished", "")
+              for folder in sorted(root.glob("*")) if folder.is_dir()
+              and folder.name not in finished]
+    return lines
+
+
+def _runs(root):
+    lines = []
+    for run, manifest in artefacts.runs(root):
+        held, logged = manifest["description"], run.logged()
+        done, epochs = len(logged), held["config"]["epochs"]
+        masks = manifest["masks"] and Path(manifest["masks"]["folder"]).name
+        lines.append((run.folder.name, f"{held['variant']}, {held['backbone']}, seed "
+                      f"{held['seed']}, " + (f"masks {masks}" if held["masks"] else "no masks"),
+                      _when(run.folder), _size(_bytes_in(run.folder)),
+                      "finished" if done >= epochs else f"epoch {done} of {epochs}",
+                      _headline(run.folder / "report" / "report.json")))
+    return lines
+
+
+def _headline(path):
+    """The headline figures of a report, or nothing before there is one."""
+    if not path.is_file():
+        return "not evaluated"
+    metrics = read_json(path)["metrics"]
+    return ", ".join(f"{label} {metrics[name]['value']:.1f}" for name, label in (
+        ("gt_known", "GT-known"), ("top1_loc", "Top-1 loc."), ("top1_cls", "Top-1 class."))
+        if name in metrics)
+
+
+def _when(path):
+    return f"{datetime.datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
+
+
+def _bytes_in(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _size(count):
+    return f"{count / 2 ** 20:,.1f} MiB"
+
+
+def _aligned(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            for row in rows]

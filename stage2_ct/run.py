@@ -1,0 +1,179 @@
+"""A training run's folder: it says what was trained and holds everything to use it.
+
+``config.json`` is the run's manifest, ``log.jsonl`` has a line per epoch, ``last.pt`` is the
+checkpoint of the last finished epoch. A copied, moved or renamed run works as the original does.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from common.backbones import build_backbone
+from common.files import (cannot_write, load_checkpoint, read_json,
+                          save_checkpoint, write_json)
+from stage2_ct.model import LocalizationMethod
+from stage2_ct.variants import VARIANTS, TrainingConfig
+
+MANIFEST = "config.json"
+KIND = "run"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the files in it."""
+
+    folder: Path
+    """Where the run is kept."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.folder / "last.pt"
+
+    def manifest(self) -> dict:
+        """What the run says of itself; see ``pipelines.jobs.training`` for what is in it.
+
+        Raises:
+            ValueError: the folder is not a run's, or of another version.
+        """
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise ValueError(f"{self.folder} is not a training run: it has no {MANIFEST}")
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+            raise ValueError(f"{path} is not the manifest of a training run of this version; train "
+                             "it again with bcct train-ct")
+        return manifest
+
+    def write_manifest(self, manifest: dict) -> None:
+        """Write what the run says of itself, whole or not at all."""
+        write_json(self.folder / MANIFEST, {"kind": KIND, **manifest})
+
+    def epochs_done(self) -> int:
+        """Epochs in the checkpoint; 0 without one."""
+        return load_checkpoint(self.checkpoint)["epoch"] if self.checkpoint.is_file() else 0
+
+    def save(self, epoch: int, parts: dict, description: dict) -> None:
+        """Save everything that the next epoch depends on.
+
+        Args:
+            epoch: number of epochs done.
+            parts: dict from a name to an object with ``state_dict``.
+            description: dict of plain values that travels along.
+        """
+        states = {name: part.state_dict() for name, part in parts.items()}
+        save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
+
+    def restore(self, parts: dict) -> int:
+        """Load the last epoch's state where there is one; gives the epochs already done."""
+        if not self.checkpoint.is_file():
+            return 0
+        state = load_checkpoint(self.checkpoint)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return state["epoch"]
+
+    def log(self, line: dict) -> None:
+        """Append one JSON line."""
+        path = self.folder / "log.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, sort_keys=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def logged(self) -> list[dict]:
+        """The lines of the log."""
+        path = self.folder / "log.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, loaded: all that localizing needs."""
+
+    run: Run
+    manifest: dict
+    variant: str
+    """The run's variant, or one that is trained as it is."""
+    config: TrainingConfig
+    method: LocalizationMethod
+    """The trained method in evaluation mode; see ``BackgroundSupervised``."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the method's outputs."""
+        return tuple(self.manifest["description"]["classes"])
+
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with."""
+        return self.manifest["description"]["seed"]
+
+
+def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None) -> TrainedRun:
+    """Load a finished run from its folder and from nothing else.
+
+    Args:
+        folder: the run's folder, wherever it is.
+        device: torch device.
+        variant: another variant that shares this run's training, such as ``bc-ct-class-map`` for
+            a run of ``bc-ct``; None for the run's own.
+
+    Raises:
+        ValueError: the folder is not a run's, the run is not finished or damaged, or the variant
+            is trained otherwise.
+    """
+    run = Run(Path(folder))
+    manifest = run.manifest()
+    description = manifest["description"]
+    variant = variant or description["variant"]
+    if variant != description["variant"] and (
+            VARIANTS[variant].trained_as != description["variant"]):
+        raise ValueError(f"{folder} is a run of {description['variant']}, which is not trained as "
+                         f"{variant} is; leave --variant out")
+    config = TrainingConfig(**description["config"], score_map=manifest["score_map"])
+    if variant != description["variant"]:
+        config = TrainingConfig(**description["config"],
+                                score_map=VARIANTS[variant].config.score_map)
+    method = build_method(variant, description["backbone"], "none", len(description["classes"]),
+                          config, description["seed"])
+    method.load_state_dict(_finished_state(run, config.epochs))
+    method.to(device).to(memory_format=torch.channels_last)
+    return TrainedRun(run, manifest, variant, config, method.eval())
+
+
+def build_method(variant: str, backbone: str, weights: str, classes: int, config: TrainingConfig,
+                 seed: int) -> LocalizationMethod:
+    """An untrained method, its new layers drawn from the seed.
+
+    Args:
+        variant: key of ``VARIANTS``.
+        backbone: key of ``ARCHITECTURES``.
+        weights: the backbone's weights, see ``build_backbone``.
+        classes: number of classes.
+        config: TrainingConfig.
+        seed: of the new layers' weights.
+    """
+    torch.manual_seed(seed)
+    return VARIANTS[variant].method(build_backbone(backbone, weights, fine=config.fine), classes,
+                                    config)
+
+
+def _finished_state(run: Run, epochs: int) -> dict:
+    """The method's state dict after the last epoch."""
+    if not run.checkpoint.is_file():
+        raise ValueError(f"there is no trained model {run.checkpoint}; run make train-ct (or bcct "
+                         "train-ct) with the same settings first")
+    state = load_checkpoint(run.checkpoint)
+    if state["epoch"] < epochs:
+        raise ValueError(f"{run.checkpoint} stopped after epoch {state['epoch']} of {epochs}; "
+                         "resume it with bcct train-ct --resume")
+    return state["method"]
