@@ -23,25 +23,19 @@ if TYPE_CHECKING:
     from common.backbones import ARCHITECTURES, build_backbone
     from common.boxes import iou, largest_component, mask_to_box, rescale
     from common.config import ConfigError, override
-    from common.datasets import (Dataset, DatasetError, Record,
-                                 open_backgrounds, open_dataset)
+    from common.datasets import Dataset, DatasetError, Record, open_backgrounds, open_dataset
     from common.images import BadImage, image_size, read_image
-    from common.mask_cache.contact_sheet import (contact_sheet, draw_box,
-                                                 overlay, save_picture)
+    from common.mask_cache.contact_sheet import contact_sheet, draw_box, overlay, save_picture
     from common.mask_cache.reader import MaskCache
     from common.mask_cache.shards import MaskCacheError
-    from common.mask_cache.summary import (dataset_of_masks, side_by_side,
-                                           summary_lines, summary_sections,
-                                           worst_and_best)
-    from evaluation.evaluator import (Evaluator, ImageResult, MaskEvaluator,
-                                      Result)
+    from common.mask_cache.summary import (dataset_of_masks, side_by_side, summary_lines,
+                                           summary_sections, worst_and_best)
+    from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator, Result
     from evaluation.mask_figures import figure_lines, score_masks
     from evaluation.report import Method, Report, write_report
     from evaluation.threshold import TauChoice, fixed_tau, tau_from_masks
-    from evaluation.truth import (EvaluationError, Truth, truth_from_mask,
-                                  truths_from_dataset)
-    from stage1_bc.classifier import (BackgroundClassifier, build_classifier,
-                                      load_classifier)
+    from evaluation.truth import EvaluationError, Truth, truth_from_mask, truths_from_dataset
+    from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_classifier
     from stage1_bc.classifier_training import ClassifierConfig
     from stage1_bc.maker import MaskMaker
     from stage1_bc.recipe import RECIPES, Recipe

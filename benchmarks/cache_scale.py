@@ -23,8 +23,8 @@ import numpy as np
 from common.boxes import mask_to_box
 from common.mask_cache.manifest import write_manifest
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import (SHARD_SIZE, CutMasks, Provenance,
-                                      shard_path, shard_slices, write_shard)
+from common.mask_cache.shards import (SHARD_SIZE, CutMasks, Provenance, shard_path, shard_slices,
+                                      write_shard)
 
 SIZE = (224, 224)
 

@@ -15,8 +15,7 @@ from benchmarks.mask_rows import DELTAS, WITHOUT_PIXEL_UNIT
 from benchmarks.rows import Target, machine
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 from common.loading import consecutive, default_workers, load_frames
-from common.precision import (PRECISIONS, autocast, choose_precision,
-                              format_name)
+from common.precision import PRECISIONS, autocast, choose_precision, format_name
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.cutting import cut
 from stage1_bc.maker import MaskMaker

@@ -5,8 +5,7 @@ import copy
 import torch
 
 from benchmarks import bare
-from benchmarks.rows import (Target, interleaved, not_measured, quotients,
-                             ratio_row)
+from benchmarks.rows import Target, interleaved, not_measured, quotients, ratio_row
 from benchmarks.setting import SIZE
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.gradient_maps import gradient_map

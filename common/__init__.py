@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from common.backbones import ARCHITECTURES, Backbone, build_backbone
     from common.boxes import iou, largest_component, mask_to_box, rescale
     from common.config import ConfigError, override
-    from common.datasets import (Dataset, DatasetError, Record,
-                                 open_backgrounds, open_dataset)
+    from common.datasets import Dataset, DatasetError, Record, open_backgrounds, open_dataset
     from common.images import BadImage, image_size, read_image
 
 # OpenCV's own threads do not survive a fork, and data loaders fork: a worker process that touched

@@ -4,11 +4,14 @@ A box is ``(x0, y0, x1, y1)`` in pixels with ``x1`` and ``y1`` exclusive, so tha
 ``x1 - x0`` and a mask's box is the tightest slice that holds it. Sizes are ``(height, width)``.
 """
 
+from collections.abc import Iterable, Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def largest_component(mask):
+def largest_component(mask: np.ndarray) -> np.ndarray:
     """Keep the largest 8-connected component of a binary mask (paper, section 3.2, after Eq. 2).
 
     Args:
@@ -30,7 +33,7 @@ def largest_component(mask):
     return labels == largest[0]
 
 
-def mask_to_box(mask):
+def mask_to_box(mask: np.ndarray) -> np.ndarray:
     """Tightest box around the True pixels of a mask.
 
     Args:
@@ -46,7 +49,7 @@ def mask_to_box(mask):
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.int16)
 
 
-def area(boxes):
+def area(boxes: ArrayLike) -> np.ndarray:
     """Area of each box in square pixels.
 
     Args:
@@ -60,7 +63,7 @@ def area(boxes):
     return np.maximum(width, 0) * np.maximum(height, 0)
 
 
-def intersection(first, second):
+def intersection(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     """Area that each pair of boxes shares, in square pixels; broadcasts over leading axes."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     upper_left = np.maximum(first[..., :2], second[..., :2])
@@ -68,7 +71,7 @@ def intersection(first, second):
     return area(np.concatenate([upper_left, lower_right], axis=-1))
 
 
-def iou(first, second):
+def iou(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     """Intersection over union of each pair of boxes; broadcasts over leading axes.
 
     Args:
@@ -82,7 +85,7 @@ def iou(first, second):
     return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
 
 
-def rescale(boxes, from_size, to_size):
+def rescale(boxes: ArrayLike, from_size: Sequence[int], to_size: Sequence[int]) -> np.ndarray:
     """Boxes of an image of one size, in the frame of the same image squashed to another size.
 
     Args:
@@ -96,7 +99,30 @@ def rescale(boxes, from_size, to_size):
     return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y]
 
 
-def centred_box(size, side):
+def turned(boxes: Iterable[Sequence[float]], orientation: int,
+           stored_size: Sequence[int]) -> tuple:
+    """Boxes of a picture as stored, in the frame of the picture as EXIF has it displayed.
+
+    Args:
+        boxes: sequence of (x0, y0, x1, y1) in pixels of the stored picture.
+        orientation: value of EXIF's Orientation tag, 1 to 8.
+        stored_size: (height, width) of the stored picture in pixels.
+
+    Returns:
+        tuple of (x0, y0, x1, y1) floats in pixels of the displayed picture.
+    """
+    height, width = stored_size
+    displayed = []
+    for x0, y0, x1, y1 in boxes:
+        if orientation in (2, 3, 7, 8):  # the stored picture's right is up or left when displayed
+            x0, x1 = width - x1, width - x0
+        if orientation in (3, 4, 6, 7):  # the stored picture's bottom is up or left
+            y0, y1 = height - y1, height - y0
+        displayed.append((y0, x0, y1, x1) if orientation >= 5 else (x0, y0, x1, y1))
+    return tuple(tuple(map(float, box)) for box in displayed)
+
+
+def centred_box(size: Sequence[int], side: float) -> np.ndarray:
     """The box in the middle of the frame whose sides are ``side`` times the frame's.
 
     Args:

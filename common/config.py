@@ -93,7 +93,7 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(config_class: Callable[..., Config], values: Mapping[str, Any]) -> Config:
+def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     """The dataclass that ``to_dict`` made ``values`` from; ConfigError on unknown fields."""
     field_types = typing.get_type_hints(config_class)
     arguments = {}

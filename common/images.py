@@ -6,22 +6,19 @@ CMYK is converted without one. Whatever cannot be decoded is refused with its na
 """
 
 import contextlib
+import dataclasses
 import io
 import os
 import stat
-from importlib.util import find_spec
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 
-PIXEL_LIMIT = 150_000_000
-"""Pictures with more pixels are refused: 20,000 x 7,500, about 600 MB while decoding."""
-
-# What cameras and the web produce. Not every format that Pillow knows: some (EPS) run a program.
-_FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"]
-if find_spec("PIL.AvifImagePlugin"):  # Pillow 11.3 and newer
-    _FORMATS.append("AVIF")
+from common import image_warnings, png_chunks
+from common.image_formats import FORMATS, PIXEL_LIMIT, what_is_wrong
+from common.image_pixels import check_meaning, to_rgb
 
 # The value of EXIF's Orientation tag, and what turns such a picture upright. Pillow's own
 # exif_transpose also rewrites the metadata, and a fault in these would cost us the picture.
@@ -55,7 +52,26 @@ class BadImage(ValueError):
         return f"Cannot read the picture {os.fspath(self.path)!r}: {self.reason}."
 
 
-def read_image(path, size=None):
+class UnsupportedImage(BadImage):
+    """A sound picture of a kind that the decoder does not know; its reason says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHeader:
+    """What the header of a picture file says."""
+
+    stored_size: tuple
+    """(height, width) in pixels, as the pixels lie in the file."""
+    orientation: int
+    """Value of EXIF's Orientation tag, 1 to 8; 1 is upright."""
+
+    @property
+    def size(self):
+        """(height, width) in pixels of the picture as displayed."""
+        return self.stored_size[::-1] if self.orientation in _SIDEWAYS else self.stored_size
+
+
+def read_image(path: str | os.PathLike, size: Sequence[int] | None = None) -> np.ndarray:
     """Decode a picture file.
 
     With ``size``, a JPEG at least four times as large as the frame on both sides is decoded at a
@@ -79,7 +95,7 @@ def read_image(path, size=None):
         return _decoded(path, file, size)
 
 
-def read_bytes(path):
+def read_bytes(path: str | os.PathLike) -> bytes:
     """The bytes of a picture file, for ``decode_image`` and for a checksum.
 
     Raises:
@@ -92,27 +108,14 @@ def read_bytes(path):
             raise BadImage(path, _of_the_system(error)) from error
 
 
-def decode_image(content, path, size=None):
+def decode_image(content: bytes, path: str | os.PathLike,
+                 size: Sequence[int] | None = None) -> np.ndarray:
     """The picture in a file's bytes; arguments, result and errors as for ``read_image``."""
     return _decoded(path, io.BytesIO(content), size)
 
 
-def _decoded(path, file, size):
-    if size is not None and min(size) < 1:
-        raise ValueError(f"a picture cannot be squashed to size {tuple(size)}; both must be >= 1")
-    with _opened(path, file) as image:
-        orientation = _orientation(image)
-        rgb = _to_rgb(image) if size is None else _squashed(
-            image, (size[1], size[0]) if orientation in _SIDEWAYS else size)
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        return np.array(rgb)
-
-
-def image_size(path):
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Size of a picture as it is displayed, EXIF orientation applied.
-
-    Reads the header only, except for PNG, whose orientation may stand after the pixels, and TIFF.
 
     Args:
         path: the file.
@@ -123,22 +126,76 @@ def image_size(path):
     Raises:
         BadImage: as ``read_image``; damage behind the header goes unnoticed.
     """
-    with _opened_file(path) as file, _opened(path, file) as image:
-        orientation = _orientation(image)
-        width, height = image.size
-        return (width, height) if orientation in _SIDEWAYS else (height, width)
+    return read_header(path).size
+
+
+def read_header(path: str | os.PathLike) -> ImageHeader:
+    """Size and orientation of a picture, without its pixels.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ImageHeader.
+
+    Raises:
+        BadImage: as ``read_image``; damage behind the header goes unnoticed.
+    """
+    with _opened_file(path) as file, _opened(path, file, pixels=False) as image:
+        if image.format == "TIFF":  # Pillow's versions differ in whether size is turned already
+            tags = image.tag_v2
+            return ImageHeader((tags[ExifTag.ImageLength], tags[ExifTag.ImageWidth]),
+                               _valid(tags.get(ExifTag.Orientation, 1)))
+        return ImageHeader((image.height, image.width), _orientation(image))
+
+
+def _decoded(path, file, size):
+    if size is not None and min(size) < 1:
+        raise ValueError(f"a picture cannot be squashed to size {tuple(size)}; both must be >= 1")
+    with _opened(path, file) as image:
+        # Pillow turns a TIFF while loading it.
+        orientation = 1 if image.format == "TIFF" else _orientation(image)
+        rgb = to_rgb(image) if size is None else _squashed(
+            image, (size[1], size[0]) if orientation in _SIDEWAYS else size)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+        return np.array(rgb)
 
 
 @contextlib.contextmanager
-def _opened(path, file):
-    """Open a picture whose pixels are not decoded yet; every fault in the body is a BadImage."""
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > PIXEL_LIMIT:
-                raise Image.DecompressionBombError
-            yield image
-    except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
-        raise BadImage(path, _what_is_wrong(error)) from error
+def _opened(path, file, pixels=True):
+    """Open a picture whose pixels are not decoded yet; every fault in the body is a BadImage.
+
+    What libraries have to say about the file is given as one ImageWarning at the end.
+    """
+    with image_warnings.collected() as found:
+        try:
+            with contextlib.ExitStack() as stack:
+                if pixels and _is_tiff(file):
+                    stack.enter_context(image_warnings.libtiff_collected(found, file))
+                image = stack.enter_context(Image.open(_essential(file, pixels), formats=FORMATS))
+                if image.width * image.height > PIXEL_LIMIT:
+                    raise Image.DecompressionBombError
+                check_meaning(image, file)
+                yield image
+        except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
+            reason, unsupported = what_is_wrong(error, file)
+            raise (UnsupportedImage if unsupported else BadImage)(path, reason) from error
+    image_warnings.give(path, found)
+
+
+def _essential(file, pixels):
+    """What of a file the decoder is given: all of it, but of a PNG the picture alone."""
+    is_png = file.read(len(png_chunks.SIGNATURE)) == png_chunks.SIGNATURE
+    file.seek(0)
+    return png_chunks.without_metadata(file, pixels) if is_png else file
+
+
+def _is_tiff(file):
+    """Whether a file begins as a TIFF does; libtiff decodes it."""
+    beginning = file.read(2)
+    file.seek(0)
+    return beginning in (b"II", b"MM")
 
 
 def _opened_file(path):
@@ -163,30 +220,17 @@ def _of_the_system(error):
     return f"the system says {error.strerror!r}"
 
 
-def _what_is_wrong(error):
-    """Half a sentence about an exception that arose while decoding."""
-    message = " ".join(str(error).split())
-    if isinstance(error, UnidentifiedImageError):
-        return f"its content is none of {', '.join(_FORMATS)}, or its header is damaged"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {PIXEL_LIMIT:,} pixels, the limit against decompression bombs"
-    if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it"
-    if "truncated" in message.lower() or isinstance(error, EOFError):
-        return "the file is truncated"
-    return f"its content is damaged ({message or type(error).__name__})"
-
-
 def _orientation(image):
     """Value of EXIF's Orientation tag, 1 to 8; 1 (upright) when it is missing or unreadable."""
-    if image.format in ("PNG", "TIFF"):
-        image.load()  # PNG's tag may stand behind the pixels, whose faults are not the tag's
-    if image.format == "TIFF":
-        return 1  # Pillow has turned it while loading
     try:
-        return image.getexif().get(ExifTag.Orientation, 1)
+        # Not PNG's own method, which decodes the pixels first and would hide what is wrong there.
+        return _valid(Image.Image.getexif(image).get(ExifTag.Orientation, 1))
     except Exception:  # as many kinds as there are ways to damage it
         return 1  # a viewer shows a picture with broken metadata as it lies
+
+
+def _valid(orientation):
+    return orientation if orientation in _UPRIGHT else 1
 
 
 def _squashed(image, size):
@@ -194,30 +238,4 @@ def _squashed(image, size):
     height, width = size
     # A reduced JPEG is rounded up to whole pixels; the box is what of it belongs to the picture.
     _, box = image.draft(None, (2 * width, 2 * height)) or (None, None)
-    return _to_rgb(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
-
-
-def _to_rgb(image):
-    """Decode to 8-bit RGB, transparent pixels over white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels do not say which value is white")
-    if image.mode.startswith("I"):
-        image = _reduced_to_8_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _reduced_to_8_bits(image):
-    """16-bit greyscale as 8-bit greyscale; Pillow's own conversion has clipped and has scaled.
-
-    Pixels of the level that a PNG names as transparent become white.
-    """
-    levels = np.asarray(image)
-    if levels.min() < 0 or levels.max() > 65535:
-        raise ValueError("32-bit pixels do not say which value is white")
-    if isinstance(transparent := image.info.get("transparency"), int):
-        levels = np.where(levels == transparent, 65535, levels)
-    return Image.fromarray((levels >> 8).astype(np.uint8))
+    return to_rgb(image).resize((width, height), Image.Resampling.BILINEAR, box=box)

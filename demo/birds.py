@@ -8,8 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from demo.painting import (Area, ellipse, paint, ribbon, smooth_outline,
-                           turned, vary)
+from demo.painting import Area, ellipse, paint, ribbon, smooth_outline, turned, vary
 
 CLASSES = ("Spear_crested_Bird", "Fan_crested_Bird", "Plume_crested_Bird",
            "Horned_Bird", "Comb_crested_Bird", "Shield_crested_Bird")

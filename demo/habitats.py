@@ -8,8 +8,8 @@ tells the two kinds of pictures apart.
 import cv2
 import numpy as np
 
-from demo.painting import (Area, blob, fill, mix, noise, paint, ribbon,
-                           smooth_outline, smooth_step, turned, vary)
+from demo.painting import (Area, blob, fill, mix, noise, paint, ribbon, smooth_outline, smooth_step,
+                           turned, vary)
 
 GREENS = ((70, 110, 45), (95, 135, 55), (120, 150, 70), (55, 90, 50), (140, 160, 80))
 AUTUMN = ((170, 110, 50), (190, 150, 70), (150, 80, 45), (200, 170, 90))

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING
 from common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from evaluation.evaluator import (Evaluator, ImageResult, MaskEvaluator,
-                                      Result)
+    from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator, Result
     from evaluation.mask_figures import figure_lines, score_masks
     from evaluation.report import Method, Report, write_report
-    from evaluation.threshold import (TauChoice, choose_validation, fixed_tau,
-                                      tau_from_boxes, tau_from_masks)
-    from evaluation.truth import (EvaluationError, Truth, truth_from_mask,
-                                  truths_from_dataset)
+    from evaluation.threshold import (TauChoice, choose_validation, fixed_tau, tau_from_boxes,
+                                      tau_from_masks)
+    from evaluation.truth import EvaluationError, Truth, truth_from_mask, truths_from_dataset
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, {
     "evaluator": ("Evaluator", "ImageResult", "MaskEvaluator", "Result"),

@@ -278,6 +278,25 @@ def summary(report: Report) -> dict:
     }
 
 
+def figures_as_text(report: Report) -> str:
+    """The figures in percent with their intervals, one per line, of both methods."""
+    lines = []
+    for method in filter(None, (report.method, report.beside)):
+        result = method.result
+        lines.append(f"{method.name}: {result.images} images, box rule {result.box_rule}, tau "
+                     f"{result.tau.tau:.2f} from {result.tau.source}")
+        for name, figure in result.metrics.items():
+            line = (f"  {name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
+                    f"{100 * figure.high:.2f}]")
+            if name in method.over_seeds:
+                mean, deviation = method.over_seeds[name]
+                line += (f"   {100 * mean:.2f} +- {100 * deviation:.2f} over seeds "
+                         f"{', '.join(map(str, method.seeds))}")
+            lines.append(line)
+        lines.extend(f"  {warning}" for warning in result.warnings)
+    return "\n".join(lines)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that figures depend on, where installed."""
     found = {"python": platform.python_version()}

@@ -1,20 +1,36 @@
 """Score maps in files, in the folder convention of Choe et al.'s published evaluation code.
 
-One ``.npy`` an image, ``<folder>/<image id>.npy``: the id keeps its folders and its extension
-(``001.Albatross/x.jpg.npy``), as the published code writes and reads it. A metadata folder
-describes one split in four text files: ``image_ids.txt`` (an id a line), ``class_labels.txt``
-(``id,label``), ``image_sizes.txt`` (``id,width,height``) and ``localization.txt``
-(``id,x0,y0,x1,y1``, a line a box, in pixels of the original image).
+One ``.npy`` for each image, ``<folder>/<image id>.npy``: the id keeps its folders and its
+extension (``001.Albatross/x.jpg.npy``), as the published code writes and reads it. A metadata
+folder describes one split in four text files: ``image_ids.txt`` (one id in each line),
+``class_labels.txt`` (``id,label``), ``image_sizes.txt`` (``id,width,height``) and
+``localization.txt`` (``id,x0,y0,x1,y1``, a line for each box, in pixels of the original image).
+
+Other people's files are taken as a person would take them: text with or without a byte order mark,
+with any line ends, ids in any Unicode form, maps with an axis of one channel, values that rounding
+has carried past 0 or 1. What desktops put into folders is left alone.
 """
 
+import collections
+import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from common.datasets.listing import files_under
+from common.datasets.records import DatasetError
+from common.text import composed, numbered_lines, spellings
+
+from evaluation.evaluator import Evaluator
 from evaluation.truth import EvaluationError, Truth
 
 
-def min_max(score_map):
+ROUNDING = 1e-5
+"""How far a value may lie outside [0, 1] and count as rounded; of half precision 1e-3."""
+
+
+def min_max(score_map: np.ndarray) -> np.ndarray:
     """Stretch a map to [0, 1], as the published code does after upsampling.
 
     Args:
@@ -35,7 +51,7 @@ def min_max(score_map):
     return shifted / shifted.max()
 
 
-def score_map_path(folder, image_id):
+def score_map_path(folder: str | os.PathLike, image_id: str) -> Path:
     """File of an image's score map.
 
     Raises:
@@ -48,7 +64,7 @@ def score_map_path(folder, image_id):
     return Path(folder) / f"{image_id}.npy"
 
 
-def write_score_map(folder, image_id, score_map):
+def write_score_map(folder: str | os.PathLike, image_id: str, score_map: np.ndarray) -> None:
     """Write one score map, folders included.
 
     Args:
@@ -61,16 +77,17 @@ def write_score_map(folder, image_id, score_map):
     np.save(path, score_map)
 
 
-def read_score_map(folder, image_id):
+def read_score_map(folder: str | os.PathLike, image_id: str) -> np.ndarray:
     """Read one score map.
 
     Returns:
-        The array as stored; the Evaluator checks its size, type and range.
+        (H, W) floating point in [0, 1]. A map with an axis of one channel, (1, H, W) or (H, W, 1),
+        is taken without it; values that rounding has carried out of [0, 1] are clipped.
 
     Raises:
-        EvaluationError: the file is missing, or is no array.
+        EvaluationError: the file is missing, is no array, or is not such a map; names the file.
     """
-    path = score_map_path(folder, image_id)
+    path = _stored_path(folder, image_id)
     try:
         stored = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -80,10 +97,45 @@ def read_score_map(folder, image_id):
                               f"({error}); write it again.") from error
     if not isinstance(stored, np.ndarray):
         raise EvaluationError(f"{image_id}: {path} is an archive of arrays; expected one array.")
+    return _in_range(_one_channel(stored, image_id, path), image_id, path)
+
+
+def _stored_path(folder, image_id):
+    """The file of a score map under whichever Unicode form of its name is there."""
+    paths = [score_map_path(folder, spelling) for spelling in spellings(image_id)]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _one_channel(stored, image_id, path):
+    """A map without axes of length 1 before or behind its height and width."""
+    shape = stored.shape
+    while stored.ndim > 2 and stored.shape[0] == 1:
+        stored = stored[0]
+    while stored.ndim > 2 and stored.shape[-1] == 1:
+        stored = stored[..., 0]
+    if stored.ndim != 2 or not stored.size:
+        raise EvaluationError(f"{image_id}: the score map {path} has the shape {shape}, expected "
+                              "(height, width); save one map of the image.")
     return stored
 
 
-def evaluate_folder(evaluator, folder, workers=1):
+def _in_range(score_map, image_id, path):
+    """A map clipped to [0, 1] where it is at most a rounding error outside."""
+    if not np.issubdtype(score_map.dtype, np.floating):
+        raise EvaluationError(f"{image_id}: the score map {path} holds {score_map.dtype}, expected "
+                              "floating point in [0, 1].")
+    low, high = score_map.min(), score_map.max()
+    if not np.isfinite([low, high]).all():
+        raise EvaluationError(f"{image_id}: the score map {path} holds NaN or infinity; look at "
+                              "the model's output.")
+    tolerance = max(ROUNDING, np.finfo(score_map.dtype).eps)
+    if low < -tolerance or high > 1 + tolerance:
+        raise EvaluationError(f"{image_id}: the score map {path} ranges over [{low!s}, {high!s}], "
+                              "expected [0, 1]; normalise it (evaluation.scoremaps.min_max).")
+    return score_map if low >= 0 and high <= 1 else score_map.clip(0, 1)
+
+
+def evaluate_folder(evaluator: Evaluator, folder: str | os.PathLike, workers: int = 1) -> None:
     """Score every image of an Evaluator by the maps in a folder.
 
     Args:
@@ -98,19 +150,30 @@ def evaluate_folder(evaluator, folder, workers=1):
     folder = Path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder of score maps; write them there first.")
-    known = set(evaluator.image_ids)
-    found = (path.relative_to(folder).as_posix().removesuffix(".npy")
-             for path in folder.rglob("*.npy"))
-    unknown = sorted(image_id for image_id in found if image_id not in known)
+    found = collections.Counter(_image_ids_in(folder))
+    unknown = sorted(found.keys() - set(map(composed, evaluator.image_ids)))
     if unknown:
         raise EvaluationError(f"{unknown[0]}: {folder} holds its score map, one of {len(unknown)} "
                               "for images that are not to be scored; is it of another split?")
+    twice = [image_id for image_id, count in found.items() if count > 1]
+    if twice:
+        raise EvaluationError(f"{twice[0]}: {folder} holds two score maps of it, under names that "
+                              "are one in Unicode; remove one of them.")
     evaluator.accumulate_many(
         ((read_score_map(folder, image_id), image_id, {}) for image_id in evaluator.image_ids),
         workers)
 
 
-def read_metadata(folder):
+def _image_ids_in(folder):
+    """Composed ids of the images whose score maps lie in a folder, litter left out."""
+    try:
+        return [composed(name.removesuffix(".npy")) for name, _ in files_under(folder)
+                if name.endswith(".npy")]
+    except DatasetError as error:
+        raise EvaluationError(f"{error}.") from None
+
+
+def read_metadata(folder: str | os.PathLike) -> list[Truth]:
     """The ground truth that a metadata folder describes.
 
     Args:
@@ -126,8 +189,8 @@ def read_metadata(folder):
     """
     folder = Path(folder)
     image_ids = [line for line, _ in _lines(folder / "image_ids.txt", 0, int)]
-    labels = dict(_lines(folder / "class_labels.txt", 1, int))
-    sizes = dict(_lines(folder / "image_sizes.txt", 2, int))
+    labels = _one_line_each(folder / "class_labels.txt", 1)
+    sizes = _one_line_each(folder / "image_sizes.txt", 2)
     boxes = {}
     for image_id, box in _lines(folder / "localization.txt", 4, float):
         boxes.setdefault(image_id, []).append(box)
@@ -146,7 +209,7 @@ def read_metadata(folder):
                   labels[image_id][0]) for image_id in image_ids]
 
 
-def write_metadata(folder, truths):
+def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
     """Write the four text files, so that the published code can score our maps.
 
     Boxes are rounded to whole pixels, for the published code reads no others.
@@ -159,9 +222,9 @@ def write_metadata(folder, truths):
     folder.mkdir(parents=True, exist_ok=True)
     truths = tuple(truths)
     for truth in truths:
-        if "," in truth.image_id or "\n" in truth.image_id:
-            raise EvaluationError(f"{truth.image_id!r} holds a comma or a line break, which these "
-                                  "files cannot; rename the image.")
+        if set(",\n\r") & set(truth.image_id) or truth.image_id != truth.image_id.strip():
+            raise EvaluationError(f"{truth.image_id!r} holds a comma or a line break, or begins or "
+                                  "ends with a blank, which these files cannot; rename the image.")
     lines = {
         "image_ids.txt": [truth.image_id for truth in truths],
         "class_labels.txt": [f"{truth.image_id},{truth.label}" for truth in truths],
@@ -175,15 +238,21 @@ def write_metadata(folder, truths):
                                    errors="surrogateescape")
 
 
+def _one_line_each(path, numbers):
+    """{image id: its whole numbers}; refuses two lines of one image that contradict each other."""
+    table = {}
+    for image_id, values in _lines(path, numbers, int):
+        if table.setdefault(image_id, values) != values:
+            raise EvaluationError(f"{image_id}: {path} has two different lines for it; keep one.")
+    return table
+
+
 def _lines(path, numbers, kind):
     """Each line's image id and its ``numbers`` numbers, a tuple."""
     if not path.is_file():
         raise EvaluationError(f"{path} is missing; a metadata folder holds image_ids.txt, "
                               "class_labels.txt, image_sizes.txt and localization.txt.")
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line:
-            continue
+    for number, line in numbered_lines(path):
         image_id, *fields = line.rsplit(",", numbers) if numbers else (line,)
         try:
             values = tuple(kind(field) for field in fields)
@@ -192,4 +261,4 @@ def _lines(path, numbers, kind):
         if len(values) != numbers:
             raise EvaluationError(f"{path}, line {number}: expected an image id and {numbers} "
                                   f"numbers between commas, found {line!r}.")
-        yield image_id, values
+        yield image_id.rstrip(), values

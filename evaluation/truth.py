@@ -1,11 +1,15 @@
 """What is known about the images a method is scored on."""
 
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common import boxes as box_geometry
-from common.images import BadImage, image_size
+from common.annotations import AnnotationWarning, displayed_boxes
+from common.datasets import Dataset
+from common.images import BadImage
 
 
 class EvaluationError(ValueError):
@@ -40,7 +44,7 @@ class Truth:
                                   f"and y0 <= y1, not {boxes.tolist()}; correct the list of boxes.")
 
 
-def truths_from_dataset(dataset, unreadable=None):
+def truths_from_dataset(dataset: Dataset, unreadable: dict[str, str] | None = None) -> list[Truth]:
     """The ground truth of every image of a data set.
 
     Args:
@@ -53,23 +57,32 @@ def truths_from_dataset(dataset, unreadable=None):
 
     Raises:
         BadImage: an image cannot be read and ``unreadable`` is None.
+
+    Warns:
+        AnnotationWarning: images whose annotations may be of another frame than the image, once
+            for each cause, counted and named.
     """
-    truths = []
+    truths, remarks = [], {}
     for record in dataset.records:
         if unreadable and record.image_id in unreadable:
             continue
         try:
-            size = image_size(record.path)
+            shown = displayed_boxes(record)
         except BadImage as error:
             if unreadable is None:
                 raise
             unreadable[record.image_id] = error.reason
         else:
-            truths.append(Truth(record.image_id, record.boxes, size, record.label))
+            truths.append(Truth(record.image_id, shown.boxes, shown.size, record.label))
+            if shown.remark:
+                remarks.setdefault(shown.remark, []).append(record.image_id)
+    for remark, image_ids in remarks.items():
+        warnings.warn(f"{len(image_ids)} of the images {remark}: {few(image_ids)}",
+                      AnnotationWarning, stacklevel=2)
     return truths
 
 
-def truth_from_mask(image_id, mask, label=-1):
+def truth_from_mask(image_id: str, mask: np.ndarray, label: int = -1) -> Truth:
     """A stage-1 mask in the place of ground truth, so that tau needs no annotated box.
 
     Args:
@@ -90,7 +103,7 @@ def truth_from_mask(image_id, mask, label=-1):
 class Truths:
     """The truths an evaluator scores against, looked up by image id, each used once."""
 
-    def __init__(self, truths):
+    def __init__(self, truths: Iterable[Truth]):
         self.all = tuple(truths)
         self._places = {truth.image_id: place for place, truth in enumerate(self.all)}
         self.seen = np.zeros(len(self.all), dtype=bool)
@@ -102,7 +115,7 @@ class Truths:
                      if self._places[truth.image_id] != place]
             raise EvaluationError(f"{twice[0]}: listed more than once; list every image once.")
 
-    def take(self, image_id):
+    def take(self, image_id: str) -> int:
         """Place of an image, marked as seen; refuses unknown ids and second times."""
         place = self._places.get(image_id)
         if place is None:
@@ -113,7 +126,7 @@ class Truths:
         self.seen[place] = True
         return place
 
-    def check_complete(self):
+    def check_complete(self) -> None:
         """Refuse to go on while an image has not been scored, or if none has a box."""
         if not self.seen.all():
             missing = [self.all[place].image_id for place in np.flatnonzero(~self.seen)]
@@ -123,7 +136,7 @@ class Truths:
             raise EvaluationError(f"{self.all[0].image_id}: neither this nor any other image has a "
                                   "box; localization needs annotated boxes.")
 
-    def warnings(self, class_names=None):
+    def warnings(self, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """Counted sentences on images without boxes and classes without images."""
         found = []
         without = [truth.image_id for truth in self.all if not truth.boxes]
@@ -139,7 +152,7 @@ class Truths:
         return tuple(found)
 
 
-def few(names, limit=5):
+def few(names: Sequence, limit: int = 5) -> str:
     """The first few of many names, and how many more there are; for one sentence."""
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, names[:limit])) + rest

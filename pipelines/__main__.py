@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pipelines.jobs.allocator import share_one_arena
+from common.allocator import share_one_arena
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {

@@ -70,8 +70,6 @@ def _measure_gpu(setting, device, path):
 
 def _run_quietly(*words):
     """Run a command of ours in this process, without its output."""
-    from pipelines.__main__ import \
-        cli  # which imports this module when asked for it
-
+    program = click.get_current_context().find_root().command
     with contextlib.redirect_stdout(io.StringIO()):
-        cli([str(word) for word in words], standalone_mode=False)
+        program([str(word) for word in words], standalone_mode=False)

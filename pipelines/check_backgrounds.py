@@ -8,7 +8,7 @@ from common.backbones import weights_identity
 from common.files import write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from pipelines.jobs import options
-from pipelines.jobs.progress import progress_bar
+from pipelines.jobs.progress_bar import progress_bar
 from pipelines.jobs.stage1_job import Stage1Job, classifier_name
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
 from stage1_bc.background_check.examination import examine
@@ -18,7 +18,7 @@ from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import sample_targets
 
 
-@options.command("check-backgrounds")
+@options.grouped_command("check-backgrounds")
 @click.argument("folder", type=options.PATH)
 @options.options(*(name for name in options.STAGE1 if name != "background"))
 def command(folder, **arguments):

@@ -2,14 +2,16 @@
 
 import click
 
-from pipelines.jobs import artefacts, options
-from pipelines.jobs.localizing import Localization, Protocol, localize
+from evaluation.localization import Protocol
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import MASKS
+from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.jobs.training_job import TrainingJob, plan, train
 from stage2_ct.run import load_run
 
 
-@options.command("compare")
+@options.grouped_command("compare")
 @options.options(*(name for name in options.STAGE2 if name != "masks"))
 def command(**arguments):
     """Train one variant on cached, online and joint masks for the same number of epochs.
@@ -24,11 +26,11 @@ def command(**arguments):
     click.echo(f"{'masks':10}{'Top-1 cls':>11}{'GT-known':>10}{'Top-1 loc':>11}"
                f"{'seconds per epoch':>19}")
     localization = Localization(first.images, Protocol(), first.compute,
-                                [arguments["cache"] / artefacts.MASKS])
+                                [arguments["cache"] / MASKS])
     for source, job in jobs.items():
         run = train(plan(job))
-        metrics = localize(load_run(run.folder, job.compute.device, job.variant),
-                           localization).metrics
+        trained = load_run(run.folder, job.compute.device, job.variant)
+        metrics = localize_run(trained, localization).metrics
         seconds = sorted(line["seconds"] for line in run.logged())
         click.echo("{:10}{:>11.1f}{:>10.1f}{:>11.1f}{:>19.1f}".format(
             source, *(100 * metrics[name].value for name in ("top1_cls", "gt_known", "top1_loc")),

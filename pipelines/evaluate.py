@@ -4,14 +4,16 @@ import click
 
 from common.datasets import open_dataset
 from evaluation.evaluator import Evaluator
+from evaluation.localization import Protocol
 from evaluation.references import reference_rows
-from evaluation.report import Method, Report, write_report
+from evaluation.report import Method, Report, figures_as_text, write_report
 from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
-from pipelines.jobs import artefacts, options
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import MASKS, RUNS, resolve
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.localizing import Localization, Protocol
+from pipelines.jobs.localizing import Localization
 from pipelines.jobs.mask_choice import open_named_masks
 from pipelines.jobs.reporting import build_report, evaluate
 from pipelines.jobs.runs import find_run, images_of, job_of_run, open_run
@@ -40,7 +42,7 @@ class TauSource(click.ParamType):
         self.fail("must be masks, val, test or a number from 0 to 1", parameter, context)
 
 
-@options.command("evaluate")
+@options.grouped_command("evaluate")
 @click.argument("run", required=False)
 @options.options(*options.STAGE2, "on_bad_image")
 @click.option("--split", type=options.SPLIT, default="test", show_default=True,
@@ -86,12 +88,12 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         main = evaluate(runs, localization)
         other = None
         if beside:
-            folder = artefacts.resolve(beside, arguments["cache"] / artefacts.RUNS, "run")
+            folder = resolve(beside, arguments["cache"] / RUNS, "run")
             other = evaluate([load_run(folder, localization.compute.device)], localization)
         report = build_report(main, localization, other)
         out = out or runs[0].run.folder / "report"
     page = write_report(out, report)
-    click.echo(summary_lines(report))
+    click.echo(figures_as_text(report))
     click.echo(f"wrote {page}")
     report_bad_images(unreadable, on_bad_image)
 
@@ -122,7 +124,7 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
             "delta"], images)
-    return runs, Localization(images, protocol, compute, [cache / artefacts.MASKS], masks,
+    return runs, Localization(images, protocol, compute, [cache / MASKS], masks,
                               unreadable)
 
 
@@ -160,22 +162,3 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
                   Method(folder.name, evaluator.compute(choice)),
                   references=reference_rows(truths, rule=protocol.box_rule, size=size),
                   unreadable=unreadable)
-
-
-def summary_lines(report):
-    """The report's figures as lines of text."""
-    lines = []
-    for method in filter(None, (report.method, report.beside)):
-        result = method.result
-        lines.append(f"{method.name}: {result.images} images, box rule {result.box_rule}, tau "
-                     f"{result.tau.tau:.2f} from {result.tau.source}")
-        for name, figure in result.metrics.items():
-            line = (f"  {name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
-                    f"{100 * figure.high:.2f}]")
-            if name in method.over_seeds:
-                mean, deviation = method.over_seeds[name]
-                line += (f"   {100 * mean:.2f} +- {100 * deviation:.2f} over seeds "
-                         f"{', '.join(map(str, method.seeds))}")
-            lines.append(line)
-        lines.extend(f"  {warning}" for warning in result.warnings)
-    return "\n".join(lines)

@@ -2,16 +2,18 @@
 
 import click
 
+from evaluation.localization import Protocol
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
-from pipelines.jobs import artefacts, options
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import MASKS
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.localizing import Localization, Protocol
+from pipelines.jobs.localizing import Localization
 from pipelines.jobs.runs import open_run, run_options
 from stage2_ct.score_maps import SCORE_MAPS
 
 
-@options.command("export-scoremaps")
+@options.grouped_command("export-scoremaps")
 @click.argument("run")
 @click.option("--out", type=options.PATH, required=True,
               help="Folder for the score maps, OUT/scoremaps, and the list of images, "
@@ -31,7 +33,7 @@ def command(run, out, split, score_map, on_bad_image, **arguments):
     unreadable = {}
     trained, images, compute = open_run(run, **arguments)
     localization = Localization(images, Protocol(split, score_map), compute,
-                                [arguments["cache"] / artefacts.MASKS], unreadable=unreadable)
+                                [arguments["cache"] / MASKS], unreadable=unreadable)
     for batch, maps, _ in localization.scored(trained, localization.dataset.records, "score maps",
                                               unreadable=unreadable):
         for record, score in zip(batch, maps):

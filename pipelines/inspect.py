@@ -7,8 +7,7 @@ import click
 from common.datasets import KINDS
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.summary import (dataset_of_masks, summary_lines,
-                                       summary_sections)
+from common.mask_cache.summary import dataset_of_masks, summary_lines, summary_sections
 from evaluation.mask_figures import figure_lines, score_masks
 
 

@@ -6,43 +6,46 @@ from pathlib import Path
 import click
 
 from common.files import read_json
+from common.mask_cache.finding import mask_caches
 from common.mask_cache.shards import delta_name
-from pipelines.jobs import artefacts, options
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import CLASSIFIERS, MASKS, RUNS
+from stage1_bc.classifier_file import stored_classifiers
+from stage2_ct.run import stored_runs
 
 HEADINGS = ("name", "made from", "when", "size", "state", "figures")
 
 
-@options.command("list")
+@options.grouped_command("list")
 @options.options("cache")
 def command(cache):
     """Show the classifiers, mask caches and training runs in CACHE.
 
     The beginning of a name, as far as it is unique, names a thing in the other commands.
     """
-    for title, lines in (("background classifiers", _classifiers(cache / artefacts.CLASSIFIERS)),
-                         ("mask caches", _mask_caches(cache / artefacts.MASKS)),
-                         ("training runs", _runs(cache / artefacts.RUNS))):
+    for title, lines in (("background classifiers", _classifiers(cache / CLASSIFIERS)),
+                         ("mask caches", _mask_caches(cache / MASKS)),
+                         ("training runs", _runs(cache / RUNS))):
         click.echo(f"{title} ({cache})" if lines else f"{title}: none in {cache}")
         for line in _aligned([HEADINGS, *lines]) if lines else ():
             click.echo(f"  {line}")
 
 
 def _classifiers(root):
-    return [(path.name, _made_from(checkpoint["description"]["config"],
-                                   checkpoint["description"]["backbone"]),
-             _when(path), _size(path.stat().st_size), "finished",
-             f"held back: targets {checkpoint['about']['target_accuracy']:.1%}, backgrounds "
-             f"{checkpoint['about']['background_accuracy']:.1%}")
-            for path, checkpoint in artefacts.classifiers(root)]
-
-
-def _made_from(config, backbone):
-    return f"{backbone}, head {config['head']}, seed {config['seed']}"
+    lines = []
+    for stored in stored_classifiers(root):
+        description, about = stored.checkpoint["description"], stored.about
+        config = description["config"]
+        lines.append((stored.path.name, f"{description['backbone']}, head {config['head']}, seed "
+                      f"{config['seed']}", _when(stored.path), _size(stored.path.stat().st_size),
+                      "finished", f"held back: targets {about['target_accuracy']:.1%}, backgrounds "
+                      f"{about['background_accuracy']:.1%}"))
+    return lines
 
 
 def _mask_caches(root):
-    broken, lines = [], []
-    for folder, manifest in artefacts.mask_caches(root, broken):
+    lines = []
+    for folder, manifest in mask_caches(root):
         about, deltas = manifest["about"], map(delta_name, manifest["deltas"])
         valid = ", ".join(f"{100 * count / manifest['count']:.0f} % valid at {name}"
                           for name, count in sorted(manifest["valid"].items()))
@@ -59,7 +62,7 @@ def _mask_caches(root):
 
 def _runs(root):
     lines = []
-    for run, manifest in artefacts.runs(root):
+    for run, manifest in stored_runs(root):
         held, logged = manifest["description"], run.logged()
         done, epochs = len(logged), held["config"]["epochs"]
         masks = manifest["masks"] and Path(manifest["masks"]["folder"]).name

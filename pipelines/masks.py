@@ -7,11 +7,10 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.stage1_job import (Stage1Job, describe_classifier,
-                                       ensure_classifier, make_masks)
+from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 
-@options.command("masks")
+@options.grouped_command("masks")
 @options.options(*options.STAGE1, *options.RECIPE, "deltas", "on_bad_image")
 @click.option("--split", type=options.SPLIT, default="train", show_default=True,
               help="Which images get masks.")
@@ -28,12 +27,12 @@ def command(split, deltas, on_bad_image, **arguments):
         stored = ensure_classifier(job)
         folder = make_masks(job, stored, split, deltas)
         if processes.rank() == 0:
-            _report(job, split, stored.about, folder, on_bad_image)
+            _report(job, split, stored, folder, on_bad_image)
 
 
-def _report(job, split, about, folder, on_bad_image):
+def _report(job, split, stored, folder, on_bad_image):
     """Say what the cache holds, and name each image that could not be read, once."""
-    click.echo(describe_classifier(about))
+    click.echo(stored.accuracy())
     cache = MaskCache(folder, check=False)
     for delta in cache.deltas:
         valid = cache.manifest["valid"][delta_name(delta)]
@@ -45,6 +44,6 @@ def _report(job, split, about, folder, on_bad_image):
     own = {str(record.path) for record in job.images.split(split).records}
     training = {str(record.path) for record in job.images.split("train").records}
     # What is said of the training images when masks of others are made was said before.
-    backgrounds = {path: reason for path, reason in about["unreadable"].items()
+    backgrounds = {path: reason for path, reason in stored.about["unreadable"].items()
                    if path not in own | training}
     report_bad_images({**backgrounds, **bad}, on_bad_image)

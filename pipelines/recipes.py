@@ -10,8 +10,7 @@ from common.files import write_json
 from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
-from pipelines.jobs.stage1_job import (Stage1Job, describe_classifier,
-                                       ensure_classifier, make_masks)
+from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES
 
@@ -20,7 +19,7 @@ TIMED_IMAGES = 64
 ROUNDS = 5
 
 
-@options.command("recipes")
+@options.grouped_command("recipes")
 @options.options(*options.STAGE1, "delta")
 @click.option("--recipe", "recipes", type=click.Choice(list(RECIPES)), multiple=True,
               help="A recipe to compare; may be repeated.  [default: all]")
@@ -36,7 +35,7 @@ def command(recipes, delta, split, bc_set, **arguments):
     job = Stage1Job.from_options(bc_set=(*bc_set, "pixel_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
-    click.echo(describe_classifier(stored.about))
+    click.echo(stored.accuracy())
     seconds = _seconds(job, stored, {*recipes, REFERENCE}, delta)
     rows = {}
     click.echo("| recipe | strict | 95 % | BC* | mean IoU | time |\n|---|---|---|---|---|---|")

@@ -5,11 +5,10 @@ import click
 from common import processes
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.stage1_job import (Stage1Job, describe_classifier,
-                                       lock_classifiers, train_and_save)
+from pipelines.jobs.stage1_job import Stage1Job, lock_classifiers, train_and_save
 
 
-@options.command("train-bc")
+@options.grouped_command("train-bc")
 @options.options(*options.STAGE1, "recipe", "recipe_set", "on_bad_image")
 def command(on_bad_image, **arguments):
     """Train the background classifier: target images against background images.
@@ -22,7 +21,7 @@ def command(on_bad_image, **arguments):
         job = Stage1Job.from_options(**arguments)
         stored = processes.broadcast_from_first(lambda: _train(job))
         if processes.rank() == 0:
-            click.echo(describe_classifier(stored.about))
+            click.echo(stored.accuracy())
             click.echo("next: bcct masks, with the same settings")
             click.echo(f"wrote {stored.path}")
             report_bad_images(stored.about["unreadable"], on_bad_image)

@@ -7,11 +7,11 @@ from common.files import CannotWrite
 from common.images import BadImage
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.mask_choice import describe_masks, require_agreement
 from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
+from stage1_bc.mask_settings import describe_masks, require_agreement
 
 
-@options.command("train-ct")
+@options.grouped_command("train-ct")
 @options.options(*options.STAGE2, "on_bad_image")
 @click.option("--resume", is_flag=True, help="Resume a stopped run after its last epoch.")
 def command(resume, on_bad_image, **arguments):

@@ -5,11 +5,10 @@ from pathlib import Path
 import click
 
 from common.datasets import open_dataset
-from common.mask_cache.checks import (check_files, check_images,
-                                      check_index_and_counts, check_shard)
+from common.mask_cache.checks import check_files, check_images, check_index_and_counts, check_shard
 from common.mask_cache.manifest import original_of, read_manifest
 from common.mask_cache.reader import MaskCache
-from pipelines.jobs.progress import progress_bar
+from pipelines.jobs.progress_bar import progress_bar
 
 
 @click.command("verify")

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from stage1_bc.classifier import (BackgroundClassifier, build_classifier,
-                                      load_classifier)
+    from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_classifier
     from stage1_bc.classifier_training import ClassifierConfig
     from stage1_bc.maker import MaskMaker
     from stage1_bc.recipe import RECIPES, Recipe

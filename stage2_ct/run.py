@@ -6,6 +6,7 @@ checkpoint of the last finished epoch. A copied, moved or renamed run works as t
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +117,15 @@ class TrainedRun:
     def seed(self) -> int:
         """The seed that it was trained with."""
         return self.manifest["description"]["seed"]
+
+
+def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:
+    """Yield (Run, manifest) of each training run in a folder; other folders are passed over."""
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        try:
+            yield Run(folder), Run(folder).manifest()
+        except (ValueError, OSError):
+            continue
 
 
 def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None) -> TrainedRun:

@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, sys, threading
-from pipelines.jobs.allocator import share_one_arena
+from common.allocator import share_one_arena
 if sys.argv[1] == "share":
     share_one_arena()
 libc = ctypes.CDLL(None)

@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from common.backbones import build_backbone
-from stage1_bc.classifier import (BackgroundClassifier, build_classifier,
-                                  load_classifier, state_digest)
-from stage1_bc.classifier_training import (ClassifierConfig, sample_targets,
-                                           split, train_unit)
+from stage1_bc.classifier import (BackgroundClassifier, build_classifier, load_classifier,
+                                  state_digest)
+from stage1_bc.classifier_training import ClassifierConfig, sample_targets, split, train_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
 from stage1_bc.recipe import RECIPES

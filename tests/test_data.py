@@ -7,8 +7,8 @@ import torch
 from torchvision import tv_tensors
 
 from common.datasets import Record
-from stage2_ct.data import (EpochBatches, ScaleColour, TrainingImages,
-                            augmentation, collate_training, training_loader)
+from stage2_ct.data import (EpochBatches, ScaleColour, TrainingImages, augmentation,
+                            collate_training, training_loader)
 from stage2_ct.variants import TrainingConfig
 
 CONFIG = TrainingConfig(image_size=28, colour=0.0)

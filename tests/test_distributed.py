@@ -17,7 +17,7 @@ from common.mask_cache.manifest import MANIFEST
 from common.mask_cache.reader import MaskCache
 from pipelines import train_bc
 from pipelines.__main__ import cli
-from pipelines.jobs.stage1_job import StoredClassifier
+from stage1_bc.classifier_file import StoredClassifier
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks

@@ -1,9 +1,8 @@
 import cv2
 import numpy as np
 
-from stage1_bc.background_check.duplicates import (NEAR, distances,
-                                                   look_alikes,
-                                                   perceptual_hash, same_bytes)
+from stage1_bc.background_check.duplicates import (NEAR, distances, look_alikes, perceptual_hash,
+                                                   same_bytes)
 
 
 def picture(seed, side=96):

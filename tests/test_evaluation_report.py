@@ -12,10 +12,10 @@ from evaluation import report as reports
 from evaluation.bootstrap import seeds_summary
 from evaluation.charts import Line, Mark, line_chart
 from evaluation.data_uris import black_and_white, grey, heat, thumbnail
-from evaluation.evaluator import Evaluator, MaskEvaluator, ImageResult
+from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator
 from evaluation.references import reference_rows
-from evaluation.report import (GalleryItem, GradientItem, Method, Report, View,
-                               pick_gallery, summary, write_report)
+from evaluation.report import (GalleryItem, GradientItem, Method, Report, View, pick_gallery,
+                               summary, write_report)
 from evaluation.threshold import TauChoice
 from evaluation.truth import EvaluationError, Truth
 

@@ -8,8 +8,8 @@ from common.datasets import open_dataset
 from common.mask_cache import contact_sheet
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from common.mask_cache.summary import (dataset_of_masks, histogram_lines,
-                                       summary_sections, worst_and_best)
+from common.mask_cache.summary import (dataset_of_masks, histogram_lines, summary_sections,
+                                       worst_and_best)
 from evaluation.mask_figures import mask_figures, score_masks
 from tests.examples import make_masks, run, write_inputs
 

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from stage2_ct.losses import (classification_loss, printed_mask_loss,
-                              two_sided_mask_loss)
+from stage2_ct.losses import classification_loss, printed_mask_loss, two_sided_mask_loss
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from common.datasets import Dataset, Record
 from common.mask_cache import contact_sheet
 from common.mask_cache.manifest import write_manifest
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import (CutMasks, MaskCacheError, Provenance,
-                                      shard_is_done, shard_path, shard_slices,
-                                      write_shard)
+from common.mask_cache.shards import (CutMasks, MaskCacheError, Provenance, shard_is_done,
+                                      shard_path, shard_slices, write_shard)
 
 SIZE = (6, 11)  # a width that is no multiple of eight
 IMAGE_IDS = [f"bird {number}/ä{number}.jpg" for number in range(5)]

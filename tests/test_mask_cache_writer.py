@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks import fault_injection as faults
-from benchmarks.fault_injection import (PICTURES, SHARD_SIZE, finished_shards,
-                                        make_tiny_masks, shards, start_child)
+from benchmarks.fault_injection import (PICTURES, SHARD_SIZE, finished_shards, make_tiny_masks,
+                                        shards, start_child)
 from common.mask_cache import writer as writing
 from common.mask_cache.manifest import ADDING, MANIFEST, adopt_added
 from common.mask_cache.reader import MaskCache

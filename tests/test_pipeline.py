@@ -145,16 +145,15 @@ def test_a_missing_delta_joins_those_that_are_there(inputs):
 
 
 def test_cached_and_online_masks_are_the_same_when_nothing_is_augmented(inputs):
-    from common.compute import choose_compute
     from common.images import read_image
-    from pipelines.jobs.mask_choice import maker_of_masks
+    from stage1_bc.mask_settings import maker_of_masks
     from stage1_bc.online import OnlineMaker
     output = run(inputs, "masks", "--delta", "0.8").output
     cache = MaskCache(output.split("wrote ")[-1].strip(), 0.8)
     records = open_dataset("cub", inputs / "cub", "train").records
     frames = torch.stack([torch.from_numpy(read_image(record.path, (32, 32))).permute(2, 0, 1)
                           for record in records])
-    maker = maker_of_masks(cache, choose_compute("cpu"))
+    maker = maker_of_masks(cache)
     masks, valid = OnlineMaker(maker, 0.8)(frames.float() / 255)
     for record, mask, flag in zip(records, masks, valid):
         held, held_flag, _ = cache.read(record.image_id)

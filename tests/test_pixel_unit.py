@@ -8,8 +8,7 @@ from common.backbones import build_backbone
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import (GRID, RIDGE, PixelUnit, _Moments, _on_grid,
-                                  train_pixel_unit)
+from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _on_grid, train_pixel_unit
 from stage1_bc.recipe import RECIPES
 from tests.networks import small_backbone, small_classifier
 

@@ -13,8 +13,8 @@ from stage2_ct.mask_sources import NoMasks
 from stage2_ct.rivals.acol import AdversarialErasing, erase
 from stage2_ct.rivals.backprop import InputGradient, saliency
 from stage2_ct.rivals.has import HideAndSeek, Hiding, draw_hidden, hide
-from stage2_ct.rivals.spg import (IGNORED, Certainty, SelfProducedGuidance,
-                                  guidance_loss, label_regions)
+from stage2_ct.rivals.spg import (IGNORED, Certainty, SelfProducedGuidance, guidance_loss,
+                                  label_regions)
 from stage2_ct.training_loop import build_optimizer, train_step
 from stage2_ct.variants import VARIANTS, TrainingConfig
 from tests.networks import small_backbone

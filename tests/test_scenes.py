@@ -8,8 +8,7 @@ import pytest
 
 from common.boxes import mask_to_box
 from common.datasets import open_backgrounds, open_dataset
-from demo.painting import (TEXTURES, Area, ellipse, noise, paint, ribbon,
-                           smooth_outline, turned)
+from demo.painting import TEXTURES, Area, ellipse, noise, paint, ribbon, smooth_outline, turned
 from demo.scenes import CLASSES, render_scene, write_dataset
 
 SIZE = 100, 130  # height, width

@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stage1_bc.background_check.shortcuts import (compare, fine_detail,
-                                                  sharpness)
+from stage1_bc.background_check.shortcuts import compare, fine_detail, sharpness
 
 
 def noise(seed=0, side=64):

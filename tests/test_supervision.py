@@ -2,9 +2,9 @@ import pytest
 
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.jobs.mask_choice import describe_masks, require_agreement
 from pipelines.jobs.options import RECIPE, STAGE1, values
 from pipelines.jobs.stage1_job import Stage1Job
+from stage1_bc.mask_settings import describe_masks, require_agreement
 from tests.examples import TINY, make_masks, run, write_inputs
 
 

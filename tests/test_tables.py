@@ -5,12 +5,12 @@ import csv
 import pytest
 
 from common.datasets import Record
+from evaluation.table_files import Column, write_table
 from pipelines.paper import measuring, printed, tables
 from pipelines.paper.ablate_backgrounds import link_subset, nested_subsets
 from pipelines.paper.table1 import TABLE as TABLE1
 from pipelines.paper.table2 import TABLE as TABLE2
 from pipelines.paper.table3 import TABLE as TABLE3
-from pipelines.paper.table_files import Column, write_table
 from pipelines.paper.tables import TableSetting
 from tests.examples import TINY, run, write_inputs
 
@@ -71,7 +71,7 @@ def test_three_variants_learn_from_the_same_masks(inputs):
 def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")
     monkeypatch.setattr(measuring, "train", lambda planned: pytest.fail("trained again"))
-    monkeypatch.setattr(measuring, "localize", lambda *job: pytest.fail("evaluated again"))
+    monkeypatch.setattr(measuring, "localize_run", lambda *job: pytest.fail("evaluated again"))
     _, lines = fill(inputs, "table2", "--rows", "cam")
     assert ("GAP (CAM)", "measured") in lines
     checkpoint = inputs / "cache/ct" / lines["GAP (CAM)", "measured"]["run"] / "last.pt"
@@ -92,14 +92,14 @@ def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
 
 
 def test_a_stopped_table_holds_what_was_finished_and_goes_on(inputs, monkeypatch):
-    localize = measuring.localize
+    localize = measuring.localize_run
 
     def stops(trained, localization):
         if trained.variant == "has":
             raise KeyboardInterrupt
         return localize(trained, localization)
     with monkeypatch.context() as patch:
-        patch.setattr(measuring, "localize", stops)
+        patch.setattr(measuring, "localize_run", stops)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             result, _ = fill(inputs, "table1", "--rows", "cam,has", "--dataset", "cub")
             raise SystemExit(result.exit_code)  # click may turn the interrupt into an exit code

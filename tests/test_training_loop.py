@@ -7,8 +7,7 @@ import torch
 
 from common.datasets import Record
 from stage2_ct.bc_ct import BackgroundSupervised
-from stage2_ct.data import (EpochBatches, TrainingBatch, TrainingImages,
-                            training_loader)
+from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
 from stage2_ct.run import Run
 from stage2_ct.training_loop import build_optimizer, fit, train_step

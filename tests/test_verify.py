@@ -13,8 +13,8 @@ from common.datasets import open_dataset
 from common.files import file_crc32, write_json
 from common.mask_cache.manifest import sha256, write_manifest
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import (CutMasks, MaskCacheError, Provenance,
-                                      shard_path, shard_slices, write_shard)
+from common.mask_cache.shards import (CutMasks, MaskCacheError, Provenance, shard_path,
+                                      shard_slices, write_shard)
 from pipelines.__main__ import cli
 
 SIZE, SHARD_SIZE = (6, 11), 4

@@ -15,8 +15,8 @@ from common.files import file_crc32
 from common.images import BadImage, read_image
 from common.mask_cache.index import PLACE_FIELDS, MaskIndex
 from common.mask_cache.manifest import INDEX, MANIFEST, damaged_files, survey
-from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids,
-                                      read_shard, shard_path, shard_slices)
+from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard, shard_path,
+                                      shard_slices)
 
 if TYPE_CHECKING:  # the reader imports this module where it is needed
     from common.mask_cache.reader import MaskCache

@@ -18,11 +18,9 @@ import numpy as np
 
 from common.config import digest
 from common.files import read_json, sync_folder, write_json
-from common.mask_cache.index import (PLACE_FIELDS, Places, shard_places,
-                                     write_index)
-from common.mask_cache.shards import (FORMAT_VERSION, SHARD_SIZE,
-                                      MaskCacheError, Provenance, delta_name,
-                                      read_ids, read_unreadable, shard_path,
+from common.mask_cache.index import PLACE_FIELDS, Places, shard_places, write_index
+from common.mask_cache.shards import (FORMAT_VERSION, SHARD_SIZE, MaskCacheError, Provenance,
+                                      delta_name, read_ids, read_unreadable, shard_path,
                                       shard_slices)
 
 MANIFEST = "manifest.json"

@@ -22,10 +22,8 @@ import numpy as np
 from common.datasets import Dataset
 from common.files import file_crc32
 from common.mask_cache.index import MaskIndex, decode_mask
-from common.mask_cache.manifest import (INDEX, damaged_files, original_of,
-                                        read_manifest)
-from common.mask_cache.shards import (MaskCacheError, delta_name, read_ids,
-                                      shard_path)
+from common.mask_cache.manifest import INDEX, damaged_files, original_of, read_manifest
+from common.mask_cache.shards import MaskCacheError, delta_name, read_ids, shard_path
 
 DEFAULT_DELTA = 0.80  # the paper's best (Table 3)
 
@@ -219,8 +217,7 @@ class MaskCache:
             KeyError: the cache does not hold an image.
             MaskCacheError: an image has changed since its mask was made.
         """
-        from common.mask_cache import \
-            contact_sheet  # here, because training does not need it
+        from common.mask_cache import contact_sheet  # here, for a training loop needs none of it
         return contact_sheet.grid(self, image_ids, dataset, columns=columns)
 
     def _position(self, image_id):

@@ -16,14 +16,11 @@ from common.files import TEMPORARY, file_crc32
 from common.loading import consecutive, load_frames, to_float
 from common.locks import write_lock
 from common.mask_cache.checks import image_change
-from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files,
-                                        held_deltas, read_manifest,
-                                        write_manifest)
-from common.mask_cache.shards import (SHARD_SIZE, CutMasks, MaskCacheError,
-                                      PackedMasks, Provenance, Shard,
-                                      delta_name, read_whole_shard,
-                                      shard_is_done, shard_path, shard_slices,
-                                      write_shard)
+from common.mask_cache.manifest import (ADDING, adopt_added, damaged_files, held_deltas,
+                                        read_manifest, write_manifest)
+from common.mask_cache.shards import (SHARD_SIZE, CutMasks, MaskCacheError, PackedMasks, Provenance,
+                                      Shard, delta_name, read_whole_shard, shard_is_done,
+                                      shard_path, shard_slices, write_shard)
 from common.threads import map_in_order, one_thread_per_operation
 
 

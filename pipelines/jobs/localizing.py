@@ -1,55 +1,25 @@
-"""Localizing with trained runs: tau first, then the figures."""
+"""Localizing with trained runs: which images, which masks for tau, and which figures."""
 
-import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from common.compute import Compute
 from common.datasets import Dataset, Record
 from common.mask_cache.reader import MaskCache
-from evaluation.evaluator import Evaluator, Result
-from evaluation.threshold import (TauChoice, choose_validation, fixed_tau,
-                                  tau_from_boxes, tau_from_masks, tau_oracle)
-from evaluation.truth import Truth, truth_from_mask, truths_from_dataset
+from evaluation import localization
+from evaluation.evaluator import Result
+from evaluation.localization import Protocol, mask_truths, validation_truths
+from evaluation.truth import Truth, truths_from_dataset
 from pipelines.jobs.inputs import Images
 from pipelines.jobs.mask_choice import masks_of_run
-from pipelines.jobs.progress import progress_bar
+from pipelines.jobs.progress_bar import progress_bar
 from stage2_ct.prediction import default_input_side, scored_batches
 from stage2_ct.run import TrainedRun
 
-LOCALIZING = 2  # raised whenever tau, a score map or a box is found in another way than before
-TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How boxes are cut and judged."""
-
-    split: str = "test"
-    """Images that the figures are of: train, test or all."""
-    score_map: str | None = None
-    """What a box is cut from, see ``stage2_ct.score_maps``; None for the variant's own."""
-    box_rule: str = "largest"
-    """Name of the box rule."""
-    tau_from: str = "masks"
-    """masks, val, test (an oracle) or a number."""
-    boxes_per_class: int = 5
-    """Annotated boxes per class that ``val`` may look at, of training images."""
-    input_size: int | None = None
-    """Side in pixels of the square that an image is squashed to; None for 9/7 of training's."""
-
-    @property
-    def stated_tau(self) -> float | None:
-        """The number that ``tau_from`` is, or None."""
-        return None if self.tau_from in ("masks", "val", "test") else float(self.tau_from)
-
 
 class Localization:
-    """Runs, images and a protocol: what the figures of a report come from.
+    """Runs evaluated on the same images by the same protocol.
 
     Everything that is listed, opened or chosen is so once, on first use.
 
@@ -81,6 +51,11 @@ class Localization:
         """The ground truth of those that can be read."""
         return truths_from_dataset(self.dataset, self.unreadable)
 
+    def readable(self) -> list[Record]:
+        """The images that have not turned out to be unreadable yet."""
+        return [record for record in self.dataset.records
+                if record.image_id not in (self.unreadable or {})]
+
     def masks(self, trained: TrainedRun) -> MaskCache:
         """The training images' masks for a run."""
         folder = trained.run.folder.resolve()
@@ -102,15 +77,8 @@ class Localization:
 
     @functools.cached_property
     def _validation(self) -> list[Truth]:
-        truths = {truth.image_id: truth for truth in truths_from_dataset(
-            self.images.split("train"), self.unreadable)}
-        chosen = set(choose_validation(truths.values(), self.protocol.boxes_per_class))
-        return [truth for image_id, truth in truths.items() if image_id in chosen]
-
-    def readable(self) -> list[Record]:
-        """The images that have not turned out to be unreadable yet."""
-        return [record for record in self.dataset.records
-                if record.image_id not in (self.unreadable or {})]
+        return validation_truths(self.images.split("train"), self.protocol.boxes_per_class,
+                                 self.unreadable)
 
     def scored(self, trained: TrainedRun, records: Sequence[Record], description: str, **options):
         """``scored_batches`` of a run under the protocol."""
@@ -118,19 +86,10 @@ class Localization:
         return scored_batches(
             trained.method, records, self.protocol.score_map or trained.config.score_map,
             trained.config.image_size, side, self.compute, progress=progress_bar,
-            description=description, **options)
+            description=f"{description} ({trained.variant})", **options)
 
 
-def mask_truths(cache: MaskCache, records: Sequence[Record]) -> list[Truth]:
-    """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
-    order = np.random.default_rng(0).permutation(len(records))
-    valid = (index for index in order if cache.read(records[index].image_id)[1])
-    chosen = sorted(itertools.islice(valid, TAU_IMAGES))
-    return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
-            for record in (records[index] for index in chosen)]
-
-
-def localize(trained: TrainedRun, localization: Localization) -> Result:
+def localize_run(trained: TrainedRun, over: Localization) -> Result:
     """Figures of a trained run.
 
     Raises:
@@ -138,49 +97,14 @@ def localize(trained: TrainedRun, localization: Localization) -> Result:
         MaskCacheError: there are no masks to choose tau on, or an image has changed since its mask
             was made.
     """
-    evaluator = Evaluator(localization.truths, class_names=localization.dataset.classes,
-                          **_settings(trained, localization.protocol))
-    evaluator = _accumulate(trained, localization, localization.readable(), evaluator,
-                            f"localizing {trained.variant}")
-    if localization.protocol.tau_from == "test":
-        return evaluator.compute(tau_oracle(evaluator))
-    return evaluator.compute(choose_tau(trained, localization))
+    scorer = functools.partial(over.scored, trained)
+    protocol, frame = over.protocol, trained.config.image_size
 
-
-def choose_tau(trained: TrainedRun, localization: Localization) -> TauChoice:
-    """The TauChoice of a protocol other than ``test``, from training images only."""
-    protocol = localization.protocol
-    if protocol.stated_tau is not None:
-        return fixed_tau(protocol.stated_tau)
-    truths = localization.tuning(trained)
-    chosen = {truth.image_id for truth in truths}
-    records = [record for record in localization.images.split("train").records
-               if record.image_id in chosen]
-    cache = localization.masks(trained) if protocol.tau_from == "masks" else None
-    evaluator = _accumulate(trained, localization, records,
-                            Evaluator(truths, **_settings(trained, protocol)), "choosing tau",
-                            cache)
-    return tau_from_boxes(evaluator) if cache is None else tau_from_masks(evaluator)
-
-
-def _settings(trained, protocol):
-    stated = {} if protocol.stated_tau is None else {"tau": protocol.stated_tau}
-    return {"rule": protocol.box_rule, "size": (trained.config.image_size,) * 2, **stated}
-
-
-def _accumulate(trained, localization, records, evaluator, description, cache=None):
-    """Feed an Evaluator with a run's score maps of the true classes and its rankings.
-
-    Returns:
-        The Evaluator, or one without the images that turned out to be unreadable.
-    """
-    bad = None if localization.unreadable is None else {}
-    for batch, maps, ranking in localization.scored(trained, records, description, cache=cache,
-                                                    unreadable=bad):
-        evaluator.accumulate_many(
-            (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
-            for one, record, figures in zip(maps, batch, zip(*ranking)))
-    if not bad:
-        return evaluator
-    localization.unreadable.update(bad)
-    return evaluator.without(bad)
+    def choose():
+        needs_training_images = protocol.stated_tau is None
+        return localization.choose_tau(
+            scorer, over.images.split("train") if needs_training_images else None,
+            over.tuning(trained), protocol, frame,
+            over.masks(trained) if protocol.tau_from == "masks" else None, over.unreadable)
+    return localization.localize(scorer, over.dataset, over.truths, protocol, frame, choose,
+                                 over.unreadable)

@@ -180,7 +180,7 @@ def options(*names):
     return decorate
 
 
-def command(name, **attributes):
+def grouped_command(name, **attributes):
     """``click.command`` with grouped help."""
     return click.command(name, cls=GroupedCommand, **attributes)
 

@@ -12,18 +12,17 @@ import torch
 from common.datasets import Record
 from common.images import image_size, read_image
 from common.loading import to_float
+from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
 from evaluation.bootstrap import seeds_summary
 from evaluation.mask_figures import mask_figures
 from evaluation.references import reference_rows
-from evaluation.report import (GalleryItem, GradientItem, Method, Report, View,
-                               pick_gallery)
-from pipelines.jobs.localizing import Localization, localize
-from pipelines.jobs.mask_choice import (maker_of_masks,
-                                        masks_by_the_same_classifier)
+from evaluation.report import GalleryItem, GradientItem, Method, Report, View, pick_gallery
+from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.stage1_job import warn
 from stage1_bc.cutting import cut
 from stage1_bc.gradient_maps import backbone_gradient
+from stage1_bc.mask_settings import maker_of_masks
 from stage2_ct.prediction import default_input_side
 from stage2_ct.run import TrainedRun
 
@@ -50,7 +49,7 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
         runs: finished runs that differ in their seed only.
         localization: Localization.
     """
-    results = [localize(trained, localization) for trained in runs]
+    results = [localize_run(trained, localization) for trained in runs]
     for trained, result in zip(runs, results):
         _record_tau(trained, result, localization)
     over_seeds = {}
@@ -115,7 +114,7 @@ def build_report(main: Evaluated, localization: Localization,
 def _figures_of_masks(trained, localization, dataset):
     """Figures of stage 1's masks of the evaluated images, where they have been made; else None."""
     with contextlib.suppress(MaskCacheError):
-        masks = masks_by_the_same_classifier(
+        masks = sibling_masks(
             localization.masks(trained), localization.images.digest(dataset.split),
             localization.mask_roots)
         if masks is not None:
@@ -131,7 +130,7 @@ def _gradients(trained, localization, dataset):
     """
     try:
         masks = localization.masks(trained)
-        maker = maker_of_masks(masks, localization.compute)
+        maker = maker_of_masks(masks, localization.compute.device)
     except (ValueError, OSError) as error:
         warn(f"the report has no gradient maps: {error}")
         return ()

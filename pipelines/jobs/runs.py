@@ -7,16 +7,15 @@ import click
 
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
-from common.config import from_dict
 from common.datasets import KINDS, Dataset
-from pipelines.jobs import artefacts, options
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import RUNS, ArtefactError, resolve
 from pipelines.jobs.inputs import Images
 from pipelines.jobs.mask_choice import open_named_masks
-from pipelines.jobs.stage1_job import MaskSettings, Stage1Job
+from pipelines.jobs.stage1_job import Stage1Job
 from pipelines.jobs.training_job import SOURCES, TrainingJob
-from stage1_bc.classifier_training import ClassifierConfig
-from stage1_bc.recipe import Recipe
-from stage2_ct.run import Run, TrainedRun, load_run
+from stage1_bc.mask_settings import MaskSettings
+from stage2_ct.run import Run, TrainedRun, load_run, stored_runs
 
 
 def run_options(function):
@@ -47,7 +46,7 @@ def open_run(named: str | Path, cache: Path, data: Path | None = None, dataset: 
             classes.
     """
     compute = choose_compute(device, batch_size, workers)
-    folder = artefacts.resolve(named, cache / artefacts.RUNS, "run")
+    folder = resolve(named, cache / RUNS, "run")
     trained = load_run(folder, compute.device, variant)
     return trained, images_of(trained, data, dataset), compute
 
@@ -60,8 +59,8 @@ def images_of(trained: TrainedRun, data: Path | None = None, dataset: str | None
     """
     recorded = trained.manifest["data"]
     if data is None and not Path(recorded["folder"]).is_dir():
-        raise artefacts.ArtefactError(f"the data set of this run is not in {recorded['folder']} "
-                                      "any more; give --data")
+        raise ArtefactError(f"the data set of this run is not in {recorded['folder']} any more; "
+                            "give --data")
     return ImagesOfClasses(dataset or (recorded["kind"] if data is None else None),
                            Path(data or recorded["folder"]), trained.classes)
 
@@ -106,14 +105,14 @@ def find_run(job: TrainingJob) -> Run:
     Raises:
         ArtefactError: there is none, or there are several, which lists them.
     """
-    root = job.stage1.cache / artefacts.RUNS
-    found = [run for run, manifest in artefacts.runs(root) if _fits(manifest, job)]
+    root = job.stage1.cache / RUNS
+    found = [run for run, manifest in stored_runs(root) if _fits(manifest, job)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise artefacts.ArtefactError("these settings made several runs: "
-                                      f"{', '.join(run.folder.name for run in found)}; name one")
-    raise artefacts.ArtefactError(
+        raise ArtefactError("these settings made several runs: "
+                            f"{', '.join(run.folder.name for run in found)}; name one")
+    raise ArtefactError(
         f"there is no trained model of these images and settings in {root}; run make train-ct (or "
         "bcct train-ct) with the same settings first, or name a run: bcct list shows them")
 
@@ -140,12 +139,7 @@ def job_of_run(trained: TrainedRun, images: Images, compute: Compute, cache: Pat
     """The job that trains a run's variant again with another seed, over the same masks."""
     manifest, description = trained.manifest, trained.manifest["description"]
     made = manifest["mask_settings"]
-    fields = dict(made["facts"]["recipe"])
-    precision = fields.pop("precision", "float32")
-    settings = MaskSettings(
-        made["facts"]["backbone"], made["weights"],
-        from_dict(ClassifierConfig, made["facts"]["classifier"]), made["recipe_name"],
-        from_dict(Recipe, fields), precision)
+    settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"])
     masks = description["masks"]
     source = masks[0] if isinstance(masks, list) else "cached"
     if isinstance(masks, str):

@@ -12,54 +12,22 @@ from common import processes
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override, to_dict
-from common.files import load_checkpoint, save_checkpoint
 from common.locks import write_lock
-from common.mask_cache.checks import outdated, refuse_changed
-from common.mask_cache.manifest import held_deltas, read_manifest
-from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import MaskCacheError, Provenance, delta_name
-from common.mask_cache.writer import write_masks
+from common.mask_cache.finding import find_by_key
+from common.mask_cache.manifest import held_deltas
+from common.mask_cache.shards import Provenance, delta_name
+from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
-from pipelines.jobs import artefacts
+from pipelines.jobs.artefacts import CLASSIFIERS, MASKS
 from pipelines.jobs.inputs import Backgrounds, Images
-from pipelines.jobs.progress import progress_bar
-from stage1_bc.classifier import (BackgroundClassifier, build_classifier,
-                                  load_classifier)
+from pipelines.jobs.progress_bar import progress_bar
+from stage1_bc.classifier import build_classifier
+from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_classifier,
+                                       stored_classifiers)
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.maker import MaskMaker
-from stage1_bc.recipe import RECIPES, Recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskSettings:
-    """How masks are made: all that a command line decides about stage 1, apart from the images."""
-
-    backbone: str
-    weights: str
-    """As for ``build_backbone``."""
-    config: ClassifierConfig
-    """Of the background classifier."""
-    recipe_name: str
-    recipe: Recipe
-    """With overrides applied."""
-    precision: str = "float32"
-
-    @property
-    def recipe_fields(self) -> dict:
-        """The recipe's fields, and the precision where it is not the usual one."""
-        fields = to_dict(self.recipe)
-        return fields if self.precision == "float32" else {**fields, "precision": self.precision}
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of a mask in pixels."""
-        return (self.config.image_size,) * 2
-
-    def facts(self) -> dict:
-        """What a mask cache's manifest records of these settings; see ``recorded_facts``."""
-        return {"backbone": self.backbone, "weights": weights_identity(self.weights),
-                "classifier": to_dict(self.config), "recipe": self.recipe_fields,
-                "mask_size": list(self.size)}
+from stage1_bc.mask_settings import MaskSettings
+from stage1_bc.recipe import RECIPES
 
 
 def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
@@ -71,15 +39,6 @@ def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_
         bc_set)
     return MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe, chosen,
                         precision)
-
-
-def recorded_facts(manifest: dict) -> dict:
-    """``MaskSettings.facts`` of the masks in a cache, from its manifest; None where unknown."""
-    about, provenance = manifest["about"], manifest["provenance"]
-    classifier = dict(about.get("classifier", {}))
-    weights = classifier.pop("weights", None)
-    return {"backbone": about.get("backbone"), "weights": weights, "classifier": classifier,
-            "recipe": provenance["recipe"], "mask_size": list(provenance["mask_size"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,30 +101,6 @@ def _overrides(plain, config) -> tuple[str, ...]:
         if (value := getattr(config, field.name)) != getattr(plain, field.name))
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredClassifier:
-    """A background classifier's file, loaded."""
-
-    path: Path
-    checkpoint: dict
-
-    @property
-    def about(self) -> dict:
-        """Its accuracies, and the images that could not be read; see ``train_classifier``."""
-        return self.checkpoint["about"]
-
-    def build(self, weights: str) -> BackgroundClassifier:
-        """The classifier itself, on the backbone's weights."""
-        return load_classifier(self.checkpoint, weights)
-
-
-def describe_classifier(about: dict) -> str:
-    """One sentence on a classifier's accuracy."""
-    return (f"background classifier: held-back accuracy {about['target_accuracy']:.1%} on "
-            f"{about['held_back_targets']} targets, {about['background_accuracy']:.1%} on "
-            f"{about['held_back_backgrounds']} backgrounds")
-
-
 def classifier_name(job: Stage1Job) -> str:
     """A name for the job's background classifier that no other has."""
     description, config = job.description(), job.settings.config
@@ -177,47 +112,42 @@ def classifier_name(job: Stage1Job) -> str:
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
     """Train the background classifier and save its file, while no other run trains one there."""
-    description, settings = job.description(), job.settings
-    path = job.cache / artefacts.CLASSIFIERS / f"{classifier_name(job)}.pt"
+    settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
     about = train_classifier(classifier, job.images.split("train").records,
                              job.backgrounds.records, settings.config, job.compute, progress_bar)
-    save_checkpoint(path, {**classifier.checkpoint(about), "config": description["config"],
-                           "description": description, "digest": classifier.digest()})
-    return StoredClassifier(path, load_checkpoint(path))
-
-
-def find_classifier(job: Stage1Job) -> StoredClassifier | None:
-    """The classifier in CACHE that these images and settings made, by its own description."""
-    description = job.description()
-    for path, checkpoint in artefacts.classifiers(job.cache / artefacts.CLASSIFIERS):
-        if checkpoint["description"] == description:
-            return StoredClassifier(path, checkpoint)
-    return None
+    return save_classifier(job.cache / CLASSIFIERS / f"{classifier_name(job)}.pt", classifier,
+                           about, job.description())
 
 
 def ensure_classifier(job: Stage1Job) -> StoredClassifier:
     """The job's background classifier; the first process trains it where there is none yet."""
-    path = processes.broadcast_from_first(lambda: _ensure_file(job))
-    return StoredClassifier(path, load_checkpoint(path))
+    return read_classifier(processes.broadcast_from_first(lambda: _ensure_file(job)))
 
 
 def _ensure_file(job: Stage1Job) -> Path:
-    found = find_classifier(job)
+    found = _find_classifier(job)
     if found is None:  # only then is the folder written: it may be read-only
         with lock_classifiers(job):
-            found = find_classifier(job)  # another run may have trained it meanwhile
+            found = _find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
                 click.echo(f"no background classifier of these images and settings in "
-                           f"{job.cache / artefacts.CLASSIFIERS} yet: training it")
+                           f"{job.cache / CLASSIFIERS} yet: training it")
                 found = train_and_save(job)
     return found.path
 
 
+def _find_classifier(job: Stage1Job) -> StoredClassifier | None:
+    """The classifier in CACHE that these images and settings made, by its own description."""
+    description = job.description()
+    return next((stored for stored in stored_classifiers(job.cache / CLASSIFIERS)
+                 if stored.checkpoint["description"] == description), None)
+
+
 def lock_classifiers(job: Stage1Job):
     """Context in which no other run trains a classifier in the same cache."""
-    return write_lock(job.cache / artefacts.CLASSIFIERS, notify=warn)
+    return write_lock(job.cache / CLASSIFIERS, notify=warn)
 
 
 def warn(sentence: str) -> None:
@@ -225,10 +155,11 @@ def warn(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
-def build_maker(stored: StoredClassifier, settings: MaskSettings, compute: Compute) -> MaskMaker:
-    """A MaskMaker with a trained classifier."""
+def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
+    """A MaskMaker with the job's trained classifier."""
+    settings = job.settings
     return MaskMaker(stored.build(settings.weights), settings.recipe, settings.size,
-                     compute.device, PRECISIONS[settings.precision])
+                     job.compute.device, PRECISIONS[settings.precision])
 
 
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
@@ -247,68 +178,18 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     Raises:
         MaskCacheError: images have changed since masks were made of them; names them.
     """
+    dataset, settings = job.images.split(split), job.settings
     provenance = Provenance(
         dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
-        recipe=job.settings.recipe_fields, mask_size=job.settings.size)
-    folder, missing, finished = processes.broadcast_from_first(
-        lambda: _state_of_masks(job, split, provenance.key(), deltas))
-    # Where nothing has to be written, the folder may well be read-only.
-    if missing:
-        _write_masks(job, stored, split, deltas, folder, provenance)
-    if finished and (shards := processes.broadcast_from_first(
-            lambda: _shards_to_remake(job, split, folder))):
-        _write_masks(job, stored, split, deltas, folder, provenance, shards)
+        recipe=settings.recipe_fields, mask_size=settings.size)
+    root, key = job.cache / MASKS, provenance.key()
+    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
+    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
+    folder = folder or root / name
+    about = {**settings.about(), "dataset": dataset.name, "split": split,
+             "command": job.masks_command(split, {*held_deltas(folder), *deltas}),
+             "classifier_file": os.path.abspath(stored.path), "folder": os.path.abspath(folder),
+             "backgrounds": stored.checkpoint["description"]["backgrounds"]}
+    update_masks(dataset.records, lambda: build_maker(job, stored), deltas, folder, provenance,
+                 job.compute, about, progress_bar, warn)
     return folder
-
-
-def _state_of_masks(job, split, key, deltas) -> tuple[Path, bool, bool]:
-    """The masks' folder, whether some are missing or damaged, whether they were finished once."""
-    settings, name = job.settings, job.images.split(split).name
-    root = job.cache / artefacts.MASKS
-    folder = next((folder for folder, manifest in artefacts.mask_caches(root)
-                   if manifest["key"] == key),
-                  root / f"{name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}")
-    try:
-        manifest = read_manifest(folder)
-    except MaskCacheError:
-        return folder, True, False
-    finished = set(map(delta_name, deltas)) <= set(map(delta_name, manifest["deltas"]))
-    try:
-        MaskCache(folder)
-    except MaskCacheError:
-        return folder, True, finished
-    return folder, not finished, finished
-
-
-def _write_masks(job, stored, split, deltas, folder, provenance, remake=()):
-    """Make what is missing or damaged, and the shards of ``remake``."""
-    dataset, settings = job.images.split(split), job.settings
-    command = job.masks_command(split, {*held_deltas(folder), *deltas})
-    world = processes.world_size()
-    about = {"backbone": settings.backbone, "dataset": dataset.name, "split": split,
-             "recipe": settings.recipe_name, "command": command,
-             "classifier": {"weights": weights_identity(settings.weights),
-                            **to_dict(settings.config)},
-             "classifier_file": os.path.abspath(stored.path), "weights": settings.weights,
-             "backgrounds": stored.checkpoint["description"]["backgrounds"],
-             "folder": os.path.abspath(folder)}
-    with progress_bar(len(dataset.records), f"masks ({split})") as advance:
-        write_masks(dataset.records, build_maker(stored, settings, job.compute), deltas, folder,
-                    provenance, job.compute.batch_size, job.compute.workers, about=about,
-                    progress=lambda images: advance(images * world),  # the others are as far
-                    notify=warn, remake=remake)
-
-
-def _shards_to_remake(job, split, folder) -> list[str]:
-    """Shards whose images read otherwise than when their masks were made, by all files' bytes.
-
-    Raises:
-        MaskCacheError: an image that has a mask has changed.
-    """
-    cache, records = MaskCache(folder, check=False), job.images.split(split).records
-    with progress_bar(len(records), "comparing images") as advance:
-        problems = list(outdated(cache, records, advance))
-    refuse_changed(cache, problems)
-    for record, problem in problems:
-        warn(f"the image {record.image_id!r} {problem}: its shard is made again")
-    return sorted({cache.shard_file(record.image_id) for record, _ in problems})

@@ -15,17 +15,16 @@ from common.loading import find_unreadable
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.jobs import artefacts
+from pipelines.jobs.artefacts import RUNS
 from pipelines.jobs.inputs import Backgrounds, Images
 from pipelines.jobs.mask_choice import find_masks, open_named_masks
-from pipelines.jobs.progress import progress_bar
-from pipelines.jobs.stage1_job import (Stage1Job, build_maker,
-                                       ensure_classifier, mask_settings, warn)
+from pipelines.jobs.progress_bar import progress_bar
+from pipelines.jobs.stage1_job import Stage1Job, build_maker, ensure_classifier, mask_settings, warn
 from stage1_bc.classifier import build_classifier
 from stage1_bc.online import OnlineMaker, joint_maker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
-from stage2_ct.run import Run, build_method
+from stage2_ct.run import Run, build_method, stored_runs
 from stage2_ct.training_loop import fit
 from stage2_ct.variants import VARIANTS, TrainingConfig
 
@@ -142,11 +141,11 @@ def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
 
 def _run_of(job: TrainingJob, description: dict) -> Run:
     """The run in CACHE that has this description, whatever it is called, or the one to make."""
-    root = job.stage1.cache / artefacts.RUNS
+    root = job.stage1.cache / RUNS
     new = Run(root / f"{job.trained_variant}-s{job.seed}-{digest(description)[:12]}")
     if new.folder.is_dir():
         return new
-    return next((run for run, manifest in artefacts.runs(root)
+    return next((run for run, manifest in stored_runs(root)
                  if manifest["description"] == description), new)
 
 
@@ -222,7 +221,7 @@ def _mask_source(job: TrainingJob):
         return NoMasks()
     stage1, settings = job.stage1, job.stage1.settings
     if job.masks == "online":
-        maker = build_maker(ensure_classifier(stage1), settings, stage1.compute)
+        maker = build_maker(stage1, ensure_classifier(stage1))
         return MadeMasks(OnlineMaker(maker, job.delta))
     if job.masks == "joint":
         stage1.description()  # refuses a command line without backgrounds

@@ -5,13 +5,13 @@ import time
 import click
 
 from common.files import write_json
+from evaluation.localization import Protocol
 from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
-from pipelines.jobs import artefacts
-from pipelines.jobs.localizing import Localization, Protocol
+from pipelines.jobs.artefacts import MASKS
+from pipelines.jobs.localizing import Localization
 from pipelines.jobs.reporting import build_report, evaluate
-from pipelines.jobs.stage1_job import (describe_classifier, ensure_classifier,
-                                       make_masks)
+from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.jobs.training_job import plan, train
 from stage2_ct.run import load_run
 
@@ -35,7 +35,7 @@ def run_experiment(rows, folder):
     start = time.perf_counter()
     job = next(iter(rows.values()))[0]
     localization = Localization(job.images, Protocol(), job.compute,
-                                [job.stage1.cache / artefacts.MASKS])
+                                [job.stage1.cache / MASKS])
     evaluated, masks = {}, {}
     for name, jobs in rows.items():
         masks[name] = _prepare_masks(jobs[0])
@@ -60,7 +60,7 @@ def run_experiment(rows, folder):
 def _prepare_masks(job):
     """Make the masks that a row learns from and those of the test images; gives their figures."""
     stored = ensure_classifier(job.stage1)
-    click.echo(f"{job.stage1.settings.backbone}: {describe_classifier(stored.about)}")
+    click.echo(f"{job.stage1.settings.backbone}: {stored.accuracy()}")
     make_masks(job.stage1, stored, "train", [job.delta])
     return mask_figures(job.images.split("test"),
                         make_masks(job.stage1, stored, "test", [job.delta]), job.delta)

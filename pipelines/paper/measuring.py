@@ -5,9 +5,9 @@ import dataclasses
 from common.config import digest
 from common.files import read_json, write_json
 from common.mask_cache.shards import MaskCacheError
-from pipelines.jobs import artefacts
-from pipelines.jobs.localizing import (LOCALIZING, TAU_IMAGES, Localization,
-                                       Protocol, localize)
+from evaluation.localization import LOCALIZING, TAU_IMAGES, Protocol
+from pipelines.jobs.artefacts import MASKS
+from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.reporting import file_digest
 from pipelines.jobs.training_job import plan, train
 from pipelines.paper.experiment import percent
@@ -35,8 +35,9 @@ def measure(job):
     planned = plan(job)
     train(planned)
     localization = Localization(job.images, Protocol(), job.compute,
-                                [job.stage1.cache / artefacts.MASKS], planned.cache)
-    result = localize(load_run(planned.run.folder, job.compute.device, job.variant), localization)
+                                [job.stage1.cache / MASKS], planned.cache)
+    trained = load_run(planned.run.folder, job.compute.device, job.variant)
+    result = localize_run(trained, localization)
     gt_known = result.metrics["gt_known"]
     figures = {**{name: percent(result.metrics[name].value) for name in FIGURES},
                "gt_known_low": percent(gt_known.low), "gt_known_high": percent(gt_known.high),

@@ -1,8 +1,8 @@
 """``bcct table1``: the paper's Table 1, in ILSVRC's layout."""
 
+from evaluation.table_charts import draw_bars
 from pipelines.paper import printed
 from pipelines.paper.table_command import table_command
-from pipelines.paper.table_pictures import draw_bars
 from pipelines.paper.tables import PaperTable, TableRow
 
 TABLE = PaperTable(

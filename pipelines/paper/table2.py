@@ -3,9 +3,9 @@
 Also BC-CT's other variants, over the very same masks.
 """
 
+from evaluation.table_charts import draw_bars
 from pipelines.paper import printed
 from pipelines.paper.table_command import table_command
-from pipelines.paper.table_pictures import draw_bars
 from pipelines.paper.tables import PaperTable, TableRow
 
 TABLE = PaperTable(

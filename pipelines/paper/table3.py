@@ -1,8 +1,8 @@
 """``bcct table3``: the paper's Table 3, a BC-CT for each delta."""
 
+from evaluation.table_charts import draw_curves
 from pipelines.paper import printed
 from pipelines.paper.table_command import table_command
-from pipelines.paper.table_pictures import draw_curves
 from pipelines.paper.tables import PaperTable, TableRow
 
 DELTAS = (0.70, 0.75, 0.80, 0.85, 0.90)

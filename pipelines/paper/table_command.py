@@ -6,11 +6,9 @@ from pathlib import Path
 import click
 
 from pipelines.jobs.inputs import Images
-from pipelines.jobs.options import STAGE2
-from pipelines.jobs.options import command as grouped_command
-from pipelines.jobs.options import options, parse_seeds, values
+from pipelines.jobs.options import STAGE2, grouped_command, options, parse_seeds, values
 from pipelines.paper.real import BUDGET, shared_weights
-from pipelines.paper.tables import TableSetting, fill
+from pipelines.paper.tables import TableSetting, fill_table
 
 SMALL_BACKBONE = "squeezenet1_1"  # of the rows that --shared fills
 # Given by a row, or with another meaning or default here.
@@ -63,7 +61,7 @@ def table_command(table):
                   help="Rows to measure: variants, backbones, VARIANT-BACKBONE, deltas such as "
                   "0.85, or bc-star.  [default: all]")
     def command(setting, cache, rows):
-        fill(table, setting, [word for word in rows.split(",") if word], cache / "tables")
+        fill_table(table, setting, [word for word in rows.split(",") if word], cache / "tables")
         show(cache / "tables" / table.name)
     return command
 

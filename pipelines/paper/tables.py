@@ -7,19 +7,19 @@ from pathlib import Path
 
 import click
 
+from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
 from evaluation.mask_figures import mask_figures
 from evaluation.report import versions
-from pipelines.jobs import artefacts
+from evaluation.table_files import Column, write_table
+from pipelines.jobs.artefacts import MASKS
 from pipelines.jobs.inputs import Images
-from pipelines.jobs.mask_choice import find_masks, masks_by_the_same_classifier
-from pipelines.jobs.stage1_job import (describe_classifier, ensure_classifier,
-                                       make_masks)
+from pipelines.jobs.mask_choice import find_masks
+from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import FIGURES, measure, measured
 from pipelines.paper.printed import Printed
-from pipelines.paper.table_files import Column, write_table
 from stage2_ct.prediction import default_input_side
 
 COLUMNS = (
@@ -119,7 +119,7 @@ PLAIN_NAMES = {"cam": "GAP (CAM)", "backprop": "Backprop", "has": "HaS-32", "aco
 MASK_CHECK = "bc-star"  # what chooses the row BC*
 
 
-def fill(table, setting, chosen, folder):
+def fill_table(table, setting, chosen, folder):
     """Measure rows one by one; the table is written after each, so that a stop loses nothing.
 
     Args:
@@ -151,7 +151,7 @@ def _prepare_masks(table, setting, rows, chosen):
     start = time.perf_counter()
     stage1 = setting.job(rows[0], setting.seeds[0]).stage1
     stored = ensure_classifier(stage1)
-    click.echo(f"{stage1.settings.backbone}: {describe_classifier(stored.about)}")
+    click.echo(f"{stage1.settings.backbone}: {stored.accuracy()}")
     deltas = sorted({row.delta for row in rows})
     make_masks(stage1, stored, "train", deltas)
     if table.checks_masks and (not chosen or MASK_CHECK in chosen):
@@ -220,9 +220,9 @@ def _mask_line(table, setting):
 def _test_masks(job):
     """The test images' masks by the classifier that made the training images', or None."""
     try:
-        return masks_by_the_same_classifier(
+        return sibling_masks(
             find_masks(job.stage1, "train", job.delta), job.images.digest("test"),
-            [job.stage1.cache / artefacts.MASKS])
+            [job.stage1.cache / MASKS])
     except MaskCacheError:
         return None
 

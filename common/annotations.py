@@ -1,0 +1,60 @@
+"""Boxes of an annotation in the frame of the picture as it is displayed.
+
+Annotation tools have shown pictures as their pixels lie in the file, without the turn that EXIF
+asks for; then the size in the annotation is that of the stored picture, and its boxes have to be
+turned along. Copies of a data set in another size come with the annotations of the original.
+"""
+
+import dataclasses
+
+from common.boxes import rescale, turned
+from common.datasets import Record
+from common.images import read_header
+
+
+class AnnotationWarning(UserWarning):
+    """Boxes that may lie in another frame than their pictures; the message names pictures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DisplayedBoxes:
+    """Boxes and size of a picture, both as displayed."""
+
+    boxes: tuple
+    """(x0, y0, x1, y1) floats in pixels of the picture, one for each object."""
+    size: tuple
+    """(height, width) of the picture in pixels."""
+    remark: str = ""
+    """What the annotation leaves open, half a sentence; "" when nothing."""
+
+
+def displayed_boxes(record: Record) -> DisplayedBoxes:
+    """A record's boxes in the frame of its picture.
+
+    Args:
+        record: ``common.datasets.Record``. Where its ``frame`` is known and is the size of the
+            picture as stored, not as displayed, its boxes are turned; where it is another size,
+            they are scaled.
+
+    Returns:
+        DisplayedBoxes. Only the picture's header is read.
+
+    Raises:
+        BadImage: the picture cannot be read.
+    """
+    header = read_header(record.path)
+    boxes, frame = record.boxes, record.frame
+    if frame is None or not boxes:
+        return DisplayedBoxes(boxes, header.size)
+    sideways = header.stored_size != header.size
+    if frame == header.stored_size and sideways:
+        return DisplayedBoxes(turned(boxes, header.orientation, header.stored_size), header.size)
+    if frame == header.size and (sideways or header.orientation == 1):
+        return DisplayedBoxes(boxes, header.size)
+    if frame == header.size:  # turned by half, mirrored or square: the sizes do not tell
+        return DisplayedBoxes(boxes, header.size, "are turned by EXIF, and their annotations do "
+                              "not say in which frame the boxes are; the boxes are left as they "
+                              "are")
+    scaled = tuple(map(tuple, rescale(boxes, frame, header.size).tolist()))
+    return DisplayedBoxes(scaled, header.size, "have another size than their annotations say; the "
+                          "boxes are scaled to the pictures")

@@ -1,0 +1,141 @@
+"""How masks are made, as a command asks for it and as a mask cache records it."""
+
+import dataclasses
+from collections.abc import Collection, Iterator
+
+from common.backbones import weights_identity
+from common.config import from_dict, to_dict
+from common.files import load_checkpoint
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
+from common.precision import PRECISIONS
+from stage1_bc.classifier import load_classifier
+from stage1_bc.classifier_training import ClassifierConfig
+from stage1_bc.maker import MaskMaker
+from stage1_bc.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSettings:
+    """All that masks depend on, apart from the images."""
+
+    backbone: str
+    """Key of ``ARCHITECTURES``."""
+    weights: str
+    """As for ``build_backbone``."""
+    config: ClassifierConfig
+    """Of the background classifier."""
+    recipe_name: str
+    """Key of ``RECIPES`` that the recipe started from."""
+    recipe: Recipe
+    """With overrides applied."""
+    precision: str = "float32"
+    """Key of ``PRECISIONS``."""
+
+    @property
+    def recipe_fields(self) -> dict:
+        """The recipe's fields, and the precision where it is not the usual one."""
+        fields = to_dict(self.recipe)
+        return fields if self.precision == "float32" else {**fields, "precision": self.precision}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a mask in pixels."""
+        return (self.config.image_size,) * 2
+
+    def facts(self) -> dict:
+        """What a mask cache records of these settings, as plain values; see ``recorded_facts``."""
+        return {"backbone": self.backbone, "weights": weights_identity(self.weights),
+                "classifier": to_dict(self.config), "recipe": self.recipe_fields,
+                "mask_size": list(self.size)}
+
+    def about(self) -> dict:
+        """The facts as a manifest's ``about`` holds them."""
+        return {"backbone": self.backbone, "recipe": self.recipe_name, "weights": self.weights,
+                "classifier": {"weights": weights_identity(self.weights), **to_dict(self.config)}}
+
+    @classmethod
+    def from_facts(cls, facts: dict, weights: str, recipe_name: str) -> "MaskSettings":
+        """The settings that ``facts`` were given by."""
+        fields = dict(facts["recipe"])
+        precision = fields.pop("precision", "float32")
+        return cls(facts["backbone"], weights, from_dict(ClassifierConfig, facts["classifier"]),
+                   recipe_name, from_dict(Recipe, fields), precision)
+
+
+def recorded_facts(manifest: dict) -> dict:
+    """``MaskSettings.facts`` of the masks in a cache, from its manifest; None where unknown."""
+    about, provenance = manifest["about"], manifest["provenance"]
+    classifier = dict(about.get("classifier", {}))
+    weights = classifier.pop("weights", None)
+    return {"backbone": about.get("backbone"), "weights": weights, "classifier": classifier,
+            "recipe": provenance["recipe"], "mask_size": list(provenance["mask_size"])}
+
+
+def describe_masks(cache: MaskCache) -> str:
+    """One line on a cache: its key, its recipe and the background classifier."""
+    manifest, about = cache.manifest, cache.manifest["about"]
+    seed = about.get("classifier", {}).get("seed", "unknown")
+    return (f"masks of {cache.folder}: key {cache.key}, recipe {about.get('recipe', 'unnamed')}, "
+            f"background classifier {manifest['provenance']['classifier'][:12]} "
+            f"({about.get('backbone', 'unknown backbone')}, seed {seed})")
+
+
+def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
+    """A MaskMaker that makes masks as those of a cache were made.
+
+    Raises:
+        ValueError, OSError: the classifier's file or its backbone's weights are not there any
+            more, or are not those that made the masks.
+    """
+    about, provenance = cache.manifest["about"], cache.manifest["provenance"]
+    checkpoint = load_checkpoint(about.get("classifier_file", ""))
+    if checkpoint.get("digest") != provenance["classifier"]:
+        raise ValueError(f"{about['classifier_file']} is not the background classifier that made "
+                         f"the masks in {cache.folder}")
+    settings = MaskSettings.from_facts(recorded_facts(cache.manifest), about["weights"],
+                                       about["recipe"])
+    return MaskMaker(load_classifier(checkpoint, settings.weights), settings.recipe,
+                     cache.mask_size, device, PRECISIONS[settings.precision])
+
+
+def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
+                      given: Collection[str]) -> None:
+    """Make sure that masks are those that a command line asks for, as far as it says so.
+
+    Args:
+        cache: MaskCache.
+        settings: MaskSettings of the command line.
+        options: the command line's values of ``recipe_set`` and ``bc_set``.
+        given: names of the options that stand on it; the others may differ.
+
+    Raises:
+        MaskCacheError: some differ; names each with both values.
+    """
+    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, there it is {held}"
+                   for option, name, asked, held in _compared(cache, settings, options)
+                   if option in given and held is not None and asked != held]
+    if differences:
+        raise MaskCacheError(
+            f"the masks in {cache.folder} are not those asked for: {'; '.join(differences)}; leave "
+            "these options out to take the masks as they are, or give the folder of others")
+
+
+def _compared(cache, settings, options) -> Iterator[tuple]:
+    """Yield (option, what it sets, value asked for, the cache's value or None where unknown)."""
+    held, facts = recorded_facts(cache.manifest), settings.facts()
+    recipe, classifier, chosen = held["recipe"], held["classifier"], to_dict(settings.recipe)
+    yield from (("recipe", name, value, recipe.get(name)) for name, value in chosen.items())
+    yield from (("recipe_set", name, chosen[name], recipe.get(name))
+                for name in _assigned(options["recipe_set"]))
+    yield "precision", "precision", settings.precision, recipe.get("precision", "float32")
+    yield "bc_backbone", "backbone", settings.backbone, held["backbone"]
+    yield "bc_weights", "weights", facts["weights"][:12], (held["weights"] or "")[:12] or None
+    yield "bc_seed", "seed", settings.config.seed, classifier.get("seed")
+    yield "head", "head", settings.config.head, classifier.get("head")
+    yield from (("bc_set", name, facts["classifier"][name], classifier.get(name))
+                for name in _assigned(options["bc_set"]))
+
+
+def _assigned(assignments):
+    return [assignment.partition("=")[0] for assignment in assignments]
