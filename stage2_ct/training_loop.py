@@ -13,6 +13,7 @@ from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
+from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
 from stage2_ct.variants import TrainingConfig
 

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
-from stage2_ct.model import Prediction, class_head, initialise, maps_of, stretch, upsample
+from stage2_ct.model import (LocalizationMethod, Prediction, class_head, initialise, maps_of,
+                             stretch, upsample)
 
 if TYPE_CHECKING:  # it names the methods, and so imports this module
     from stage2_ct.variants import TrainingConfig
