@@ -55,7 +55,7 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
 
-def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.DirEntry]:
+def entries(folder: str | os.PathLike[str], notes: Notes | None = None) -> list[os.DirEntry]:
     """The entries of a folder, litter left out.
 
     Args:
