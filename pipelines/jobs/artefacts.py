@@ -23,8 +23,8 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
     if not str(named):
         raise ArtefactError(f"name a {what}: its path, or the beginning of a name in {root}; bcct "
                             "list shows what is there")
-    if Path(named).exists():
-        return Path(named)
+    if Path(named).exists() or len(Path(named).parts) > 1:
+        return Path(named)  # whoever opens it says what is wrong with it
     found = sorted(path for path in root.glob("*") if path.name.startswith(str(named)))
     if len(found) == 1:
         return found[0]
