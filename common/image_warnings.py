@@ -15,7 +15,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -33,7 +33,7 @@ _LIBTIFF = re.compile(r"(_?TIFF|LZW|ZIP|Fax|JPEG|OJPEG|PackBits|DumpMode|Predict
 
 _lock = threading.RLock()
 _mine = threading.local()  # .found: what this thread has collected, while it decodes
-_shared = {"users": 0, "context": None, "show": None}
+_shared: dict[str, Any] = {"users": 0, "context": None, "show": None}
 
 
 @contextlib.contextmanager

@@ -101,10 +101,11 @@ def choose_tau(scorer: Scorer, dataset: Dataset, tuning: Sequence[Truth] | None,
     """
     if protocol.stated_tau is not None:
         return fixed_tau(protocol.stated_tau)
-    chosen = {truth.image_id for truth in tuning}
+    truths = tuning or ()
+    chosen = {truth.image_id for truth in truths}
     records = [record for record in dataset.records if record.image_id in chosen]
     evaluator = _accumulate(scorer, records, "choosing tau",
-                            Evaluator(tuning, **_settings(protocol, frame)), unreadable, masks)
+                            Evaluator(truths, **_settings(protocol, frame)), unreadable, masks)
     return tau_from_boxes(evaluator) if masks is None else tau_from_masks(evaluator)
 
 

@@ -44,24 +44,24 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
         raise DatasetError(f"expected a kind of data set among {', '.join(KINDS)}, found {kind!r}")
     if split not in SPLITS:
         raise DatasetError(f"expected a split among {', '.join(SPLITS)}, found {split!r}")
-    root = _given_folder(root, "a data set", "--data", refuse_current=automatic)
+    folder = _given_folder(root, "a data set", "--data", refuse_current=automatic)
     if automatic:
-        require_folder("a data set", root)
-        kind = recognised(root)
+        require_folder("a data set", folder)
+    layout = recognised(folder) if automatic else str(kind)
     read = {"cub": read_cub, "imagenet": read_ilsvrc, "folder": read_folder,
-            "pictures": _read_pictures}[kind]
-    notes = Notes(root)
+            "pictures": _read_pictures}[layout]
+    notes = Notes(folder)
     try:
-        classes, records, parts = read(root, split, notes)
+        classes, records, parts = read(folder, split, notes)
         if not records:
             raise DatasetError(f"expected {'' if split == 'all' else split + ' '}images in "
-                               f"{quoted(root)}, found none{_but_skipped(notes)}")
+                               f"{quoted(folder)}, found none{_but_skipped(notes)}")
     except DatasetError as error:
-        if root == Path():  # where a folder was forgotten
+        if folder == Path():  # where a folder was forgotten
             raise DatasetError(f"{error} ('.' is the current folder: give another by --data "
                                "FOLDER, or make DATA=FOLDER)") from None
         raise
-    return Dataset(kind, root, split, tuple(classes), sorted_records(records), parts,
+    return Dataset(layout, folder, split, tuple(classes), sorted_records(records), parts,
                    notes.skipped, tuple(notes.sentences))
 
 
@@ -74,14 +74,14 @@ def open_backgrounds(root: str | os.PathLike) -> Dataset:
     Raises:
         DatasetError: there is no such folder, or it holds no file.
     """
-    root = _given_folder(root, "background images", "--background", refuse_current=True)
-    require_folder("a folder of background images", root)
-    notes = Notes(root)
-    records = [listed(name, root, -1, (), size) for name, size in files_under(root, notes)]
+    folder = _given_folder(root, "background images", "--background", refuse_current=True)
+    require_folder("a folder of background images", folder)
+    notes = Notes(folder)
+    records = [listed(name, folder, -1, (), size) for name, size in files_under(folder, notes)]
     if not records:
-        raise DatasetError(f"expected background images in {quoted(root)}, found none"
+        raise DatasetError(f"expected background images in {quoted(folder)}, found none"
                            f"{_but_skipped(notes)}")
-    return Dataset("background", root, "all", (), sorted_records(records),
+    return Dataset("background", folder, "all", (), sorted_records(records),
                    (Part("all", len(records)),), notes.skipped, tuple(notes.sentences))
 
 

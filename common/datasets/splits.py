@@ -1,6 +1,7 @@
 """Folders of splits by their names, however people spell them."""
 
 from pathlib import Path
+from typing import Any
 
 from common.datasets.listing import is_called_picture, entries, is_folder, subfolders
 from common.datasets.records import DatasetError
@@ -33,7 +34,8 @@ def split_folders(root: Path) -> dict[str, str]:
     if not any(_holds_class_folders(root / name) for names in found.values() for name in names):
         if not {"train", "test"} <= found.keys():
             return {}  # classes that happen to be trains, or tests
-    chosen = {"train": found.get("train"), "test": found.get("test") or found.get("validation")}
+    chosen: dict[str, Any] = {"train": found.get("train"),
+                              "test": found.get("test") or found.get("validation")}
     if None in chosen.values():
         names = [name for several in found.values() for name in several]
         raise DatasetError(f"expected both train and test in {quoted(root)}, found only "
