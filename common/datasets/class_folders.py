@@ -7,7 +7,7 @@ from common.datasets.annotated import with_boxes
 from common.datasets.listing import (Notes, content, entries, files_under, is_called_picture,
                                      is_folder, is_unsupported, loose_pictures, may_be_picture,
                                      subfolders)
-from common.datasets.recognition import require
+from common.datasets.recognition import require_entries
 from common.datasets.records import DatasetError, Part, Record, listed
 from common.datasets.splits import split_folders
 from common.text import composed, few, quoted
@@ -28,7 +28,7 @@ def read_folder(root: Path, split: str,
     Raises:
         DatasetError: the folder is not as expected.
     """
-    require("folder", root)
+    require_entries("folder", root)
     folders = split_folders(root)
     if not folders and split == "test":
         raise DatasetError(f"expected the folders train and test in {quoted(root)} for its test "

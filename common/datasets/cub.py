@@ -5,7 +5,7 @@ from pathlib import Path
 from common.datasets.annotated import box, malformed
 from common.datasets.listing import Notes
 from common.datasets.records import DatasetError, Part, Record, file_size, listed
-from common.datasets.recognition import require
+from common.datasets.recognition import require_entries
 from common.text import numbered_lines, quoted, spellings
 
 TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt",
@@ -27,7 +27,7 @@ def read_cub(root: Path, split: str,
     Raises:
         DatasetError: the folder or one of its tables is not as expected.
     """
-    require("cub", root, "images", *TABLES)
+    require_entries("cub", root, "images", *TABLES)
     names, labels, in_train, boxes, classes = (
         _read_table(root / table, parse) for table, parse in zip(
             TABLES, [_text, _integer, _flag, _cub_box, _text], strict=True))

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from common.datasets.annotated import box
 from common.datasets.class_folders import class_files
 from common.datasets.listing import Notes, files_under, one_spelling, subfolders
-from common.datasets.recognition import require
+from common.datasets.recognition import require_entries
 from common.datasets.records import DatasetError, Part, Record, listed
 from common.text import composed, quoted
 
@@ -30,7 +30,7 @@ def read_ilsvrc(root: Path, split: str,
     needed = ["Data/CLS-LOC/train"]  # also for testing: its folders number the classes
     if split != "train":
         needed += ["Data/CLS-LOC/val", "Annotations/CLS-LOC/val"]
-    require("imagenet", root, *needed)
+    require_entries("imagenet", root, *needed)
     classes = one_spelling(subfolders(images / "train", notes))
     index_of_class = {name: index for index, name in enumerate(classes)}
     records, parts = [], []

@@ -8,7 +8,7 @@ from common.datasets.class_folders import read_folder
 from common.datasets.cub import read_cub
 from common.datasets.ilsvrc import read_ilsvrc
 from common.datasets.listing import Notes, files_under, is_unsupported, may_be_picture
-from common.datasets.recognition import recognised, require, require_folder
+from common.datasets.recognition import recognised, require_entries, require_folder
 from common.datasets.records import Dataset, DatasetError, Part, listed, sorted_records
 from common.text import quoted
 
@@ -87,7 +87,7 @@ def open_backgrounds(root: str | os.PathLike) -> Dataset:
 
 def _read_pictures(root, split, notes):
     """One class, records and parts of a folder of pictures, its subfolders included."""
-    require("pictures", root)
+    require_entries("pictures", root)
     if split == "test":
         raise DatasetError(f"the pictures in {quoted(root)} have no test split: use --split train "
                            "or all, or keep test pictures in a folder of their own")

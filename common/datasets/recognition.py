@@ -55,7 +55,7 @@ def recognised(root: Path) -> str:
                        "one folder of pictures for each class, with --dataset folder")
 
 
-def require(kind: str, root: Path, *needed: str) -> None:
+def require_entries(kind: str, root: Path, *needed: str) -> None:
     """Refuse a root that is no folder, lacks an entry of its layout, or has another layout.
 
     Args:
