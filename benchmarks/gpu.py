@@ -225,8 +225,8 @@ def _host(records, maps, batch_size, device):
     decoding = decoded / (time.perf_counter() - start)
     recipe = RECIPES[RECIPE]
     deltas = (0.70, 0.75, 0.80, 0.85, 0.90)
-    cutting = images_per_second(lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps),
-                                "cpu")
+    cutting = images_per_second(
+        lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps), "cpu")
     return [Throughput("decoding on the host", decoding),
             Throughput("cutting 5 deltas on the host", cutting)]
 

@@ -7,7 +7,7 @@ turned along. Copies of a data set in another size come with the annotations of 
 
 import dataclasses
 
-from common.boxes import rescale, turned
+from common.boxes import rescale, turned_boxes
 from common.datasets import Record
 from common.images import read_header
 
@@ -48,7 +48,8 @@ def displayed_boxes(record: Record) -> DisplayedBoxes:
         return DisplayedBoxes(boxes, header.size)
     sideways = header.stored_size != header.size
     if frame == header.stored_size and sideways:
-        return DisplayedBoxes(turned(boxes, header.orientation, header.stored_size), header.size)
+        return DisplayedBoxes(turned_boxes(boxes, header.orientation, header.stored_size),
+                              header.size)
     if frame == header.size and (sideways or header.orientation == 1):
         return DisplayedBoxes(boxes, header.size)
     if frame == header.size:  # turned by half, mirrored or square: the sizes do not tell

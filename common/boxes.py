@@ -99,8 +99,8 @@ def rescale(boxes: ArrayLike, from_size: Sequence[int], to_size: Sequence[int]) 
     return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y]
 
 
-def turned(boxes: Iterable[Sequence[float]], orientation: int,
-           stored_size: Sequence[int]) -> tuple:
+def turned_boxes(boxes: Iterable[Sequence[float]], orientation: int,
+                 stored_size: Sequence[int]) -> tuple:
     """Boxes of a picture as stored, in the frame of the picture as EXIF has it displayed.
 
     Args:

@@ -12,7 +12,7 @@ from evaluation import metrics
 from evaluation.bootstrap import Figure, bootstrap
 from evaluation.box_rules import Candidates, box_rule
 from evaluation.threshold import TauChoice, fixed_tau
-from evaluation.truth import EvaluationError, Truth, Truths, first_few
+from evaluation.truth import EvaluationError, Truth, Truths, first_names
 
 CURVE_IOUS = tuple(step / 100 for step in range(101))
 COVER_TOLERANCE = 1e-6  # pixels: rescaling a box as large as its image leaves a rounding error
@@ -328,7 +328,7 @@ class Evaluator:
                    if not box.any()]
         if nothing:
             warnings += (f"{len(nothing)} of {len(self.truths.all)} score maps have no pixel that "
-                         f"reaches tau, hence no box: {first_few(nothing)}.",)
+                         f"reaches tau, hence no box: {first_names(nothing)}.",)
         return warnings
 
     def _rows(self, column):
@@ -413,7 +413,7 @@ class MaskEvaluator:
         if self._empty.any():
             empty = [self.truths.all[place].image_id for place in np.flatnonzero(self._empty)]
             warnings += (f"{len(empty)} of {len(boxed)} masks are empty and count as misses: "
-                         f"{first_few(empty)}.",)
+                         f"{first_names(empty)}.",)
         rows = tuple(ImageResult(truth.image_id, tuple(self._boxes[place].tolist()),
                                  float(self._ious[place]) if truth.boxes else None,
                                  truth.label if truth.label >= 0 else None)

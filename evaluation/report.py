@@ -19,7 +19,7 @@ from common.files import write_bytes, write_json
 from evaluation.evaluator import ImageResult, Result
 from evaluation.page import render
 from evaluation.threshold import best_tau
-from evaluation.truth import EvaluationError, Truth, first_few
+from evaluation.truth import EvaluationError, Truth, first_names
 
 GALLERY_LIMIT = 100  # pictures with two views each, that is some 6 MB
 GRADIENT_LIMIT = 24
@@ -332,7 +332,7 @@ def _warnings(report):
     warnings = [warning for result in results if result for warning in result.warnings]
     if report.unreadable:
         warnings.insert(0, f"{len(report.unreadable)} image(s) could not be read and count in no "
-                        f"figure: {first_few(sorted(report.unreadable))}.")
+                        f"figure: {first_names(sorted(report.unreadable))}.")
     return list(dict.fromkeys(warnings))
 
 

@@ -21,10 +21,8 @@ import numpy as np
 from common.datasets.listing import files_under
 from common.datasets.records import DatasetError
 from common.text import composed, numbered_lines, spellings
-
 from evaluation.evaluator import Evaluator
 from evaluation.truth import EvaluationError, Truth
-
 
 ROUNDING = 1e-5
 """How far a value may lie outside [0, 1] and count as rounded; of half precision 1e-3."""

@@ -77,7 +77,7 @@ def truths_from_dataset(dataset: Dataset, unreadable: dict[str, str] | None = No
             if shown.remark:
                 remarks.setdefault(shown.remark, []).append(record.image_id)
     for remark, image_ids in remarks.items():
-        warnings.warn(f"{len(image_ids)} of the images {remark}: {first_few(image_ids)}",
+        warnings.warn(f"{len(image_ids)} of the images {remark}: {first_names(image_ids)}",
                       AnnotationWarning, stacklevel=2)
     return truths
 
@@ -142,17 +142,17 @@ class Truths:
         without = [truth.image_id for truth in self.all if not truth.boxes]
         if without:
             found.append(f"{len(without)} of {len(self.all)} images have no box and count in no "
-                         f"localization figure: {first_few(without)}.")
+                         f"localization figure: {first_names(without)}.")
         if class_names is not None:
             present = {truth.label for truth in self.all}
             absent = [name for label, name in enumerate(class_names) if label not in present]
             if absent:
                 found.append(f"{len(absent)} of {len(class_names)} classes have no test image: "
-                             f"{first_few(absent)}.")
+                             f"{first_names(absent)}.")
         return tuple(found)
 
 
-def first_few(names: Sequence, limit: int = 5) -> str:
+def first_names(names: Sequence, limit: int = 5) -> str:
     """The first few of many names, and how many more there are; for one sentence."""
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, names[:limit])) + rest

@@ -29,7 +29,7 @@ def command(folder, **arguments):
     classifiers of its own for that, each judging pictures it has not seen. Writes report.json and
     contact_sheet.png into CACHE/backgrounds/NAME/.
     """
-    options.require(arguments, "data")
+    options.require_options(arguments, "data")
     job = Stage1Job.from_options(background=folder, **arguments)
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,

@@ -18,7 +18,7 @@ def command(**arguments):
 
     Makes what is missing on the way. Prints accuracy, localization and time per epoch.
     """
-    options.require(arguments, "data", "background")
+    options.require_options(arguments, "data", "background")
     jobs = {source: TrainingJob.from_options(**arguments, masks=source)
             for source in ("cached", "online", "joint")}
     first = jobs["cached"]

@@ -102,7 +102,7 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
     """The finished runs, one per seed, and what they are evaluated on."""
     cache, given = arguments["cache"], options.given_options()
     if run is None:
-        options.require(arguments, "data")
+        options.require_options(arguments, "data")
         job = TrainingJob.from_options(**arguments)
         if seeds:
             runs = [_train_seed(TrainingJob.from_options(**{**arguments, "seed": seed}))

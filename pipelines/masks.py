@@ -21,7 +21,7 @@ def command(split, deltas, on_bad_image, **arguments):
     killed run resumes where it stopped, and a damaged shard is made again. Writes
     CACHE/masks/NAME-KEY/. Under torchrun, the processes share the images.
     """
-    options.require(arguments, "data", "background")
+    options.require_options(arguments, "data", "background")
     with processes.process_group():
         job = Stage1Job.from_options(**arguments)
         stored = ensure_classifier(job)

@@ -31,7 +31,7 @@ def command(recipes, delta, split, bc_set, **arguments):
     The time is that of maps and masks of images in memory, relative to one plain gradient pass.
     Writes CACHE/recipes.json.
     """
-    options.require(arguments, "data", "background")
+    options.require_options(arguments, "data", "background")
     job = Stage1Job.from_options(bc_set=(*bc_set, "pixel_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)

@@ -16,7 +16,7 @@ def command(on_bad_image, **arguments):
     The backbone stays frozen, so each image passes through it once. Writes CACHE/bc/NAME.pt. Under
     torchrun, the first process does all of it.
     """
-    options.require(arguments, "data", "background")
+    options.require_options(arguments, "data", "background")
     with processes.process_group():
         job = Stage1Job.from_options(**arguments)
         stored = processes.broadcast_from_first(lambda: _train(job))

@@ -21,7 +21,7 @@ def command(resume, on_bad_image, **arguments):
     alone. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
     processes share each batch.
     """
-    options.require(arguments, "data")
+    options.require_options(arguments, "data")
     with processes.process_group(f"{processes.AGAIN}, with --resume"):
         job = TrainingJob.from_options(**arguments)
         planned = plan(job)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from common.annotations import AnnotationWarning, displayed_boxes
-from common.boxes import mask_to_box, turned
+from common.boxes import mask_to_box, turned_boxes
 from common.datasets import Record, open_dataset
 from common.images import read_image
 from evaluation.truth import truths_from_dataset
@@ -34,7 +34,7 @@ def picture(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_boxes_are_where_the_pixels_are(picture, orientation):
     shown = mask_to_box(read_image(picture(orientation))[..., 0] > 0)
-    assert turned([BOX], orientation, STORED) == (tuple(map(float, shown)),)
+    assert turned_boxes([BOX], orientation, STORED) == (tuple(map(float, shown)),)
 
 
 def record(folder, frame, boxes=(BOX,)):

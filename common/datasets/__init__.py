@@ -7,8 +7,8 @@ data set's ``summary``.
 """
 
 from common.datasets.opening import KINDS, SPLITS, open_backgrounds, open_dataset
-from common.datasets.recognition import recognise
+from common.datasets.recognition import recognize
 from common.datasets.records import Dataset, DatasetError, Part, Record, Skipped
 
 __all__ = ["KINDS", "SPLITS", "Dataset", "DatasetError", "Part", "Record", "Skipped",
-           "open_backgrounds", "open_dataset", "recognise"]
+           "open_backgrounds", "open_dataset", "recognize"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from common.datasets.annotated import with_boxes
 from common.datasets.listing import (Notes, content, entries, files_under, is_called_picture,
-                                     is_folder, is_unsupported, loose_pictures, may_be_picture,
+                                     is_folder, is_unsupported, is_picture, loose_pictures,
                                      subfolders)
-from common.datasets.recognition import require_entries
+from common.datasets.recognition import require
 from common.datasets.records import DatasetError, Part, Record, listed
 from common.datasets.splits import split_folders
 from common.text import composed, few, quoted
@@ -28,7 +28,7 @@ def read_folder(root: Path, split: str,
     Raises:
         DatasetError: the folder is not as expected.
     """
-    require_entries("folder", root)
+    require("folder", root)
     folders = split_folders(root)
     if not folders and split == "test":
         raise DatasetError(f"expected the folders train and test in {quoted(root)} for its test "
@@ -40,16 +40,16 @@ def read_folder(root: Path, split: str,
              for name, folder in (folders or {"all": "."}).items()}
     classes = sorted({name for groups in found.values() for name, _ in groups})
     index_of_class = {name: index for index, name in enumerate(classes)}
-    records = [listed(file, root, index_of_class[name], (), size)
-               for groups in found.values() for name, files in groups for file, size in files]
+    records = [listed(file, root, index_of_class[name], (), size,
+                      split="" if part == "all" else part)
+               for part, groups in found.items() for name, files in groups for file, size in files]
     records = with_boxes(records, root)
     parts = tuple(Part(name, sum(len(files) for _, files in groups), folders.get(name, ""))
                   for name, groups in found.items())
     _note_unsupported(records, notes)
     _note_one_sided_classes(found, notes)
     if folders and split != "all":
-        beginning = composed(folders[split]) + "/"
-        records = [record for record in records if record.image_id.startswith(beginning)]
+        records = [record for record in records if record.split == split]
     return classes, records, parts
 
 
@@ -75,9 +75,9 @@ def class_files(images: Path, part: str,
         folder = images / part / name
         files = list(files_under(folder, notes, f"{prefix}{name}/"))
         depth = prefix.count("/") + 1
-        if any(file.count("/") == depth and may_be_picture(file) for file, _ in files):
+        if any(file.count("/") == depth and is_picture(file, images) for file, _ in files):
             yield composed(name), files
-        elif any(may_be_picture(file) for file, _ in files):
+        elif any(is_picture(file, images) for file, _ in files):
             _refuse_nested(folder)
         else:
             notes.skip("folders without pictures" if files else "empty folders", folder)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from common.datasets.annotated import box, malformed
 from common.datasets.listing import Notes
+from common.datasets.recognition import require
 from common.datasets.records import DatasetError, Part, Record, file_size, listed
-from common.datasets.recognition import require_entries
 from common.text import numbered_lines, quoted, spellings
 
 TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt",
@@ -27,7 +27,7 @@ def read_cub(root: Path, split: str,
     Raises:
         DatasetError: the folder or one of its tables is not as expected.
     """
-    require_entries("cub", root, "images", *TABLES)
+    require("cub", root, "images", *TABLES)
     names, labels, in_train, boxes, classes = (
         _read_table(root / table, parse) for table, parse in zip(
             TABLES, [_text, _integer, _flag, _cub_box, _text], strict=True))
@@ -43,20 +43,21 @@ def read_cub(root: Path, split: str,
                            f"in classes.txt, did not find {unknown[0]}")
     wanted = {"train": {True}, "test": {False}, "all": {True, False}}[split]
     images = root / "images"
-    records = [_record(images, name, index_of_class[labels[image]], (boxes[image],))
+    records = [_record(images, name, index_of_class[labels[image]], (boxes[image],),
+                       "train" if in_train[image] else "test")
                for image, name in names.items() if in_train[image] in wanted]
     in_training = sum(in_train.values())
     parts = (Part("train", in_training), Part("test", len(in_train) - in_training))
     return [classes[class_id] for class_id in class_ids], records, parts
 
 
-def _record(images, name, label, boxes):
+def _record(images, name, label, boxes, split):
     """The Record of a listed image, found on disk under any Unicode form of its name."""
     for spelling in spellings(name):
         size = file_size(images / spelling)
         if size >= 0:
-            return listed(spelling, images, label, boxes, size)
-    return listed(name, images, label, boxes, -1)
+            return listed(spelling, images, label, boxes, size, split=split)
+    return listed(name, images, label, boxes, -1, split=split)
 
 
 def _read_table(path, parse):

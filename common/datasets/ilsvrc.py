@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from common.datasets.annotated import box
 from common.datasets.class_folders import class_files
 from common.datasets.listing import Notes, files_under, one_spelling, subfolders
-from common.datasets.recognition import require_entries
+from common.datasets.recognition import require
 from common.datasets.records import DatasetError, Part, Record, listed
 from common.text import composed, quoted
 
@@ -30,12 +30,12 @@ def read_ilsvrc(root: Path, split: str,
     needed = ["Data/CLS-LOC/train"]  # also for testing: its folders number the classes
     if split != "train":
         needed += ["Data/CLS-LOC/val", "Annotations/CLS-LOC/val"]
-    require_entries("imagenet", root, *needed)
+    require("imagenet", root, *needed)
     classes = one_spelling(subfolders(images / "train", notes))
     index_of_class = {name: index for index, name in enumerate(classes)}
     records, parts = [], []
     if split != "test":
-        records += [listed(file, images, index_of_class[name], (), size)
+        records += [listed(file, images, index_of_class[name], (), size, split="train")
                     for name, files in class_files(images, "train", notes) for file, size in files]
         parts.append(Part("train", len(records)))
     if split != "train":
@@ -43,7 +43,7 @@ def read_ilsvrc(root: Path, split: str,
         for name, size in found:
             label, boxes, frame = _read_annotation(
                 annotations / f"{Path(name).stem}.xml", index_of_class)
-            records.append(listed(name, images, label, boxes, size, frame))
+            records.append(listed(name, images, label, boxes, size, frame, "test"))
         parts.append(Part("test", len(found), "val"))
     return classes, records, tuple(parts)
 

@@ -7,8 +7,8 @@ from common.datasets.annotated import with_boxes
 from common.datasets.class_folders import read_folder
 from common.datasets.cub import read_cub
 from common.datasets.ilsvrc import read_ilsvrc
-from common.datasets.listing import Notes, files_under, is_unsupported, may_be_picture
-from common.datasets.recognition import recognised, require_entries, require_folder
+from common.datasets.listing import Notes, files_under, is_picture, is_unsupported
+from common.datasets.recognition import recognized_kind, require, require_folder
 from common.datasets.records import Dataset, DatasetError, Part, listed, sorted_records
 from common.text import quoted
 
@@ -39,17 +39,16 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
         DatasetError: the folder or one of its files is not as expected, no layout or several fit,
             or the split is empty.
     """
-    automatic = kind in (None, AUTO)
-    if not automatic and kind not in KINDS:
+    if kind is not None and kind not in (AUTO, *KINDS):
         raise DatasetError(f"expected a kind of data set among {', '.join(KINDS)}, found {kind!r}")
     if split not in SPLITS:
         raise DatasetError(f"expected a split among {', '.join(SPLITS)}, found {split!r}")
-    folder = _given_folder(root, "a data set", "--data", refuse_current=automatic)
-    if automatic:
+    folder = _given_folder(root, "a data set", "--data", refuse_current=kind in (None, AUTO))
+    if kind is None or kind == AUTO:
         require_folder("a data set", folder)
-    layout = recognised(folder) if automatic else str(kind)
+        kind = recognized_kind(folder)
     read = {"cub": read_cub, "imagenet": read_ilsvrc, "folder": read_folder,
-            "pictures": _read_pictures}[layout]
+            "pictures": _read_pictures}[kind]
     notes = Notes(folder)
     try:
         classes, records, parts = read(folder, split, notes)
@@ -61,7 +60,7 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
             raise DatasetError(f"{error} ('.' is the current folder: give another by --data "
                                "FOLDER, or make DATA=FOLDER)") from None
         raise
-    return Dataset(layout, folder, split, tuple(classes), sorted_records(records), parts,
+    return Dataset(kind, folder, split, tuple(classes), sorted_records(records), parts,
                    notes.skipped, tuple(notes.sentences))
 
 
@@ -87,7 +86,7 @@ def open_backgrounds(root: str | os.PathLike) -> Dataset:
 
 def _read_pictures(root, split, notes):
     """One class, records and parts of a folder of pictures, its subfolders included."""
-    require_entries("pictures", root)
+    require("pictures", root)
     if split == "test":
         raise DatasetError(f"the pictures in {quoted(root)} have no test split: use --split train "
                            "or all, or keep test pictures in a folder of their own")
@@ -95,7 +94,7 @@ def _read_pictures(root, split, notes):
     for name, size in files_under(root, notes):
         if is_unsupported(name):
             notes.skip("pictures of kinds that are not supported", root / name)
-        elif not may_be_picture(name):
+        elif not is_picture(name, root):
             notes.skip("files that are no pictures", root / name)
         else:
             records.append(listed(name, root, 0, (), size))

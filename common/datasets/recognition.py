@@ -13,7 +13,7 @@ LAYOUTS = {"cub": "CUB-200-2011's official layout", "imagenet": "ILSVRC's CLS-LO
 _LOOKED_INTO = 20  # folders inside one that is no data set, to find it there
 
 
-def recognise(root: str | os.PathLike) -> tuple[str, ...]:
+def recognize(root: str | os.PathLike) -> tuple[str, ...]:
     """The kinds of data set that a folder may be, of those that stand on layouts.
 
     Looks at names only, and stops in each folder at the first picture.
@@ -34,13 +34,13 @@ def recognise(root: str | os.PathLike) -> tuple[str, ...]:
     return tuple(fits)
 
 
-def recognised(root: Path) -> str:
+def recognized_kind(root: Path) -> str:
     """The one kind of data set that a folder is.
 
     Raises:
         DatasetError: it may be several or none; says what to do.
     """
-    fits = recognise(root)
+    fits = recognize(root)
     if len(fits) == 1:
         return fits[0]
     if fits:
@@ -55,7 +55,7 @@ def recognised(root: Path) -> str:
                        "one folder of pictures for each class, with --dataset folder")
 
 
-def require_entries(kind: str, root: Path, *needed: str) -> None:
+def require(kind: str, root: Path, *needed: str) -> None:
     """Refuse a root that is no folder, lacks an entry of its layout, or has another layout.
 
     Args:
@@ -68,7 +68,7 @@ def require_entries(kind: str, root: Path, *needed: str) -> None:
     """
     require_folder(LAYOUTS[kind], root)
     missing = [entry for entry in needed if not (root / entry).exists()]
-    others = [other for other in recognise(root) if other != kind] if kind != "pictures" else []
+    others = [other for other in recognize(root) if other != kind] if kind != "pictures" else []
     if missing:
         raise DatasetError(f"expected {LAYOUTS[kind]} in {quoted(root)}, found no "
                            f"{', '.join(missing)} there but {content(root)}"
@@ -99,7 +99,7 @@ def _inside(root):
     """Half a sentence on a data set in a folder of this folder; "" where there is none."""
     for name in subfolders(root)[:_LOOKED_INTO]:
         try:
-            fits = recognise(root / name)
+            fits = recognize(root / name)
         except DatasetError:
             continue
         if fits:

@@ -40,6 +40,8 @@ class Record:
     frame: tuple | None = dataclasses.field(default=None, compare=False)
     """(height, width) in pixels of the picture that the boxes were drawn on, where the annotation
     says it; ``common.annotations.displayed_boxes`` compares it with the picture."""
+    split: str = dataclasses.field(default="", compare=False)
+    """``train`` or ``test``; "" where there are no splits."""
 
     @property
     def path(self) -> Path:
@@ -48,11 +50,11 @@ class Record:
 
 
 def listed(name: str, folder: Path, label: int, boxes: tuple = (), size_bytes: int | None = None,
-           frame: tuple | None = None) -> Record:
+           frame: tuple | None = None, split: str = "") -> Record:
     """The Record of a file with the name that it has on disk."""
     image_id = composed(name)
     return Record(image_id, folder, label, boxes, "" if image_id == name else name, size_bytes,
-                  frame)
+                  frame, split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +129,15 @@ class Dataset:
         name = "" if part.split == "all" else f"{part.split} "
         place = f" in {part.folder!r}" if part.folder and part.folder != part.split else ""
         return f"{part.images:,} {name}{'image' if part.images == 1 else 'images'}{place}"
+
+    def part(self, split: str) -> "Dataset":
+        """The images of one split of a data set that was opened with both.
+
+        Args:
+            split: ``train`` or ``test``; images without a split are training images.
+        """
+        return dataclasses.replace(self, split=split, records=tuple(
+            record for record in self.records if (record.split or "train") == split))
 
     def digest(self) -> str:
         """SHA-256 of the sorted pairs of image id and file size, in hexadecimal.

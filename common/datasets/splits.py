@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common.datasets.listing import is_called_picture, entries, is_folder, subfolders
+from common.datasets.listing import entries, is_called_picture, is_folder, subfolders
 from common.datasets.records import DatasetError
 from common.text import quoted
 

@@ -16,19 +16,25 @@ class Images:
 
     def __init__(self, kind: str | None, root: Path):
         self.kind, self.root = kind, root
-        self._splits, self._digests = {}, {}
+        self._splits: dict[str, Dataset] = {}
 
     def split(self, name: str) -> Dataset:
-        """The Dataset of a split, listed on first use."""
+        """The Dataset of a split, from one listing of the folder."""
         if name not in self._splits:
-            self._splits[name] = open_dataset(self.kind or "cub", self.root, name)
+            self._splits[name] = self._open(name)
         return self._splits[name]
 
+    def _open(self, name: str) -> Dataset:
+        # ILSVRC's splits are listed one by one: training needs none of its 50,000 annotations.
+        by_split = self.kind == "imagenet" or (self.root / "Data" / "CLS-LOC").is_dir()
+        if name == "all" or by_split:
+            return open_dataset(self.kind, self.root, name)
+        part = self.split("all").part(name)
+        return part if part.records else open_dataset(self.kind, self.root, name)  # says why not
+
     def digest(self, name: str) -> str:
-        """``Dataset.digest`` of a split; each file is looked at once."""
-        if name not in self._digests:
-            self._digests[name] = self.split(name).digest()
-        return self._digests[name]
+        """``Dataset.digest`` of a split, from what the listing saw of each file."""
+        return self.split(name).listing_digest
 
 
 class Backgrounds:

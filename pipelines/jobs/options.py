@@ -200,7 +200,7 @@ def given_options():
                 ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}
 
 
-def require(arguments, *names):
+def require_options(arguments, *names):
     """Refuse a command line without some options that this use of the command needs.
 
     Raises:
