@@ -175,7 +175,8 @@ def test_tau_and_its_source_travel_with_the_run(trained):
 def test_masks_are_named_by_the_beginning_of_their_name(folder):
     first = make_masks(folder)
     make_masks(folder, "--recipe", "guided")
-    output = run("train-ct", *data(folder), *TINY, *TRAINING, "--masks", "cub-train-tiny-gui").output
+    output = run("train-ct", *data(folder), *TINY, *TRAINING, "--masks",
+                 "cub-train-tiny-gui").output
     assert "recipe guided" in output
     with pytest.raises(ValueError, match="several mask caches in .* begin with 'cub'"):
         train(folder, "--masks", "cub")

@@ -69,7 +69,7 @@ def entries(folder: str | os.PathLike[str], notes: Notes | None = None) -> list[
         DatasetError: the folder cannot be listed.
     """
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(os.fspath(folder)) as found:
             every = list(found)
     except OSError as error:
         raise DatasetError(f"cannot list the folder {quoted(folder)}: {error.strerror}") from None
