@@ -31,7 +31,7 @@ def command(split, deltas, on_bad_image, **arguments):
 
 
 def _report(job, split, stored, folder, on_bad_image):
-    """Say what the cache holds, and name each image that could not be read, once."""
+    """Print what the cache holds, and name each unreadable image once."""
     click.echo(stored.accuracy())
     cache = MaskCache(folder, check=False)
     for delta in cache.deltas:
@@ -43,7 +43,7 @@ def _report(job, split, stored, folder, on_bad_image):
     bad = cache.manifest["unreadable"]
     own = {str(record.path) for record in job.images.split(split).records}
     training = {str(record.path) for record in job.images.split("train").records}
-    # What is said of the training images when masks of others are made was said before.
+    # Masks of other images: bad training images have been reported with their own masks.
     backgrounds = {path: reason for path, reason in stored.about["unreadable"].items()
                    if path not in own | training}
     report_bad_images({**backgrounds, **bad}, on_bad_image)

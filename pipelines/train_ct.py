@@ -15,10 +15,10 @@ from stage1_bc.mask_settings import describe_masks, require_agreement
 @options.options(*options.STAGE2, "on_bad_image")
 @click.option("--resume", is_flag=True, help="Resume a stopped run after its last epoch.")
 def command(resume, on_bad_image, **arguments):
-    """Train one variant with one seed; its masks must be there (bcct masks makes them).
+    """Train one variant with one seed, under masks that bcct masks has made.
 
-    Finished masks need nothing of what made them, so --background is for --masks online and joint
-    alone. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
+    Finished masks need nothing of what made them; --background is only for --masks online and
+    joint. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
     processes share each batch.
     """
     options.require_options(arguments, "data")
@@ -33,7 +33,7 @@ def command(resume, on_bad_image, **arguments):
         if planned.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{planned.run.folder} has been trained already, wholly or in part; add --resume "
-                "to go on with it, or remove it to start again")
+                "to continue it, or remove it to start again")
         _train(planned)
         if processes.rank() == 0:
             _report(planned.run)
@@ -41,10 +41,10 @@ def command(resume, on_bad_image, **arguments):
 
 
 def _train(planned):
-    """Train, or say how to go on."""
+    """Train; an error says how to continue."""
     try:
         train(planned)
-    except CannotWrite as error:  # its advice, too, is to run the same command again
+    except CannotWrite as error:  # its advice is also to run the same command again
         raise click.ClickException(f"{error}, with --resume") from error
     except BadImage as error:
         raise click.ClickException(f"{error} {_how_to_go_on(planned)}") from error
@@ -55,7 +55,7 @@ def _how_to_go_on(planned):
     otherwise = (f"remove {planned.run.folder} to start again without it"
                  if planned.supervision is None else
                  "run bcct masks, which says how to do without it")
-    return f"It could be read before: put it back and go on with --resume, or {otherwise}"
+    return f"It could be read before: put it back and continue with --resume, or {otherwise}"
 
 
 def _report(run):

@@ -32,18 +32,18 @@ GRADIENTS = 6  # rows like those of Fig. 3
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A variant, trained with one seed or several, and what it found."""
+    """A variant, trained with one seed or several, and its figures."""
 
     trained: TrainedRun
     """The first seed's run."""
     entry: Method
-    """Its figures, as the report wants them."""
+    """Its figures, as the report takes them."""
 
 
 def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluated:
     """Figures of one variant over its seeds.
 
-    Each run's manifest records tau and where it came from, unless test boxes were looked at.
+    Each run's manifest records tau and its source, unless test boxes were used.
 
     Args:
         runs: finished runs that differ in their seed only.
@@ -82,13 +82,13 @@ def _record_tau(trained, result, localization):
     manifest = {**trained.run.manifest(), "localization": found}
     try:
         trained.run.write_manifest(manifest)
-    except OSError as error:  # a read-only run is evaluated all the same
+    except OSError as error:  # a read-only run can still be evaluated
         warn(f"tau is not recorded in the run: {error}")
 
 
 def build_report(main: Evaluated, localization: Localization,
                  compared: Evaluated | None = None) -> Report:
-    """The Report of a variant, and of another one next to it.
+    """The Report of a variant, compared with another one if given.
 
     Args:
         main, compared: evaluated by the same Localization; ``compared`` may be None.
@@ -125,8 +125,8 @@ def _figures_of_masks(trained, localization, dataset):
 def _gradients(trained, localization, dataset):
     """Rows like those of Fig. 3, of images spread evenly over the data set.
 
-    None where the background classifier that made the masks is not at hand: a finished run needs
-    nothing of what made it.
+    None if the background classifier that made the masks is no longer there: a finished run does
+    not need it.
     """
     try:
         masks = localization.masks(trained)

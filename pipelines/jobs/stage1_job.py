@@ -1,4 +1,4 @@
-"""Stage 1 as several commands plan it: which background classifier, and which masks."""
+"""Stage 1 as commands use it: finding or training the classifier, making masks."""
 
 import dataclasses
 import os
@@ -70,7 +70,7 @@ class Stage1Job:
                 "config": to_dict(self.settings.config)}
 
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
-        """The command line that makes a split's masks, for people to copy, in any folder."""
+        """The command line that makes a split's masks, to be copied and run from any folder."""
         settings, config = self.settings, self.settings.config
         plain = ClassifierConfig(head=config.head, image_size=config.image_size, seed=config.seed,
                                  pixel_unit=settings.recipe.signal == "pixels")
@@ -102,7 +102,7 @@ def _overrides(plain, config) -> tuple[str, ...]:
 
 
 def classifier_name(job: Stage1Job) -> str:
-    """A name for the job's background classifier that no other has."""
+    """A unique name for the job's background classifier."""
     description, config = job.description(), job.settings.config
     key = digest(description["targets"], description["backgrounds"], job.settings.backbone,
                  description["weights"], description["config"])[:12]
@@ -111,7 +111,7 @@ def classifier_name(job: Stage1Job) -> str:
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
-    """Train the background classifier and save its file, while no other run trains one there."""
+    """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
@@ -122,13 +122,13 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
 
 
 def ensure_classifier(job: Stage1Job) -> StoredClassifier:
-    """The job's background classifier; the first process trains it where there is none yet."""
+    """The job's background classifier; the first process trains it if there is none yet."""
     return read_classifier(processes.broadcast_from_first(lambda: _ensure_file(job)))
 
 
 def _ensure_file(job: Stage1Job) -> Path:
     found = _find_classifier(job)
-    if found is None:  # only then is the folder written: it may be read-only
+    if found is None:  # the folder is written only now: it may be read-only
         with lock_classifiers(job):
             found = _find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
@@ -139,7 +139,7 @@ def _ensure_file(job: Stage1Job) -> Path:
 
 
 def _find_classifier(job: Stage1Job) -> StoredClassifier | None:
-    """The classifier in CACHE that these images and settings made, by its own description."""
+    """The classifier in CACHE made from these images and settings, by its description."""
     description = job.description()
     return next((stored for stored in stored_classifiers(job.cache / CLASSIFIERS)
                  if stored.checkpoint["description"] == description), None)
@@ -151,7 +151,7 @@ def lock_classifiers(job: Stage1Job):
 
 
 def warn(sentence: str) -> None:
-    """Tell the user, on the error stream."""
+    """Print a sentence on the error stream."""
     click.echo(sentence, err=True)
 
 
@@ -164,7 +164,7 @@ def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
 
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
                deltas: Sequence[float]) -> Path:
-    """Make a split's masks where any are missing, damaged or of an image that reads only now.
+    """Make a split's masks that are missing, damaged, or of images that have become readable.
 
     Args:
         job: Stage1Job.
