@@ -8,9 +8,9 @@ import joblib
 import numpy as np
 
 from common import boxes as box_geometry
+from common.box_rules import Candidates, box_rule
 from evaluation import metrics
 from evaluation.bootstrap import Figure, bootstrap
-from evaluation.box_rules import Candidates, box_rule
 from evaluation.threshold import TauChoice, fixed_tau
 from evaluation.truth import EvaluationError, Truth, Truths, first_names
 
@@ -110,7 +110,7 @@ class Evaluator:
 
     Args:
         truths: iterable of Truth, one for every image that will be scored.
-        rule: name of a box rule, see ``evaluation.box_rules``.
+        rule: name of a box rule, see ``common.box_rules``.
         taus: (T,) float64 ascending thresholds in [0, 1].
         tau: a further threshold at which ``compute`` may be asked, off the grid.
         size: (height, width) of the frame, that is of every score map, in pixels.
