@@ -20,6 +20,7 @@ from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, GradientItem, Method, Report, View, pick_gallery
 from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.stage1_job import warn
+from pipelines.jobs.tau import record_tau
 from stage1_bc.cutting import cut
 from stage1_bc.gradient_maps import backbone_gradient
 from stage1_bc.mask_settings import maker_of_masks
@@ -51,7 +52,7 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
     """
     results = [localize_run(trained, localization) for trained in runs]
     for trained, result in zip(runs, results):
-        _record_tau(trained, result, localization)
+        record_tau(trained, result.tau, localization.protocol)
     over_seeds = {}
     if len(runs) > 1:
         over_seeds = seeds_summary([{name: figure.value for name, figure in result.metrics.items()}
@@ -68,22 +69,6 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
                   "input_size": protocol.input_size or default_input_side(
                       first.config.image_size), **description["config"]})
     return Evaluated(first, entry)
-
-
-def _record_tau(trained, result, localization):
-    """Write tau into the run's manifest, so that the run localizes other images by itself."""
-    protocol = localization.protocol
-    if protocol.tau_from == "test":
-        return
-    found = {"tau": result.tau.tau, "source": result.tau.source, "note": result.tau.note,
-             "score_map": protocol.score_map or trained.config.score_map,
-             "box_rule": protocol.box_rule, "variant": trained.variant,
-             "input_size": protocol.input_size or default_input_side(trained.config.image_size)}
-    manifest = {**trained.run.manifest(), "localization": found}
-    try:
-        trained.run.write_manifest(manifest)
-    except OSError as error:  # a read-only run is evaluated all the same
-        warn(f"tau is not recorded in the run: {error}")
 
 
 def build_report(main: Evaluated, localization: Localization,
