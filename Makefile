@@ -20,6 +20,13 @@ NPROC ?= 1
 MASKS ?=
 # Anything else a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
+# For localize, pack and plot: a run's folder (or the beginning of its name); pictures; a result.
+RUN ?=
+PICTURES ?=
+OUT ?= found
+# For export: a mask cache or the folder of localize, and a format.
+SOURCE ?=
+FORMAT ?= coco
 
 BCCT := $(BIN)/python -m pipelines
 SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
@@ -36,7 +43,7 @@ TABLE_INPUTS = --cache "$(CACHE)" \
 FIRST_DELTA = --delta $(firstword $(DELTA))
 
 .PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate compare table1 table2 table3 ablate-backgrounds
+	check-backgrounds train-ct evaluate localize export compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +118,12 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 
 evaluate: install ## Localize with a trained VARIANT and write its report.
 	$(BCCT) evaluate $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
+
+localize: install ## Find objects in PICTURES with the model RUN; writes the folder OUT.
+	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+export: install ## Write the masks or boxes in SOURCE as FORMAT to OUT.
+	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
 
 compare: install ## Train VARIANT on cached, online and joint masks, side by side.
 	$(BCCT) compare $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)

@@ -10,17 +10,18 @@ MAP_SIDE = 112  # pixels: a score map is smooth
 JPEG_QUALITY = 82
 
 
-def thumbnail(image: np.ndarray) -> str:
+def thumbnail(image: np.ndarray, longest: int = LONGEST_SIDE) -> str:
     """A thumbnail with the image's own proportions.
 
     Args:
         image: (H, W, 3) uint8 RGB.
+        longest: most pixels of its longer side.
 
     Returns:
         data URI of a JPEG.
     """
     height, width = image.shape[:2]
-    scale = min(1, LONGEST_SIDE / max(height, width))
+    scale = min(1, longest / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return _jpeg(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))

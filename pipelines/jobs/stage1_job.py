@@ -187,6 +187,7 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
     folder = folder or root / name
     about = {**settings.about(), "dataset": dataset.name, "split": split,
+             "data": os.path.abspath(job.images.root),
              "command": job.masks_command(split, {*held_deltas(folder), *deltas}),
              "classifier_file": os.path.abspath(stored.path), "folder": os.path.abspath(folder),
              "backgrounds": stored.checkpoint["description"]["backgrounds"]}
