@@ -34,7 +34,8 @@ def command(recipes, delta, split, bc_set, cache, **arguments):
     The time is that of maps and masks of images in memory, relative to one plain gradient pass.
     Writes CACHE/recipes.json.
     """
-    job = Stage1(bc_set=(*bc_set, "pixel_unit=true"), cache=cache, **arguments)
+    bc_set = (*bc_set, "pixel_unit=true", "evidence_unit=true")
+    job = Stage1(bc_set=bc_set, cache=cache, **arguments)
     recipes = recipes or tuple(RECIPES)
     click.echo(describe(ensure_classifier(job)))
     seconds = _seconds(job, {*recipes, REFERENCE}, delta)

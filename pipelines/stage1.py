@@ -24,6 +24,7 @@ from common.memory import batch_size_for
 from common.precision import PRECISIONS
 from pipelines.progress import progress_bar
 from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
@@ -65,7 +66,8 @@ class Stage1:
     def classifier_config(self):
         """ClassifierConfig of the background classifier."""
         config = ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed,
-                                  pixel_unit=self.chosen_recipe.signal == "pixels")
+                                  pixel_unit=self.chosen_recipe.signal == "pixels",
+                                  evidence_unit=self.chosen_recipe.signal == "evidence")
         return override(config, self.bc_set)
 
     @property
@@ -159,7 +161,7 @@ def train_classifier(job):
                           unreadable),
                 _features(classifier, backgrounds, job, "backgrounds", unreadable)]
     accuracies = train_unit(classifier, *features, config)
-    if config.pixel_unit:
+    if config.pixel_unit or config.evidence_unit:
         _teach_pixels(classifier, job, [record for record in targets
                                         if str(record.path) not in unreadable])
     about = {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
@@ -171,11 +173,13 @@ def train_classifier(job):
 
 
 def _teach_pixels(classifier, job, targets):
-    """Train the classifier's pixel unit on readable target images and all backgrounds."""
+    """Train the classifier's units for pixels on readable target images and all backgrounds."""
     config = job.classifier_config
     chosen = [targets[index] for index in
               sample_targets(len(targets), config.pixel_targets, config.seed)]
-    with progress_bar(len(chosen) + len(job.backgrounds.records), "pixel unit") as advance:
+    units = config.pixel_unit + config.evidence_unit
+    total = units * (len(chosen) + len(job.backgrounds.records))
+    with progress_bar(total, "units for pixels") as advance:
         def images(records):
             for batch in load_frames(records, (job.image_size,) * 2,
                                      consecutive(len(records), job.batch_size), job.workers):
@@ -183,8 +187,11 @@ def _teach_pixels(classifier, job, targets):
                 if batch.positions:
                     yield to_float(batch.images.to(job.device)).contiguous(
                         memory_format=torch.channels_last)
-        train_pixel_unit(classifier, images(chosen), images(job.backgrounds.records),
-                         RECIPES["guided-layers"])
+        if config.pixel_unit:
+            train_pixel_unit(classifier, images(chosen), images(job.backgrounds.records),
+                             RECIPES["guided-layers"])
+        if config.evidence_unit:
+            train_evidence_unit(classifier, images(chosen), images(job.backgrounds.records))
 
 
 def _features(classifier, records, job, description, unreadable):

@@ -168,7 +168,7 @@ class Stage2:
             classifier = build_classifier(job.backbone, job.weights, job.head, job.image_size)
             torch.nn.init.zeros_(classifier.unit.bias)
             recipe = job.chosen_recipe
-            if recipe.signal == "pixels":  # taught by finished masks: there are none yet
+            if recipe.reads_pixels:  # taught by finished masks: there are none yet
                 recipe = RECIPES["guided-layers"]
             maker = MaskMaker(classifier, recipe, (job.image_size,) * 2, job.device)
             return MadeMasks(JointMaker(maker, self.delta, _endless_backgrounds(job)))

@@ -54,18 +54,20 @@ class PixelUnit(nn.Module):
 
 
 def pixel_map(classifier, images, recipe, size):
-    """One map an image from the classifier's pixel unit; as ``gradient_map`` in all else.
+    """One map an image from the unit that the recipe reads; as ``gradient_map`` in all else.
 
     Raises:
-        ValueError: the classifier has no pixel unit.
+        ValueError: the classifier has no such unit.
     """
-    if classifier.pixel_unit is None:
-        raise ValueError("this recipe needs a background classifier with a pixel unit; train it "
-                         "with bcct train-bc --bc-set pixel_unit=true")
-    total = _answers(classifier, images)
+    name = "evidence_unit" if recipe.signal == "evidence" else "pixel_unit"
+    unit = getattr(classifier, name)
+    if unit is None:
+        raise ValueError("this recipe needs a background classifier with a unit for pixels; train "
+                         f"it with bcct train-bc --bc-set {name}=true")
+    total = unit(unit.read(images))
     if recipe.mirror:
-        total = total + _answers(classifier, images.flip(3)).flip(2)
-    return _upsample(total.clamp_min(0), size)
+        total = total + unit(unit.read(images.flip(3))).flip(2)
+    return upsample(total.clamp_min(0), size)
 
 
 def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
@@ -86,21 +88,21 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
     def look(images):
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
         masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
-        return (_on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
+        return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
     with one_thread_an_operation() as threads:  # the same bits whatever the number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*in_order(look, targets, device, threads)))
-        moments = _Moments(features, torch.cat(list(in_order(read, backgrounds, device, threads))))
+        moments = Moments(features, torch.cat(list(in_order(read, backgrounds, device, threads))))
         moments.fit(unit, labels)
-        answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
+        answers = upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
-        moments.fit(unit, _on_grid(sharpened))
+        moments.fit(unit, on_grid(sharpened))
     classifier.pixel_unit = unit.to(device)
 
 
-class _Moments:
+class Moments:
     """First and second moments of the features; targets and backgrounds weigh the same."""
 
     def __init__(self, targets, backgrounds):
@@ -128,15 +130,12 @@ class _Moments:
         unit.bias.copy_(level - solution @ self.mean)
 
 
-def _answers(classifier, images):
-    return classifier.pixel_unit(classifier.pixel_unit.read(images))
-
-
-def _on_grid(masks):
+def on_grid(masks):
     """Share of each grid cell that a mask covers: (N, H, W) bool to (N, GRID ** 2) float."""
     masks = torch.from_numpy(masks).float()[:, None]
     return functional.adaptive_avg_pool2d(masks, GRID).flatten(1)
 
 
-def _upsample(maps, size):
+def upsample(maps, size):
+    """Maps at another size, interpolated: (N, h, w) float to (N, *size) float."""
     return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]

@@ -16,7 +16,8 @@ class Recipe:
     """"input": gradient on the image (Eq. 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
     of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
-    ``stage1_bc.pixel_unit``)."""
+    ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
+    answer and against the backgrounds (see ``stage1_bc.evidence``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
@@ -47,7 +48,7 @@ class Recipe:
     """A mask smaller than this fraction of the frame is invalid."""
 
     def __post_init__(self):
-        check_choice(self, "signal", ("input", "layers", "both", "pixels"))
+        check_choice(self, "signal", ("input", "layers", "both", "pixels", "evidence"))
         check_choice(self, "reduction", ("max", "sum", "square"))
         check_choice(self, "normalise", ("max", "rank"))
         check_choice(self, "component", ("largest", "all"))
@@ -56,9 +57,15 @@ class Recipe:
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
             raise ConfigError("a recipe needs gamma > 0, blur >= 0 and sharpen >= 0")
 
+    @property
+    def reads_pixels(self):
+        """Whether a unit that reads every pixel makes the map, and no gradient."""
+        return self.signal in ("pixels", "evidence")
+
 
 RECIPES = {
     "default": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
+    "evidence": Recipe(signal="evidence", mirror=False, sharpen=0.5, gamma=0.139),
     "pixels": Recipe(signal="pixels", mirror=False, gamma=0.139),
     "guided-layers": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),

@@ -33,8 +33,11 @@ class ClassifierConfig:
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
     """Also train the unit that reads every pixel, which the recipe "pixels" needs."""
+    evidence_unit: bool = False
+    """Also teach a unit that reads every pixel by the classifier's evidence, which the recipe
+    "evidence" needs."""
     pixel_targets: int = 1000
-    """Target images that unit learns from at most; a sample of them where there are more."""
+    """Target images that a unit for pixels learns from at most; a sample where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
 
