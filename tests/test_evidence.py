@@ -3,7 +3,6 @@ import dataclasses
 import pytest
 import torch
 
-from common.backbones import build_backbone
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.evidence import evidence_map, train_evidence_unit
 from stage1_bc.maker import MaskMaker
