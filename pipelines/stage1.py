@@ -27,7 +27,7 @@ from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import train_pixel_unit
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import RECIPES, UNITS_READ
 from stage1_bc.training import ClassifierConfig, compute_features, sample_targets, train_unit
 from stage1_bc.writing import write_masks
 
@@ -65,9 +65,10 @@ class Stage1:
     @property
     def classifier_config(self):
         """ClassifierConfig of the background classifier."""
+        units = UNITS_READ.get(self.chosen_recipe.signal, ())
         config = ClassifierConfig(head=self.head, image_size=self.image_size, seed=self.seed,
-                                  pixel_unit=self.chosen_recipe.signal == "pixels",
-                                  evidence_unit=self.chosen_recipe.signal == "evidence")
+                                  pixel_unit="pixel_unit" in units,
+                                  evidence_unit="evidence_unit" in units)
         return override(config, self.bc_set)
 
     @property

@@ -15,6 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from common.threads import in_order, one_thread_an_operation
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.masks import cut, normalise
+from stage1_bc.recipe import UNITS_READ
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
@@ -54,20 +55,30 @@ class PixelUnit(nn.Module):
 
 
 def pixel_map(classifier, images, recipe, size):
-    """One map an image from the unit that the recipe reads; as ``gradient_map`` in all else.
+    """One map an image from the units that the recipe reads; as ``gradient_map`` in all else.
 
     Raises:
-        ValueError: the classifier has no such unit.
+        ValueError: the classifier lacks such a unit.
     """
-    name = "evidence_unit" if recipe.signal == "evidence" else "pixel_unit"
-    unit = getattr(classifier, name)
-    if unit is None:
-        raise ValueError("this recipe needs a background classifier with a unit for pixels; train "
-                         f"it with bcct train-bc --bc-set {name}=true")
-    total = unit(unit.read(images))
+    units = []
+    for name in UNITS_READ[recipe.signal]:
+        units.append(getattr(classifier, name))
+        if units[-1] is None:
+            raise ValueError("this recipe needs a background classifier with a unit for pixels; "
+                             f"train it with bcct train-bc --bc-set {name}=true")
+    maps = _answers(units, images)
     if recipe.mirror:
-        total = total + unit(unit.read(images.flip(3))).flip(2)
-    return upsample(total.clamp_min(0), size)
+        maps = maps + _answers(units, images.flip(3)).flip(2)
+    return upsample(maps, size)
+
+
+def _answers(units, images):
+    """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
+    features = units[0].read(images)  # all units read the same layers
+    maps = [unit(features).clamp_min(0) for unit in units]
+    if len(maps) == 1:
+        return maps[0]
+    return torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
 
 
 def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):

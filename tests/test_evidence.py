@@ -6,7 +6,7 @@ import torch
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.evidence import evidence_map, train_evidence_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import PixelUnit
+from stage1_bc.pixel_unit import GRID, PixelUnit, pixel_map
 from stage1_bc.recipe import RECIPES
 from stage1_bc.training import ClassifierConfig, train_unit
 from tests.networks import small_classifier
@@ -92,6 +92,22 @@ def test_the_unit_travels_in_the_checkpoint_and_in_the_digest():
     # The same weights as the other unit would make other masks.
     classifier.pixel_unit, classifier.evidence_unit = classifier.evidence_unit, None
     assert classifier.digest() not in (bare, loaded.digest())
+
+
+def test_agreement_is_the_geometric_mean_of_both_units_answers():
+    classifier = small_classifier(image_size=SIDE)
+    images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    maps = []
+    for number, name in enumerate(("pixel_unit", "evidence_unit")):
+        unit = PixelUnit(classifier.backbone)
+        unit.weight.normal_(generator=torch.Generator().manual_seed(number))
+        unit.bias -= unit(unit.read(images)).median()
+        setattr(classifier, name, unit)
+        maps.append(unit(unit.read(images)).clamp_min(0))
+    pixels, evidence = (one / one.amax((1, 2), keepdim=True) for one in maps)
+    assert 0 < (pixels * evidence > 0).float().mean() < 1
+    made = pixel_map(classifier, images, RECIPES["agreement"], (GRID, GRID))
+    assert torch.allclose(made, (pixels * evidence).sqrt(), atol=1e-5)
 
 
 def test_a_checkpoint_older_than_the_unit_loads():
