@@ -134,7 +134,7 @@ def _fit(maps, recipe, size):
     axis. A convolution as wide as the blur would cost more than the network.
     """
     sigma = recipe.blur * size[0] / FRAME
-    rows, columns = (_fit_matrix(length, target, sigma).to(maps.device)
+    rows, columns = (_fit_matrix(length, target, sigma).to(maps.device, non_blocking=True)
                      for length, target in zip(maps.shape[1:], size))
     return rows @ maps.float() @ columns.T
 
@@ -156,5 +156,5 @@ def _fit_matrix(length, target, sigma):
 def _add_noise(images, standard_deviation, sample):
     """The image plus Gaussian noise; the same noise for every image, whatever its batch."""
     generator = torch.Generator().manual_seed(sample)
-    noise = torch.randn(images.shape[1:], generator=generator).to(images.device)
-    return images + standard_deviation * noise
+    noise = torch.randn(images.shape[1:], generator=generator)
+    return images + standard_deviation * noise.to(images.device, non_blocking=True)
