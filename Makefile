@@ -22,6 +22,9 @@ SEED ?= 0
 CACHE ?= cache
 # Processes that share the work of masks and train-ct: one per GPU.
 NPROC ?= 1
+# One of N independent jobs of masks, K/N with K from 0, and their end, N; see docs/scale.md.
+PART ?=
+FINISH ?=
 # A mask cache, by folder or by the beginning of its name: for train-ct, verify and inspect.
 MASKS ?=
 # A training run, by folder or by the beginning of its name: for evaluate and export-scoremaps.
@@ -94,7 +97,8 @@ train-bc: install ## Stage 1: train the background classifier.
 
 masks: install ## Stage 1: make masks for SPLIT at each DELTA.
 	$(SHARED) masks $(STAGE1) --split $(SPLIT) --recipe $(RECIPE) \
-		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
+		$(foreach delta,$(DELTA),--delta $(delta)) \
+		$(call option,part,$(PART)) $(call option,finish,$(FINISH)) $(ARGS)
 
 verify: install ## Check the mask cache MASKS; with DATA, its images too.
 	$(BCCT) verify "$(MASKS)" $(IMAGES) --cache "$(CACHE)" $(ARGS)

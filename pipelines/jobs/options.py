@@ -13,7 +13,8 @@ from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.recipe import RECIPES, Recipe
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0)

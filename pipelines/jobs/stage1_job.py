@@ -12,6 +12,7 @@ from common import processes
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override, to_dict
+from common.datasets import Record
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
 from common.mask_cache.manifest import held_deltas
@@ -127,10 +128,10 @@ def ensure_classifier(job: Stage1Job) -> StoredClassifier:
 
 
 def _ensure_file(job: Stage1Job) -> Path:
-    found = _find_classifier(job)
-    if found is None:  # the folder is written only now: it may be read-only
+    found = find_classifier(job)
+    if found is None:  # only then is the folder written: it may be read-only
         with lock_classifiers(job):
-            found = _find_classifier(job)  # another run may have trained it meanwhile
+            found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
                 click.echo(f"no background classifier of these images and settings in "
                            f"{job.cache / CLASSIFIERS} yet: training it")
@@ -138,8 +139,8 @@ def _ensure_file(job: Stage1Job) -> Path:
     return found.path
 
 
-def _find_classifier(job: Stage1Job) -> StoredClassifier | None:
-    """The classifier in CACHE made from these images and settings, by its description."""
+def find_classifier(job: Stage1Job) -> StoredClassifier | None:
+    """The classifier in CACHE that these images and settings made, by its own description."""
     description = job.description()
     return next((stored for stored in stored_classifiers(job.cache / CLASSIFIERS)
                  if stored.checkpoint["description"] == description), None)
@@ -162,6 +163,52 @@ def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
                      job.compute.device, PRECISIONS[settings.precision])
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskTask:
+    """The masks of a split, as a job asks for them, and the folder that they are kept in."""
+
+    job: Stage1Job
+    """What was asked for."""
+    stored: StoredClassifier
+    """The job's classifier."""
+    split: str
+    """train, test or all."""
+    deltas: tuple[float, ...]
+    """Thresholds."""
+    provenance: Provenance
+    """What the masks depend on."""
+    folder: Path
+    """Their folder; it may be still to make."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Record of each image of the split."""
+        return self.job.images.split(self.split).records
+
+    def about(self) -> dict:
+        """What the manifest says of the masks besides what they depend on."""
+        job, folder = self.job, self.folder
+        return {**job.settings.about(), "dataset": job.images.split(self.split).name,
+                "split": self.split,
+                "command": job.masks_command(self.split, {*held_deltas(folder), *self.deltas}),
+                "classifier_file": os.path.abspath(self.stored.path),
+                "folder": os.path.abspath(folder),
+                "backgrounds": self.stored.checkpoint["description"]["backgrounds"]}
+
+
+def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
+               deltas: Iterable[float]) -> MaskTask:
+    """The MaskTask of a split; finds the folder of masks that were finished before."""
+    dataset, settings = job.images.split(split), job.settings
+    provenance = Provenance(
+        dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
+        recipe=settings.recipe_fields, mask_size=settings.size)
+    root, key = job.cache / MASKS, provenance.key()
+    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
+    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
+    return MaskTask(job, stored, split, tuple(deltas), provenance, folder or root / name)
+
+
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
                deltas: Sequence[float]) -> Path:
     """Make a split's masks that are missing, damaged, or of images that have become readable.
@@ -178,18 +225,7 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     Raises:
         MaskCacheError: images have changed since masks were made of them; names them.
     """
-    dataset, settings = job.images.split(split), job.settings
-    provenance = Provenance(
-        dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
-        recipe=settings.recipe_fields, mask_size=settings.size)
-    root, key = job.cache / MASKS, provenance.key()
-    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
-    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
-    folder = folder or root / name
-    about = {**settings.about(), "dataset": dataset.name, "split": split,
-             "command": job.masks_command(split, {*held_deltas(folder), *deltas}),
-             "classifier_file": os.path.abspath(stored.path), "folder": os.path.abspath(folder),
-             "backgrounds": stored.checkpoint["description"]["backgrounds"]}
-    update_masks(dataset.records, lambda: build_maker(job, stored), deltas, folder, provenance,
-                 job.compute, about, progress_bar, warn)
-    return folder
+    task = plan_masks(job, stored, split, deltas)
+    update_masks(task.records, lambda: build_maker(job, stored), deltas, task.folder,
+                 task.provenance, job.compute, task.about(), progress_bar, warn)
+    return task.folder

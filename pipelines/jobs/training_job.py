@@ -25,8 +25,9 @@ from stage1_bc.online import OnlineMaker, joint_maker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.run import Run, build_method, stored_runs
+from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import fit
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 SOURCES = ("cached", "online", "joint")  # words for --masks; anything else names a cache
 
