@@ -27,10 +27,16 @@ PART ?=
 FINISH ?=
 # A mask cache, by folder or by the beginning of its name: for train-ct, verify and inspect.
 MASKS ?=
-# A training run, by folder or by the beginning of its name: for evaluate and export-scoremaps.
+# A training run, by folder or by the beginning of its name: for evaluate, localize and more.
 RUN ?=
 # Anything else that a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
+# For localize: files and folders of pictures, and the folder of the result.
+PICTURES ?=
+OUT ?= found
+# For export: a mask cache or the folder of localize, and a format.
+SOURCE ?=
+FORMAT ?= coco
 
 BCCT := $(BIN)/python -m pipelines
 SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
@@ -54,7 +60,7 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate export-scoremaps list compare table1 table2 table3 \
+	check-backgrounds train-ct evaluate localize export export-scoremaps list compare table1 table2 table3 \
 	ablate-backgrounds
 
 help: ## List the targets.
@@ -114,6 +120,12 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
 	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
+
+localize: install ## Find objects in PICTURES with the model RUN; writes the folder OUT.
+	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+export: install ## Write the masks or boxes in SOURCE as FORMAT to OUT.
+	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
 
 export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
 	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)

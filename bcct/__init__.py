@@ -4,6 +4,9 @@ Everything that a script or a notebook needs, each name imported when it is firs
 
     import bcct
 
+    model = bcct.load("cache/ct/bc-ct-s0-KEY")            # a run's folder, or bcct pack's file
+    found = model.localize("photo.jpg")                  # also arrays, and lists of either
+    print(found.box, found.label, found.score)           # found.mask, found.show()
     cache = bcct.MaskCache("cache/masks/NAME-KEY")       # what bcct masks wrote
     mask = cache["001.Albatross/x.jpg"]                  # (H, W) bool, squashed to the mask size
     box = bcct.mask_to_box(bcct.largest_component(mask))  # (4,) x0, y0, x1, y1, half-open
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from stage1_bc.classifier_training import ClassifierConfig
     from stage1_bc.maker import MaskMaker
     from stage1_bc.recipe import RECIPES, Recipe
+    from stage2_ct.localizer import Found, Localizer, load
     from stage2_ct.training_config import TrainingConfig
     from stage2_ct.variants import VARIANTS
 
@@ -62,7 +66,7 @@ _MODULES = {
     "stage1_bc.classifier_training": ("ClassifierConfig",),
     "stage1_bc.maker": ("MaskMaker",),
     "stage1_bc.recipe": ("RECIPES", "Recipe"),
-    # "stage2_ct.localizer": ("load",),  # a run's folder to a model that localizes
+    "stage2_ct.localizer": ("Found", "Localizer", "load"),
     "stage2_ct.training_config": ("TrainingConfig",),
     "stage2_ct.variants": ("VARIANTS",),
 }

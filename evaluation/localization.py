@@ -30,7 +30,7 @@ class Protocol:
     score_map: str | None = None
     """What a box is cut from; None for the method's own."""
     box_rule: str = "largest"
-    """Name of the box rule, see ``evaluation.box_rules``."""
+    """Name of the box rule, see ``common.box_rules``."""
     tau_from: str = "masks"
     """masks, val, test (an oracle) or a number."""
     boxes_per_class: int = 5

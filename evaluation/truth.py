@@ -126,13 +126,13 @@ class Truths:
         self.seen[place] = True
         return place
 
-    def check_complete(self) -> None:
-        """Refuse to continue while an image has not been scored, or if none has a box."""
+    def check_complete(self, needs_boxes: bool = True) -> None:
+        """Refuse to continue while an image has not been scored, or if none has a needed box."""
         if not self.seen.all():
             missing = [self.all[place].image_id for place in np.flatnonzero(~self.seen)]
             raise EvaluationError(f"{missing[0]}: its score map is missing, one of {len(missing)} "
                                   f"missing of {len(self.all)}; score every image.")
-        if not self.with_boxes.any():
+        if needs_boxes and not self.with_boxes.any():
             raise EvaluationError(f"{self.all[0].image_id}: neither this nor any other image has a "
                                   "box; localization needs annotated boxes.")
 

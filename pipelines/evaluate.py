@@ -1,5 +1,7 @@
 """``bcct evaluate``: localize with a trained model, or score anybody's score maps."""
 
+import datetime
+
 import click
 
 from common.datasets import open_dataset
@@ -90,7 +92,8 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         if beside:
             folder = resolve(beside, arguments["cache"] / RUNS, "run")
             other = evaluate([load_run(folder, localization.compute.device)], localization)
-        report = build_report(main, localization, other)
+        report = build_report(main, localization, other, {
+            "command": options.command_line(), "date": f"{datetime.date.today()}"})
         out = out or runs[0].run.folder / "report"
     page = write_report(out, report)
     click.echo(figures_as_text(report))

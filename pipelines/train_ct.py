@@ -7,6 +7,7 @@ from common.files import CannotWrite
 from common.images import BadImage
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.tau import choose_tau_after_training
 from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
 from stage1_bc.mask_settings import describe_masks, require_agreement
 
@@ -17,9 +18,10 @@ from stage1_bc.mask_settings import describe_masks, require_agreement
 def command(resume, on_bad_image, **arguments):
     """Train one variant with one seed, under masks that bcct masks has made.
 
-    Finished masks need nothing of what made them; --background is only for --masks online and
-    joint. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
-    processes share each batch.
+    Finished masks need nothing of what made them, so --background is for --masks online and joint
+    alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
+    CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the processes
+    share each batch.
     """
     options.require_options(arguments, "data")
     with processes.process_group(f"{processes.AGAIN}, with --resume"):
@@ -36,6 +38,7 @@ def command(resume, on_bad_image, **arguments):
                 "to continue it, or remove it to start again")
         _train(planned)
         if processes.rank() == 0:
+            click.echo(choose_tau_after_training(planned))
             _report(planned.run)
             report_bad_images(planned.run.manifest()["unreadable"], on_bad_image)
 
@@ -64,5 +67,6 @@ def _report(run):
     losses = ", ".join(f"{name} loss {value:.4f}" for name, value in last.items()
                        if name not in ("epoch", "seconds", "precision"))
     click.echo(f"epoch {last['epoch']}: {losses}")
-    click.echo(f"next: bcct evaluate {run.folder}")
+    click.echo(f"next: bcct evaluate {run.folder}, or bcct localize {run.folder} PICTURES --out "
+               "FOLDER")
     click.echo(f"wrote {run.folder}")

@@ -1,6 +1,7 @@
 """Options that several commands share, and how ``--help`` groups them."""
 
 import functools
+import shlex
 from pathlib import Path
 
 import click
@@ -199,6 +200,25 @@ def given_options():
     return {parameter.name for parameter in context.command.params
             if context.get_parameter_source(parameter.name) in (
                 ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}
+
+
+def command_line():
+    """The running command as its user gave it, without what was left at its default."""
+    context = click.get_current_context()
+    words = ["bcct", context.command.name]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name not in given_options() or value is None:
+            continue
+        for one in value if parameter.multiple or parameter.nargs == -1 else (value,):
+            option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+            if getattr(parameter, "is_flag", False):
+                words += option
+            elif isinstance(one, tuple):  # what a callback made of a list
+                words += [*option, ",".join(map(str, one))]
+            else:
+                words += [*option, str(one)]
+    return shlex.join(words)
 
 
 def require_options(arguments, *names):

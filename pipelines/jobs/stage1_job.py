@@ -189,7 +189,7 @@ class MaskTask:
         """What the manifest says of the masks besides what they depend on."""
         job, folder = self.job, self.folder
         return {**job.settings.about(), "dataset": job.images.split(self.split).name,
-                "split": self.split,
+                "split": self.split, "data": os.path.abspath(job.images.root),
                 "command": job.masks_command(self.split, {*held_deltas(folder), *self.deltas}),
                 "classifier_file": os.path.abspath(self.stored.path),
                 "folder": os.path.abspath(folder),

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from common import boxes as box_geometry
-from evaluation.truth import EvaluationError
+from common.config import ConfigError
 
 POINTS_MEASURED_AT_ONCE = 8192  # so that intermediate arrays stay in the processor's cache
 
@@ -176,11 +176,11 @@ def box_rule(name: str) -> LargestComponent | Wsol:
     """The rule of that name: ``largest`` or ``wsol``.
 
     Raises:
-        EvaluationError: there is no such rule.
+        ConfigError: there is no such rule.
     """
     if name not in BOX_RULES:
-        raise EvaluationError(f"no box rule is called {name!r}; choose one of "
-                              f"{', '.join(BOX_RULES)}.")
+        raise ConfigError(f"no box rule is called {name!r}; choose one of "
+                          f"{', '.join(BOX_RULES)}.")
     return BOX_RULES[name]
 
 
