@@ -137,6 +137,6 @@ def score_prediction(prediction: Prediction, kind: str, frame: int,
     scores, predicted = logits.softmax(1).max(1)
     classes = predicted if labels is None else torch.tensor(labels, device=logits.device)
     maps = score_maps(prediction, kind, classes, (frame, frame))
-    # Ties count against the true class: a model that says nothing is not always right.
+    # Ties count against the true class: a model without a preference is not always right.
     ranks = (logits >= logits.gather(1, classes[:, None])).sum(1) - 1
     return np.asarray(maps.cpu()), (ranks.tolist(), predicted.tolist(), scores.tolist())
