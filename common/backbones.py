@@ -27,7 +27,7 @@ class Architecture:
     channels: int
     """Channels of the feature map."""
     stride: int
-    """Input pixels a feature map's pixel."""
+    """Input pixels per pixel of the feature map."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
     pixel_taps: tuple[str, ...] | None = None
@@ -93,7 +93,7 @@ class Backbone(nn.Module):
         name: str, its key in ``ARCHITECTURES``.
         layers: nn.Sequential, the layers in order; their indices are what ``taps`` name.
         channels: int, channels of the feature map.
-        stride: int, input pixels a feature map's pixel.
+        stride: int, input pixels per pixel of the feature map.
         taps: tuple of int, the layers that a layer-wise gradient map reads.
         pixel_taps: tuple of str, the modules among ``layers`` that a unit reads at every pixel.
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
@@ -206,7 +206,7 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
 
 
 def weights_identity(weights: str | Path) -> str:
-    """What tells one set of weights from another: a word, or the digest of a file's bytes.
+    """The identity of a set of weights: a word, or the digest of a file's bytes.
 
     Raises:
         ValueError: no such file.
@@ -240,7 +240,7 @@ def _refine_last_pool(layers):
 
 
 def _dilate(layers):
-    """Let the last layer that halves keep the size, and those behind it see as far as before."""
+    """Let the last halving layer keep the size, with the same receptive field behind it."""
     halving = max(index for index, layer in enumerate(layers)
                   if any(map(_halves, _convolutions(layer))))
     behind = False

@@ -30,11 +30,11 @@ class ClassifierConfig:
     steps: int = 2000
     """Optimizer steps."""
     batch_size: int = 64
-    """Feature vectors a step; each is a target or a background with equal probability."""
+    """Feature vectors per step; each is a target or a background with equal probability."""
     learning_rate: float = 0.01
     """Adam's step size, falling to zero along a cosine."""
     weight_decay: float = 0.05
-    """Pull of the unit's weights towards zero."""
+    """L2 penalty on the unit's weights."""
     held_back: float = 0.1
     """Fraction of each kind kept for validation."""
     max_targets: int = 20000
@@ -59,7 +59,7 @@ def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
 
 def compute_features(classifier: BackgroundClassifier, batches: Iterable[torch.Tensor],
                      device: str | torch.device) -> torch.Tensor:
-    """What the unit reads, for every image once; the same bits whatever the number of cores.
+    """What the unit reads, once per image; the same bits for any number of cores.
 
     Args:
         classifier: BackgroundClassifier on ``device``.
@@ -85,12 +85,12 @@ def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]
     held = max(1, round(count * config.held_back))
     if count - held < 1:
         raise ValueError(f"{count} image(s) are too few to train on and hold some back; "
-                         "two of each kind are the least")
+                         "at least two of each kind are needed")
     order = np.random.default_rng(config.seed).permutation(count)
     return order[held:], order[:held]
 
 
-@one_thread_per_operation()  # the same bits whatever the number of cores
+@one_thread_per_operation()  # the same bits for any number of cores
 def train_unit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
                config: ClassifierConfig) -> dict[str, float]:
     """Train the unit with binary cross-entropy (paper, Eq. 3).
@@ -187,7 +187,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
 
 
 def _features(classifier, records, config, compute, description, unreadable, progress):
-    """What the unit reads, for every readable record once, (n, D) float32."""
+    """What the unit reads, once per readable record, (n, D) float32."""
     batches = load_frames(records, (config.image_size,) * 2,
                           consecutive(len(records), compute.batch_size), compute.workers)
     readable = 0

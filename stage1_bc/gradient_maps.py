@@ -54,7 +54,7 @@ def backbone_gradient(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
 
 def gradient_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: Recipe,
                  size: Sequence[int]) -> torch.Tensor:
-    """One map an image, high where the classifier sees the target.
+    """One map per image, high where the classifier sees the target.
 
     Args:
         classifier: BackgroundClassifier on the images' device.
@@ -72,7 +72,7 @@ def gradient_map(classifier: "BackgroundClassifier", images: torch.Tensor, recip
         if list(images.shape[2:]) != side:
             resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
         maps = _maps_at_one_scale(classifier, resized, recipe, size)
-        if len(maps) * len(recipe.scales) > 1:  # what is added up must first weigh the same
+        if len(maps) * len(recipe.scales) > 1:  # summed maps need equal weights
             maps = [unit_maximum(one) for one in maps]
         total = total + sum(maps)
     return total
@@ -130,7 +130,7 @@ def _reduce(gradient, reduction):
 def _fit(maps, recipe, size):
     """A map at the mask's size, blurred: (N, h, w) to (N, height, width).
 
-    Both are linear and act on each axis by itself, so that together they are one small matrix an
+    Both are linear and act on each axis separately, so that together they are one small matrix per
     axis. A convolution as wide as the blur would cost more than the network.
     """
     sigma = recipe.blur * size[0] / FRAME
@@ -154,7 +154,7 @@ def _fit_matrix(length, target, sigma):
 
 
 def _add_noise(images, standard_deviation, sample):
-    """The image plus Gaussian noise; the same noise for every image, whatever its batch."""
+    """The image plus Gaussian noise; the same noise for every image in any batch."""
     generator = torch.Generator().manual_seed(sample)
     noise = torch.randn(images.shape[1:], generator=generator)
     return images + standard_deviation * noise.to(images.device, non_blocking=True)

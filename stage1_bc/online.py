@@ -98,8 +98,8 @@ def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
 
     Args:
         classifier: BackgroundClassifier with an untrained unit.
-        recipe: Recipe. One that reads finished masks is replaced by the gradient recipe that would
-            teach it: there are no finished masks yet.
+        recipe: Recipe. A pixel recipe is replaced by the gradient recipe that would teach it,
+            because there are no finished masks yet.
         delta: threshold of Eq. 2.
         backgrounds: sequence of Record of background images.
         seed: of the order in which they are drawn.

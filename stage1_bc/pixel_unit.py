@@ -1,10 +1,10 @@
 """A second unit on the frozen backbone, that reads every pixel instead of the pooled image.
 
-The classifier's gradient tells, image by image, where its answer came from. What is right in most
-of these masks is common to all images, what is wrong differs from one to the next: a linear unit
-that learns them all at once, with every pixel of the background images as "not target", keeps the
-first and averages out the second. Its own answers, sharpened along the images' edges, teach it a
-second time. Making a mask then takes one forward pass and no gradient.
+The classifier's gradient shows for each image where its answer came from. What is right in these
+masks is common to most images, and what is wrong differs between them. A linear unit that learns
+from all of them at once, with every pixel of the background images as "not target", keeps the first
+and averages out the second. Its own answers, sharpened along the images' edges, then teach it
+again. Making a mask takes one forward pass and no gradient.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class PixelUnit(nn.Module):
 
 def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: Recipe,
               size: Sequence[int]) -> torch.Tensor:
-    """One map an image from the units that the recipe reads; as ``gradient_map`` in all else.
+    """One map per image from the units that the recipe reads; otherwise like ``gradient_map``.
 
     Raises:
         ValueError: the classifier lacks such a unit.
@@ -115,7 +115,7 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
-    with one_thread_per_operation() as threads:  # the same bits whatever the number of cores
+    with one_thread_per_operation() as threads:  # the same bits for any number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         moments = Moments(

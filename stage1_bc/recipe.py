@@ -17,7 +17,7 @@ class Recipe:
     """
 
     signal: str = "layers"
-    """"input": gradient on the image (Eq. 1); "layers": gradient times activation at several
+    """"input": gradient on the image (equation 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
     of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
     ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
@@ -42,7 +42,7 @@ class Recipe:
     """Weight of the object that GrabCut finds from the map, which is added to it (see
     ``stage1_bc.sharpening``), in parts of the map's largest value."""
     normalise: str = "max"
-    """"max": divide by the largest value (Eq. 2); "rank": fraction of pixels with a smaller
+    """"max": divide by the largest value (equation 2); "rank": fraction of pixels with a smaller
     value."""
     gamma: float = 1.0
     """Exponent on the normalised map. Order stays; a small one lets the paper's range of delta,

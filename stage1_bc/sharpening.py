@@ -1,8 +1,8 @@
 """Sharpening maps along the images' edges.
 
 GrabCut (Rother et al., 2004) models the colours inside and outside of what a map points at and
-moves the border to where the image changes. By itself it fails more often than the map does, but
-where it holds it has the better shape: so it is added to the map and does not replace it.
+moves the border to where the image changes. Alone, it fails more often than the map, but where it
+works it has the better shape; so it is added to the map instead of replacing it.
 """
 
 import cv2
@@ -15,7 +15,7 @@ from stage1_bc.gradient_maps import unit_maximum
 
 SIDE = 112  # side of the picture that GrabCut works on, in pixels
 BLUR = 2.0  # standard deviation of the blur over the object that is added, in those pixels
-# From these fractions of a map's largest value on, a pixel is at first held to be ...
+# From these fractions of a map's largest value on, a pixel is initially labelled as ...
 PROBABLE_BACKGROUND, PROBABLE_OBJECT, SURE_OBJECT = 0.08, 0.35, 0.8
 ITERATIONS = 3
 
@@ -72,7 +72,7 @@ def _grab_cut(frame, score):
     trimap[score >= PROBABLE_BACKGROUND] = cv2.GC_PR_BGD
     trimap[score >= PROBABLE_OBJECT] = cv2.GC_PR_FGD
     trimap[score >= SURE_OBJECT] = cv2.GC_FGD
-    cv2.setRNGSeed(0)  # its colour models start from random clusters; one generator a thread
+    cv2.setRNGSeed(0)  # its colour models start from random clusters; one generator per thread
     try:
         cv2.grabCut(np.ascontiguousarray(frame), trimap, None, np.zeros((1, 65)),
                     np.zeros((1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)

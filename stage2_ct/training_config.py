@@ -47,9 +47,9 @@ class TrainingConfig:
     mask_input: str = "class maps"
     """What the mask branch reads: "class maps", or the class block's "features"."""
     mask_loss: str = "two-sided"
-    """Eq. 5: "two-sided" (with its background term) or "printed"."""
+    """Form of equation 5: "two-sided" (with a background term) or "printed" (without)."""
     mask_weight: float = 1.0
-    """Weight of the mask loss in Eq. 6."""
+    """Weight of the mask loss in equation 6."""
     score_map: str = "mask"
     """What a box is cut from, see ``stage2_ct.score_maps``."""
     smallest_crop: float = 0.4
