@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from common.backbones import build_backbone
-from common.files import cannot_write, load_checkpoint, read_json, save_checkpoint, write_json
+from common.files import load_checkpoint, read_json, save_checkpoint, write_json
+from common.system_errors import cannot_write
 from stage2_ct.variants import VARIANTS, TrainingConfig
 
 MANIFEST = "config.json"
@@ -123,7 +124,7 @@ def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         try:
             yield Run(folder), Run(folder).manifest()
-        except (ValueError, OSError):
+        except ValueError:  # and not what the system refuses: that says nothing about a file
             continue
 
 

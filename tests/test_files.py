@@ -5,8 +5,8 @@ import resource
 import pytest
 import torch
 
-from common.files import (CannotWrite, load_checkpoint, read_json, replacing, save_checkpoint,
-                          write_json)
+from common.files import load_checkpoint, read_json, replacing, save_checkpoint, write_json
+from common.system_errors import CannotWrite
 from pipelines import __main__ as program
 
 
