@@ -5,7 +5,6 @@ checkpoint of the last finished epoch. A copied, moved or renamed run works as t
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from torch import nn
 
 from common.backbones import build_backbone
-from common.files import load_checkpoint, read_json, save_checkpoint, write_json
-from common.system_errors import cannot_write
+from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
+                          write_json)
 from stage2_ct.variants import VARIANTS, TrainingConfig
 
 MANIFEST = "config.json"
@@ -78,16 +77,10 @@ class Run:
         return state["epoch"]
 
     def log(self, line: dict) -> None:
-        """Append one JSON line."""
+        """Append one JSON line, whole or not at all."""
         path = self.folder / "log.jsonl"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        before = read_whole(path) if path.is_file() else b""
+        write_bytes(path, before + json.dumps(line, sort_keys=True).encode() + b"\n")
 
     def logged(self) -> list[dict]:
         """The lines of the log."""

@@ -1,4 +1,4 @@
-"""What the operating system refuses is named as that: it is no damage, and nothing is made again."""
+"""What the operating system refuses is named as that: it is no damage, nothing is made again."""
 
 import builtins
 import errno

@@ -20,9 +20,9 @@ from common.files import read_json, sync_folder, write_json
 from common.mask_cache.index import PLACE_FIELDS, Places, write_index
 from common.mask_cache.manifest_rules import BadManifest, check_manifest
 from common.mask_cache.shards import (FORMAT_VERSION, SHARD_NAME, SHARD_SIZE, MaskCacheError,
-                                      Provenance, delta_groups, delta_name, read_checksums, read_ids,
-                                      read_places, read_unreadable, shard_opened, shard_path,
-                                      shard_slices)
+                                      Provenance, delta_groups, delta_name, read_checksums,
+                                      read_ids, read_places, read_unreadable, shard_opened,
+                                      shard_path, shard_slices)
 from common.system_errors import MISSING, cannot_read
 
 MANIFEST = "manifest.json"
