@@ -213,7 +213,7 @@ def read_metadata(folder: str | os.PathLike) -> list[Truth]:
 
 
 def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
-    """Write the four text files, each whole or not at all, so that the published code can score our maps.
+    """Write the four text files, whole or not at all, for the published code to score our maps.
 
     Boxes are rounded to whole pixels, for the published code reads no others.
 
