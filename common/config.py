@@ -1,4 +1,4 @@
-"""Settings are frozen dataclasses; this module overrides and digests them."""
+"""Settings are frozen dataclasses; this module overrides, stores and digests them."""
 
 import ast
 import dataclasses
@@ -111,8 +111,10 @@ def field_help(config_class: type) -> list[tuple[str, str]]:
     Args:
         config_class: a dataclass with defaults.
     """
-    body = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0].body
-    meanings = {field.target.id: text.value.value for field, text in itertools.pairwise(body)
+    source: Any = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0]
+    body: list[Any] = source.body
+    meanings = {field.target.id: ast.literal_eval(text.value)
+                for field, text in itertools.pairwise(body)
                 if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
     return [(f"{field.name}={_shown(field.default)}",
              " ".join(meanings.get(field.name, "").split()).split(". ")[0].rstrip("."))

@@ -115,7 +115,7 @@ def load_checkpoint(path: str | Path) -> dict:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (*MISSING, MemoryError):
         raise
-    except Exception as error:  # torch reports damage as errors of any type
+    except Exception as error:  # an unpickler that is fed with damaged bytes raises nearly anything
         # A cut file lets torch seek to before its beginning, which is an invalid argument.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise cannot_read(path, error) from error

@@ -5,6 +5,7 @@ a picture is one for the other too.
 """
 
 import functools
+import os
 from importlib.util import find_spec
 from typing import BinaryIO
 
@@ -73,6 +74,24 @@ def unsupported_endings() -> frozenset[str]:
         frozenset of str.
     """
     return _FOREIGN_ENDINGS - picture_endings()
+
+
+def begins_as_picture(path: str | os.PathLike) -> bool:
+    """Whether a file begins as one of the formats that the decoder can open.
+
+    Args:
+        path: the file; one that cannot be read begins as none.
+    """
+    Image.init()
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(32)
+    except OSError:
+        return False
+    if beginning[:1] == b"P" and not beginning[2:3].isspace():
+        return False  # a pixmap's number stands alone, unlike the first word of a text
+    return any(accept(beginning) is True for name in FORMATS
+               if (accept := Image.OPEN[name][1]) is not None)
 
 
 def what_is_wrong(error: Exception, file: BinaryIO) -> tuple[str, bool]:

@@ -28,12 +28,15 @@ class ImageWarning(UserWarning):
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # How libtiff's messages begin: with the function, or with the name that Pillow gives to every file.
-_LIBTIFF = re.compile(r"(_?TIFF|LZW|ZIP|Fax|JPEG|OJPEG|PackBits|DumpMode|Predictor|LZMA|ZSTD|WEBP|"
-                      r"LogL|NeXT|Thunder|tempfile\.tif|checkcmap)\w*: ")
+_LIBTIFF = re.compile(
+    r"(_?TIFF|LZW|ZIP|Fax|JPEG|OJPEG|PackBits|DumpMode|Predictor|LZMA|ZSTD|WEBP|LogL|Luv|NeXT|"
+    r"PixarLog|Thunder|tempfile\.tif|check|MissingRequired|EstimateStrip|ChopUp|NotConfigured|"
+    r"NotTiled|Fetch|SetupState|BuildMap|gtTile|gtStrip|initYCbCr|InitCCITT|horizontal|swab|fpAcc|"
+    r"fpDiff|setExtraSamples|unix)\w*: ")
 
 _lock = threading.RLock()
 _mine = threading.local()  # .found: what this thread has collected, while it decodes
-_shared = {"users": 0, "context": None, "show": None}
+_shared: dict = {"users": 0, "context": None, "show": None}
 
 
 @contextlib.contextmanager

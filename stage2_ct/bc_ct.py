@@ -3,21 +3,17 @@
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from common.backbones import Backbone
 from stage2_ct.losses import MASK_LOSSES, classification_loss
-from stage2_ct.model import ClassificationModel, Prediction
+from stage2_ct.model import ClassificationModel, LocalizationMethod, Prediction
 
 if TYPE_CHECKING:  # it names the methods, and so imports this module
     from stage2_ct.variants import TrainingConfig
 
 
-class BackgroundSupervised(nn.Module):
+class BackgroundSupervised(LocalizationMethod):
     """A classification model that learns from labels and masks (Eq. 6).
-
-    A method is a module with a ``backbone``, a ``forward`` that returns the losses of a batch, and
-    a ``predict`` that returns a Prediction; the training loop needs nothing else.
 
     Args:
         backbone: Backbone.
@@ -54,7 +50,7 @@ class BackgroundSupervised(nn.Module):
         return self.model(images)
 
 
-class PlainClassActivation(nn.Module):
+class PlainClassActivation(LocalizationMethod):
     """Class activation maps (Zhou et al., 2016): the same classifier, from labels alone.
 
     Arguments as for ``BackgroundSupervised``.

@@ -22,6 +22,16 @@ class Prediction:
     """(N, 1, h, w) float, the mask map A before its sigmoid; None without a mask branch."""
 
 
+class LocalizationMethod(nn.Module):
+    """What training and localizing need of a method; ``forward`` gives the losses of a batch."""
+
+    backbone: Backbone
+
+    def predict(self, images: torch.Tensor) -> Prediction:
+        """Prediction for (N, 3, H, W) float RGB in [0, 1]."""
+        raise NotImplementedError
+
+
 def convolution_block(channels: int, width: int, outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions of ``width`` filters and one 1x1 to ``outputs`` (section 5.1)."""
     return nn.Sequential(

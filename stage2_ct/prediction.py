@@ -1,10 +1,10 @@
 """What a trained method sees in images: predictions and score maps, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from common.compute import Compute
 from common.datasets import Record
@@ -12,6 +12,7 @@ from common.loading import FrameBatch, consecutive, load_frames, to_float
 from common.mask_cache.reader import MaskCache
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage2_ct.model import LocalizationMethod
 from stage2_ct.score_maps import score_maps
 
 # Random crops show objects larger in training than they are in a whole image; seen this much larger
@@ -24,7 +25,7 @@ def default_input_side(training_side: int) -> int:
     return round(ENLARGEMENT * training_side)
 
 
-def predict(method: nn.Module, records: Sequence[Record], side: int, compute: Compute,
+def predict(method: LocalizationMethod, records: Sequence[Record], side: int, compute: Compute,
             look: Callable, cache: MaskCache | None = None, unreadable: dict | None = None,
             progress: Callable = silent, description: str = "predicting") -> Iterator[tuple]:
     """What is seen in the predictions of a trained method, batch by batch.
@@ -77,8 +78,8 @@ def predict(method: nn.Module, records: Sequence[Record], side: int, compute: Co
                 yield seen, found
 
 
-def scored_batches(method: nn.Module, records: Sequence[Record], kind: str, frame: int, side: int,
-                   compute: Compute, **options) -> Iterator[tuple]:
+def scored_batches(method: LocalizationMethod, records: Sequence[Record], kind: str, frame: int,
+                   side: int, compute: Compute, **options: Any) -> Iterator[tuple]:
     """Score maps of the true classes, and how the true class ranks, batch by batch.
 
     Args:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from common.backbones import build_backbone
 from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
                           write_json)
+from stage2_ct.model import LocalizationMethod
 from stage2_ct.variants import VARIANTS, TrainingConfig
 
 MANIFEST = "config.json"
@@ -98,7 +98,7 @@ class TrainedRun:
     variant: str
     """The run's variant, or one that is trained as it is."""
     config: TrainingConfig
-    method: nn.Module
+    method: LocalizationMethod
     """The trained method in evaluation mode; see ``BackgroundSupervised``."""
 
     @property
@@ -149,12 +149,12 @@ def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None
     method = build_method(variant, description["backbone"], "none", len(description["classes"]),
                           config, description["seed"])
     method.load_state_dict(_finished_state(run, config.epochs))
-    method.to(device, memory_format=torch.channels_last)
+    method.to(device).to(memory_format=torch.channels_last)
     return TrainedRun(run, manifest, variant, config, method.eval())
 
 
 def build_method(variant: str, backbone: str, weights: str, classes: int, config: TrainingConfig,
-                 seed: int) -> nn.Module:
+                 seed: int) -> LocalizationMethod:
     """An untrained method, its new layers drawn from the seed.
 
     Args:

@@ -13,13 +13,14 @@ from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
+from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
 from stage2_ct.variants import TrainingConfig
 
 Batches = Iterable[TrainingBatch | ValueError]
 
 
-def build_optimizer(method: nn.Module, config: TrainingConfig) -> tuple[
+def build_optimizer(method: LocalizationMethod, config: TrainingConfig) -> tuple[
         torch.optim.SGD, torch.optim.lr_scheduler.StepLR]:
     """SGD with one rate for the backbone and another for the new layers (section 5.1)."""
     backbone = {id(parameter) for parameter in method.backbone.parameters()}
@@ -102,7 +103,7 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method: nn.Module, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
         progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.

@@ -4,13 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from common.config import ConfigError, check_choice, to_dict
 from common.precision import PRECISIONS
 from stage2_ct.bc_ct import BackgroundSupervised, PlainClassActivation
 from stage2_ct.losses import MASK_LOSSES
-from stage2_ct.model import MASK_INPUTS
+from stage2_ct.model import MASK_INPUTS, LocalizationMethod
 from stage2_ct.rivals.acol import AdversarialErasing
 from stage2_ct.rivals.backprop import InputGradient
 from stage2_ct.rivals.has import HideAndSeek
@@ -86,7 +84,7 @@ class TrainingConfig:
 class Variant:
     """A method and the settings it is trained with."""
 
-    method: Callable[..., nn.Module]
+    method: Callable[..., LocalizationMethod]
     """Called with (backbone, classes, TrainingConfig); see ``BackgroundSupervised``."""
     uses_masks: bool
     """Whether it learns from masks."""

@@ -112,7 +112,7 @@ def test_a_class_may_have_folders_beside_its_pictures(tree):
 
 
 def test_folders_without_pictures_are_no_classes_and_named(tree):
-    root = tree("cat/1.jpg", "dog/2.JPG", "notes/a.txt", "boxes/b.xml")
+    root = tree("cat/1.jpg", "dog/2.JPG", "notes/a.txt", "boxes/b.xml", "notes/LICENSE")
     (root / "ant").mkdir()
     (root / "bee/inside").mkdir(parents=True)
     dataset = open_dataset("folder", root, "all")
@@ -340,7 +340,8 @@ def test_the_current_folder_where_it_is_a_data_set_of_the_kind(tree, monkeypatch
 
 def test_pictures(tree):
     root = tree("1.jpg", "deep/er/2.PNG", "no_ending", "3.heic", "notes.txt", ".hidden.jpg",
-                "@eaDir/1.jpg")
+                "@eaDir/1.jpg", "LICENSE", "Pygments")
+    (root / "no_ending").write_bytes(b"\x89PNG\r\n\x1a\n")
     for split in ("train", "all"):
         dataset = open_dataset("pictures", root, split)
         assert (dataset.name, dataset.split, dataset.classes) == ("pictures", split, ("target",))
@@ -349,7 +350,10 @@ def test_pictures(tree):
     left_out = skipped(dataset)
     assert sorted(left_out.pop("hidden or left by the desktop")[1]) == [".hidden.jpg", "@eaDir"]
     assert left_out == {"pictures of kinds that are not supported": (1, ("3.heic",)),
-                        "files that are no pictures": (1, ("notes.txt",))}
+                        "files that are no pictures": (
+                            3, left_out["files that are no pictures"][1])}
+    assert sorted(left_out["files that are no pictures"][1]) == ["LICENSE", "Pygments",
+                                                                 "notes.txt"]
     assert "1 class ('target'), 3 images" in dataset.summary()
     assert "pictures of kinds that are not supported (1: '3.heic')" in dataset.summary()
 

@@ -22,8 +22,8 @@ def work():
     sys.stdin and sys.stdin.read()  # until whoever reads the output has gone
     for _ in range(3):
         click.echo("more"), click.echo("a word", err=True)
-    open(sys.argv[2], "w").write("done")
-    {rest}
+    open(FILE, "w").write("done")
+    REST
 program.cli.get_command = lambda context, name: work
 program.main()
 """
@@ -31,9 +31,10 @@ program.main()
 
 def start(tmp_path, redirection="", rest=""):
     """A shell that runs a command which writes a file after it has printed."""
+    script = SCRIPT.replace("FILE", repr(str(tmp_path / "file"))).replace("REST", rest)
     return subprocess.Popen(
-        ["sh", "-c", f'exec "$0" -c "$1" work {redirection}', sys.executable,
-         SCRIPT.replace("sys.argv[2]", repr(str(tmp_path / "file"))).replace("{rest}", rest)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ["sh", "-c", f'exec "$0" -c "$1" work {redirection}', sys.executable, script], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.datasets.annotated import with_boxes
 from common.datasets.listing import (Notes, content, entries, files_under, is_called_picture,
-                                     is_folder, is_unsupported, loose_pictures, may_be_picture,
+                                     is_folder, is_picture, is_unsupported, loose_pictures,
                                      subfolders)
 from common.datasets.recognition import require
 from common.datasets.records import DatasetError, Part, Record, listed
@@ -75,9 +75,9 @@ def class_files(images: Path, part: str,
         folder = images / part / name
         files = list(files_under(folder, notes, f"{prefix}{name}/"))
         depth = prefix.count("/") + 1
-        if any(file.count("/") == depth and may_be_picture(file) for file, _ in files):
+        if any(file.count("/") == depth and is_picture(file, images) for file, _ in files):
             yield composed(name), files
-        elif any(may_be_picture(file) for file, _ in files):
+        elif any(is_picture(file, images) for file, _ in files):
             _refuse_nested(folder)
         else:
             notes.skip("folders without pictures" if files else "empty folders", folder)

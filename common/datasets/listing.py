@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from common.datasets.records import DatasetError, Skipped
-from common.image_formats import picture_endings, unsupported_endings
+from common.image_formats import begins_as_picture, picture_endings, unsupported_endings
 from common.text import composed, quoted
 
 # What desktops, cameras, network disks and archives put into folders; lower case.
@@ -55,7 +55,7 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
 
-def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.DirEntry]:
+def entries(folder: str | os.PathLike[str], notes: Notes | None = None) -> list[os.DirEntry]:
     """The entries of a folder, litter left out.
 
     Args:
@@ -69,7 +69,7 @@ def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.Di
         DatasetError: the folder cannot be listed.
     """
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(os.fspath(folder)) as found:
             every = list(found)
     except OSError as error:
         raise DatasetError(f"cannot list the folder {quoted(folder)}: {error.strerror}") from None
@@ -133,9 +133,17 @@ def ending_of(name: str) -> str:
     return f".{ending.lower()}" if stem and dot else ""
 
 
-def may_be_picture(name: str) -> bool:
-    """Whether a file's ending is a picture's, known to the decoder or not, or is missing."""
-    return not ending_of(name) or is_called_picture(name)
+def is_picture(name: str, folder: str | os.PathLike) -> bool:
+    """Whether a file's ending says that it is a picture; without one, whether its bytes do.
+
+    Args:
+        name: path of the file relative to the folder.
+        folder: path.
+    """
+    if ending_of(name):
+        return is_called_picture(name)
+    path = os.path.join(folder, name)
+    return os.path.isfile(path) and begins_as_picture(path)
 
 
 def is_called_picture(name: str) -> bool:

@@ -3,11 +3,14 @@
 import functools
 from pathlib import Path
 
+import click
+
+from common import processes
 from common.datasets import Dataset, open_backgrounds, open_dataset
 
 
 class Images:
-    """A data set as a command line names it.
+    """A data set as a command line names it; says what it holds when it is listed.
 
     Args:
         kind: layout, see ``open_dataset``; None to recognize it.
@@ -28,7 +31,10 @@ class Images:
         # ILSVRC's splits are listed one by one: training needs none of its 50,000 annotations.
         by_split = self.kind == "imagenet" or (self.root / "Data" / "CLS-LOC").is_dir()
         if name == "all" or by_split:
-            return open_dataset(self.kind, self.root, name)
+            dataset = open_dataset(self.kind, self.root, name)
+            if processes.rank() == 0:
+                click.echo(dataset.summary())
+            return dataset
         part = self.split("all").part(name)
         return part if part.records else open_dataset(self.kind, self.root, name)  # says why not
 

@@ -7,11 +7,11 @@ features are erased, so that it has to find other parts of the object.
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
-from stage2_ct.model import Prediction, class_head, maps_of, stretch
+from stage2_ct.model import (LocalizationMethod, Prediction, class_head,
+                             maps_of, stretch)
 
 if TYPE_CHECKING:  # it names the methods, and so imports this module
     from stage2_ct.variants import TrainingConfig
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it names the methods, and so imports this module
 ERASE_FROM = 0.6  # of the normalised class map: the threshold that the source found best
 
 
-class AdversarialErasing(nn.Module):
+class AdversarialErasing(LocalizationMethod):
     """Two class heads; the features that the first one uses most are erased for the second.
 
     Arguments as for ``BackgroundSupervised``.

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
-from stage2_ct.model import Prediction, class_head, initialise, maps_of, stretch, upsample
+from stage2_ct.model import (LocalizationMethod, Prediction, class_head, initialise, maps_of,
+                             stretch, upsample)
 
 if TYPE_CHECKING:  # it names the methods, and so imports this module
     from stage2_ct.variants import TrainingConfig
@@ -44,7 +45,7 @@ OF_LATE_BRANCH = Certainty(0.5, 0.05)
 OF_BOTH_BRANCHES = Certainty(0.7, 0.1)
 
 
-class SelfProducedGuidance(nn.Module):
+class SelfProducedGuidance(LocalizationMethod):
     """A class head and three one-channel branches that it teaches step by step.
 
     The branches of SPG-B read the backbone's third last and second last tapped layers, which for
