@@ -52,6 +52,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def require_writable(folder: str | Path) -> None:
+    """Make sure, before any work, that files can be written to a folder; changes nothing.
+
+    Args:
+        folder: may be missing, and then be made.
+
+    Raises:
+        CannotWrite: as of a read-only file system; names the folder.
+    """
+    folder = Path(os.path.abspath(folder))
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = None
+    if not nearest.is_dir():
+        number = errno.ENOTDIR
+    elif os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number is not None:
+        raise cannot_write(folder, OSError(number, os.strerror(number)))
+
+
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write a file's bytes, whole or not at all."""
     with replacing(path) as temporary:

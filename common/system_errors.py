@@ -28,7 +28,7 @@ class SystemRefusal(OSError):
     """An OSError whose text is one sentence, without an error number."""
 
     def __str__(self) -> str:
-        return self.strerror
+        return self.strerror or super().__str__()
 
 
 class CannotWrite(SystemRefusal):

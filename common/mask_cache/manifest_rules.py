@@ -6,7 +6,8 @@ follows from its fields, such as names of files and sizes of arrays, is trusted 
 
 import re
 
-LARGEST_SIDE = 2 ** 15  # of a mask, in pixels; boxes are stored as int16
+from common.boxes import LARGEST_SIDE
+
 MOST = 2 ** 32  # images of a cache: the index counts them so
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -50,7 +51,7 @@ def _check_provenance(provenance):
     _require(isinstance(provenance["recipe"], dict), "recipe")
     size = provenance["mask_size"]
     _require(isinstance(size, list) and len(size) == 2 and _are(int, size)
-             and all(0 < side < LARGEST_SIDE for side in size), "mask_size")
+             and all(0 < side <= LARGEST_SIDE for side in size), "mask_size")
 
 
 def _check_counts(manifest):

@@ -180,6 +180,20 @@ class MaskCache:
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
 
+    def require_valid(self) -> None:
+        """Make sure that there is anything to learn from at this delta.
+
+        Raises:
+            MaskCacheError: not one mask is valid; says what to do.
+        """
+        name = delta_name(self.delta)
+        if not self.manifest["valid"][name]:
+            raise MaskCacheError(
+                f"not one of the {len(self)} masks in {self.folder} is valid at delta {name}: "
+                "their maps are the same everywhere, or nothing large enough reaches that "
+                "threshold; run bcct masks with a lower --delta, another --recipe or other "
+                "--weights")
+
     def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
