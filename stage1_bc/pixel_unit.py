@@ -96,7 +96,8 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
         return (_on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
-    with one_thread_per_operation() as threads:  # the same bits whatever the number of cores
+    with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
+          one_thread_per_operation() as threads):  # the same bits whatever the number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         moments = _Moments(
