@@ -8,6 +8,8 @@ OURS = (ValueError, OSError, FloatingPointError)
 
 def in_words(error: Exception) -> str:
     """One sentence on an error, without numbers that only the system knows."""
+    if (lost := _lost_worker(error)) is not None:
+        return lost
     if _is_of_memory(error):
         return (f"the memory does not suffice ({_first_line(error)}); use a smaller "
                 "--inference-batch-size, --set batch_size=N, --image-size or fewer --workers")
@@ -21,6 +23,16 @@ def in_words(error: Exception) -> str:
 
 def _with_hint(sentence, error):
     return f"{sentence} ({type(error).__name__}; bcct --debug COMMAND ... shows where it came up)"
+
+
+def _lost_worker(error):
+    """The sentence of an error of torch's loader, which is imported only then."""
+    if "DataLoader worker" not in str(error):
+        return None
+    from common.batch_loading import lost_worker
+
+    found = lost_worker(error)
+    return found and str(found)
 
 
 def _is_of_memory(error):
