@@ -1,27 +1,37 @@
-# One target a command. `make help` lists them.
+# One target per command. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-DATASET ?= cub
+# DATA is the data set's folder; DATASET its layout, where that cannot be recognized.
 DATA ?=
+DATASET ?=
 SPLIT ?= train
 BACKGROUND ?=
 BACKBONE ?= vgg16
 WEIGHTS ?= imagenet
+# Of the background classifier; BACKBONE and WEIGHTS where not given.
+BC_BACKBONE ?=
+BC_WEIGHTS ?=
+BC_SEED ?= 0
 RECIPE ?= default
 DELTA ?= 0.80
 VARIANT ?= bc-ct
+# Of stage 2.
 SEED ?= 0
 CACHE ?= cache
-# Processes that share the work of masks and train-ct: one a GPU.
+# Processes that share the work of masks and train-ct: one per GPU.
 NPROC ?= 1
-# The folder of a mask cache, for verify and inspect.
+# One of N independent jobs of masks, K/N with K from 0, and their end, N; see docs/scale.md.
+PART ?=
+FINISH ?=
+# A mask cache, by folder or by the beginning of its name: for train-ct, verify and inspect.
 MASKS ?=
-# Anything else a command takes, such as ARGS="--set epochs=20".
-ARGS ?=
-# For localize, pack and plot: a run's folder (or the beginning of its name); pictures; a result.
+# A training run, by folder or by the beginning of its name: for what works with a finished run.
 RUN ?=
+# Anything else that a command takes, such as ARGS="--set epochs=20".
+ARGS ?=
+# For localize: files or folders; and the folder of its results, or the file that export writes.
 PICTURES ?=
 OUT ?= found
 # For export: a mask cache or the folder of localize, and a format.
@@ -31,25 +41,34 @@ FORMAT ?= coco
 BCCT := $(BIN)/python -m pipelines
 SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
 	--nproc-per-node $(NPROC) -m pipelines)
-TARGETS = --dataset $(DATASET) --data "$(DATA)" --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
-	--seed $(SEED) --cache "$(CACHE)"
-INPUTS = $(TARGETS) --background "$(BACKGROUND)"
-# Only where it was given: train-ct refuses a folder of masks by another recipe than that.
-GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
-OF_MASKS = "$(MASKS)" $(if $(DATA),--data "$(DATA)" --dataset $(DATASET))
-# Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.
-TABLE_INPUTS = --cache "$(CACHE)" \
-	$(if $(SMALL),--shared "$(SMALL)",--data "$(DATA)" --background "$(BACKGROUND)")
+# Options whose variable is empty are left out, so that the command's own message says what is missing.
+option = $(if $(2),--$(1) "$(2)")
+IMAGES = $(call option,data,$(DATA)) $(call option,dataset,$(DATASET))
+TARGETS = $(IMAGES) --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
+	$(call option,bc-backbone,$(BC_BACKBONE)) $(call option,bc-weights,$(BC_WEIGHTS)) \
+	--bc-seed $(BC_SEED) --cache "$(CACHE)"
+STAGE1 = $(TARGETS) $(call option,background,$(BACKGROUND))
 FIRST_DELTA = --delta $(firstword $(DELTA))
+# Only where it was given: train-ct refuses named masks by another recipe than that.
+GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
+TRAINING = $(STAGE1) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) --seed $(SEED)
+STAGE2 = $(TRAINING) $(call option,masks,$(MASKS))
+# A finished run needs the data set alone, and knows where that was.
+FINISHED = "$(RUN)" $(IMAGES) --cache "$(CACHE)"
+# Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.
+TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call option,data,$(DATA)) \
+	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate localize export compare table1 table2 table3 ablate-backgrounds
+	check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list compare \
+	table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: DATASET DATA SPLIT BACKGROUND BACKBONE WEIGHTS RECIPE DELTA VARIANT SEED"
-	@echo "CACHE, NPROC (processes of masks and train-ct), MASKS (a folder, for verify and inspect), and"
-	@echo "ARGS for any other option; 'make train-bc DATA=CUB_200_2011 ...'"
+	@echo "Variables: DATA DATASET SPLIT BACKGROUND BACKBONE WEIGHTS BC_BACKBONE BC_WEIGHTS BC_SEED"
+	@echo "RECIPE DELTA VARIANT SEED CACHE, NPROC (processes of masks and train-ct), MASKS (a mask"
+	@echo "cache), RUN (a training run), and ARGS for any other option:"
+	@echo "'make masks DATA=birds BACKGROUND=backgrounds ARGS=\"--image-size 320\"'"
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +79,10 @@ install: $(BIN)/.installed ## Make .venv and install into it.
 
 test: install ## Run the tests.
 	$(BIN)/python -m pytest
+
+lint: install ## Check the style and the types.
+	$(BIN)/python -m flake8
+	$(BIN)/python -m mypy
 
 faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fault_runs $(ARGS)
@@ -72,12 +95,55 @@ bench: install ## Measure how fast everything is, as ratios on this machine (abo
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "grad-cam>=1.5"
 	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
 
-lint: install ## Check the style, and the types of the public modules.
-	$(BIN)/python -m flake8
-	$(BIN)/python -m mypy
-
 demo: install ## Run everything on the embedded data set (about 5 minutes).
 	$(BCCT) demo --cache "$(CACHE)" $(ARGS)
+
+train-bc: install ## Stage 1: train the background classifier.
+	$(BCCT) train-bc $(STAGE1) $(GIVEN_RECIPE) $(ARGS)
+
+masks: install ## Stage 1: make masks for SPLIT at each DELTA.
+	$(SHARED) masks $(STAGE1) --split $(SPLIT) --recipe $(RECIPE) \
+		$(foreach delta,$(DELTA),--delta $(delta)) \
+		$(call option,part,$(PART)) $(call option,finish,$(FINISH)) $(ARGS)
+
+verify: install ## Check the mask cache MASKS; with DATA, its images too.
+	$(BCCT) verify "$(MASKS)" $(IMAGES) --cache "$(CACHE)" $(ARGS)
+
+inspect: install ## Summarize the mask cache MASKS and draw a contact sheet; with DATA, its images.
+	$(BCCT) inspect "$(MASKS)" $(IMAGES) --cache "$(CACHE)" $(ARGS)
+
+check-backgrounds: install ## Look for what is wrong with the pictures in BACKGROUND.
+	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
+
+train-ct: install ## Stage 2: train VARIANT under the cached masks.
+	$(SHARED) train-ct $(STAGE2) $(ARGS)
+
+evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
+	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
+
+localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
+	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+export: install ## Write the masks or boxes in SOURCE as FORMAT (coco, yolo, voc ...) to OUT.
+	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+pack: install ## Put RUN into one file, OUT (ARGS=--onnx for ONNX).
+	$(BCCT) pack "$(RUN)" --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+plot: install ## Draw the losses of RUN.
+	$(BCCT) plot "$(RUN)" --cache "$(CACHE)" $(ARGS)
+
+export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
+	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)
+
+list: install ## Show the classifiers, masks and runs in CACHE.
+	$(BCCT) list --cache "$(CACHE)" $(ARGS)
+
+recipes: install ## Measure the masks of several recipes, side by side.
+	$(BCCT) recipes $(STAGE1) $(FIRST_DELTA) $(ARGS)
+
+compare: install ## Train VARIANT on cached, online and joint masks, side by side.
+	$(BCCT) compare $(TRAINING) $(ARGS)
 
 real: install ## Run everything on CUB birds in ../shared and print the main table.
 	$(BCCT) real --cache "$(CACHE)" $(ARGS)
@@ -93,37 +159,3 @@ table3: install ## Fill the paper's Table 3: BC-CT for each delta.
 
 ablate-backgrounds: install ## Try 1, 5, 20, 100 and all background images.
 	$(BCCT) ablate-backgrounds $(TABLE_INPUTS) $(ARGS)
-
-train-bc: install ## Stage 1: train the background classifier.
-	$(BCCT) train-bc $(INPUTS) $(ARGS)
-
-masks: install ## Stage 1: make masks for SPLIT at each DELTA.
-	$(SHARED) masks $(INPUTS) --split $(SPLIT) --recipe $(RECIPE) \
-		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
-
-recipes: install ## Measure the masks of several recipes, side by side.
-	$(BCCT) recipes $(INPUTS) $(FIRST_DELTA) $(ARGS)
-
-verify: install ## Check the mask cache MASKS; with DATA, its images too.
-	$(BCCT) verify $(OF_MASKS) $(ARGS)
-
-inspect: install ## Summarize the mask cache MASKS and draw a contact sheet; with DATA, its images.
-	$(BCCT) inspect $(OF_MASKS) --cache "$(CACHE)" $(ARGS)
-
-check-backgrounds: install ## Look for what is wrong with the pictures in BACKGROUND.
-	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
-
-train-ct: install ## Stage 2: train VARIANT under the cached masks.
-	$(SHARED) train-ct $(INPUTS) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
-
-evaluate: install ## Localize with a trained VARIANT and write its report.
-	$(BCCT) evaluate $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)
-
-localize: install ## Find objects in PICTURES with the model RUN; writes the folder OUT.
-	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
-
-export: install ## Write the masks or boxes in SOURCE as FORMAT to OUT.
-	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
-
-compare: install ## Train VARIANT on cached, online and joint masks, side by side.
-	$(BCCT) compare $(INPUTS) --recipe $(RECIPE) $(FIRST_DELTA) --variant $(VARIANT) $(ARGS)

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from stage1_bc.maker import MaskMaker
     from stage1_bc.recipe import RECIPES, Recipe
     from stage2_ct.localizer import Found, Localizer, load
-    from stage2_ct.variants import VARIANTS, TrainingConfig
+    from stage2_ct.training_config import TrainingConfig
+    from stage2_ct.variants import VARIANTS
 
 _MODULES = {
     "common.backbones": ("ARCHITECTURES", "build_backbone"),
@@ -66,7 +67,8 @@ _MODULES = {
     "stage1_bc.maker": ("MaskMaker",),
     "stage1_bc.recipe": ("RECIPES", "Recipe"),
     "stage2_ct.localizer": ("Found", "Localizer", "load"),
-    "stage2_ct.variants": ("VARIANTS", "TrainingConfig"),
+    "stage2_ct.training_config": ("TrainingConfig",),
+    "stage2_ct.variants": ("VARIANTS",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_PLACES)

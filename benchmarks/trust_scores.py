@@ -34,7 +34,7 @@ AROUND = {"stability, tau +- 0.1": (-0.1, 0.1),
 RULE = LargestComponent()
 
 
-def measured(localizer: Localizer, dataset: Dataset,
+def compared_scores(localizer: Localizer, dataset: Dataset,
              maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
     """Whether the box of each image is right (IoU of 0.5), and the candidates' numbers."""
     truths = truths_from_dataset(dataset)
@@ -99,7 +99,7 @@ def _contrast(score_map, inside):
     return float(score_map[inside].mean() - score_map[~inside].mean())
 
 
-def main() -> None:
+def _main() -> None:
     """Print the table of a run on some images."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("run", type=Path)
@@ -110,7 +110,7 @@ def main() -> None:
     localizer = Localizer(load_model(arguments.run), choose_compute("cpu", workers=0))
     maker = maker_of_masks(MaskCache(arguments.masks)) if arguments.masks else None
     dataset = open_dataset(None, arguments.data, arguments.split)
-    right, numbers = zip(*measured(localizer, dataset, maker))
+    right, numbers = zip(*compared_scores(localizer, dataset, maker))
     right = np.array(right)
     print(f"{len(right)} images, {100 * right.mean():.1f} % of boxes right, tau "
           f"{localizer.tau:.2f}; area of a score that says nothing {100 * (1 - right.mean()):.2f}, "
@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

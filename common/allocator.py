@@ -6,7 +6,7 @@ import os
 _M_ARENA_MAX = -8  # mallopt's name for it, in glibc's malloc.h
 
 
-def share_one_arena():
+def share_one_arena() -> None:
     """Let all threads of this process take memory from one arena.
 
     Threads that each run a network free blocks of every size; in an arena of its own for each,

@@ -90,7 +90,8 @@ def begins_as_picture(path: str | os.PathLike) -> bool:
         return False
     if beginning[:1] == b"P" and not beginning[2:3].isspace():
         return False  # a pixmap's number stands alone, unlike the first word of a text
-    return any(Image.OPEN[name][1](beginning) is True for name in FORMATS)
+    return any(accept(beginning) is True for name in FORMATS
+               if (accept := Image.OPEN[name][1]) is not None)
 
 
 def what_is_wrong(error: Exception, file: BinaryIO) -> tuple[str, bool]:

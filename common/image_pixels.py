@@ -35,7 +35,8 @@ def check_meaning(image: Image.Image, file: BinaryIO) -> None:
     Raises:
         NotSupported: names what is not supported.
     """
-    check = {"TIFF": _check_tiff, "BMP": _check_bmp, "JPEG2000": _check_jpeg2000}.get(image.format)
+    checks = {"TIFF": _check_tiff, "BMP": _check_bmp, "JPEG2000": _check_jpeg2000}
+    check = checks.get(image.format or "")
     if check is not None:
         place = file.tell()
         check(image, file)
@@ -51,7 +52,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Returns:
         PIL image of mode RGB.
     """
-    covered = image.tile[0][1] if image.format == "GIF" and image.tile else None
+    tiles = getattr(image, "tile", None)
+    covered = tiles[0][1] if image.format == "GIF" and tiles else None
     white_level, inverted = _levels(image)
     image.load()  # NumPy would swallow what is wrong with the pixels
     if image.mode == "F":

@@ -36,7 +36,7 @@ _LIBTIFF = re.compile(
 
 _lock = threading.RLock()
 _mine = threading.local()  # .found: what this thread has collected, while it decodes
-_shared = {"users": 0, "context": None, "show": None}
+_shared: dict = {"users": 0, "context": None, "show": None}
 
 
 @contextlib.contextmanager

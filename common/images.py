@@ -42,7 +42,7 @@ class BadImage(ValueError):
         reason: half a sentence that says what is wrong with it.
     """
 
-    def __init__(self, path, reason):
+    def __init__(self, path: str | os.PathLike, reason: str):
         super().__init__(path, reason)  # both, so that the error survives pickling by workers
         self.path = path
         self.reason = reason
@@ -66,7 +66,7 @@ class ImageHeader:
     """Value of EXIF's Orientation tag, 1 to 8; 1 is upright."""
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(height, width) in pixels of the picture as displayed."""
         return self.stored_size[::-1] if self.orientation in _SIDEWAYS else self.stored_size
 

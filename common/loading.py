@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import joblib
 import torch
@@ -65,9 +65,8 @@ def collate_frames(items: Iterable[tuple]) -> FrameBatch:
     return FrameBatch(images, [index for index, _ in good], bad, checksums)
 
 
-def load_frames(records: Sequence[Record], size: tuple[int, int],
-                batches: Sequence[list[int]], workers: int,
-                checksums: bool = False) -> DataLoader:
+def load_frames(records: Sequence[Record], size: tuple[int, int], batches: Sequence[list[int]],
+                workers: int, checksums: bool = False) -> DataLoader:
     """Iterate over batches of frames in the given order.
 
     Args:
@@ -101,7 +100,8 @@ def default_workers(device: str | torch.device) -> int:
     return min(16, cores) if torch.device(device).type == "cuda" else min(2, cores - 1)
 
 
-def find_unreadable(records, workers, progress=silent):
+def find_unreadable(records: Sequence[Record], workers: int,
+                    progress: Callable = silent) -> dict[str, str]:
     """Decode every image once and name those that cannot be read.
 
     Args:

@@ -1,14 +1,15 @@
-"""A write lock on a folder, shared by all processes of one run."""
+"""Write locks on a folder: one shared by all processes of a run, or one for each item in it."""
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from common.files import cannot_write
 
 LOCK = ".lock"
+ITEMS = 2 ** 32  # from this byte of the file on, one for each item; those before are for ranks
 
 
 @contextlib.contextmanager
@@ -31,13 +32,7 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
     Raises:
         OSError: the folder cannot be written, or its file system has no locks.
     """
-    path = Path(folder) / LOCK
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    with file:
+    with _opened(folder) as file:
         if rank == 0:
             _lock(file, 0, 0, notify or (lambda sentence: None))  # 0 bytes long means to the end
             fcntl.lockf(file, fcntl.LOCK_UN, 0, 1)  # all but the first: for the other ranks
@@ -48,10 +43,44 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
         yield
 
 
-def _lock(file, length, start, notify):
+@contextlib.contextmanager
+def item_locks(folder: str | Path, numbers: Iterable[int],
+               notify: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Context that locks some items of a folder, while other processes may write other items.
+
+    While any process is in this context, no run gets the folder's ``write_lock``, and the other
+    way round. All that is said there of POSIX locks holds here too.
+
+    Args:
+        folder: the folder; made when missing.
+        numbers: the items' numbers, from 0.
+        notify: called with a sentence when another process has to be waited for.
+
+    Raises:
+        OSError: the folder cannot be written, or its file system has no locks.
+    """
+    notify = notify or (lambda sentence: None)
+    with _opened(folder) as file:
+        _lock(file, ITEMS, 0, notify, fcntl.LOCK_SH)
+        for number in sorted(numbers):  # everybody in the same order, so that nobody waits for ever
+            _lock(file, 1, ITEMS + number, notify)
+        yield
+
+
+def _opened(folder):
+    """The folder's lock file, open for shared locks (which need reading) and exclusive ones."""
+    path = Path(folder) / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+b")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _lock(file, length, start, notify, kind=fcntl.LOCK_EX):
     """Lock a range of bytes; notify before waiting."""
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
     except (BlockingIOError, PermissionError):  # POSIX allows either
         notify(f"process {os.getpid()} waits: another run is writing to {Path(file.name).parent}")
-        fcntl.lockf(file, fcntl.LOCK_EX, length, start)
+        fcntl.lockf(file, kind, length, start)

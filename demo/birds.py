@@ -8,7 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from demo.painting import Area, ellipse, paint, ribbon, smooth_outline, turned, vary
+from demo.painting import (Area, ellipse, paint, ribbon, rotate,
+                           smooth_outline, vary)
 
 CLASSES = ("Spear_crested_Bird", "Fan_crested_Bird", "Plume_crested_Bird",
            "Horned_Bird", "Comb_crested_Bird", "Shield_crested_Bird")
@@ -41,7 +42,7 @@ def random_bird(random):
     head_radius, gaze = random.uniform(0.38, 0.48), random.uniform(-22, 15)
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     egg = np.stack([np.cos(angles), plump * np.sin(angles) * (1 + 0.22 * np.cos(angles))], axis=1)
-    shoulder = turned([[0.72, -0.3 * plump]], tilt)[0]
+    shoulder = rotate([[0.72, -0.3 * plump]], tilt)[0]
     head = shoulder + [random.uniform(0.0, 0.35), -random.uniform(0.3, 0.85)]
     neck = ribbon([shoulder - [0.2, -0.1], (shoulder + head) / 2, head],
                   (1.2 * plump, 1.7 * head_radius, 1.5 * head_radius))
@@ -51,9 +52,9 @@ def random_bird(random):
     feathers = [ribbon([[-0.1, y], [-0.5, y * 0.6], [-0.95, y * 0.2 - 0.05]], (0.05, 0.03))
                 for y in (-0.15, 0.0, 0.13)]
     legs, foot = _legs(random, tilt, plump)
-    pieces = [("tail", _tail(random, tilt)), *legs, ("back", neck), ("body", turned(egg, tilt)),
-              ("wing", turned(wing, tilt)), *(("feather", turned(each, tilt)) for each in feathers),
-              *(((role, turned(outline, gaze) * head_radius + head)
+    pieces = [("tail", _tail(random, tilt)), *legs, ("back", neck), ("body", rotate(egg, tilt)),
+              ("wing", rotate(wing, tilt)), *(("feather", rotate(each, tilt)) for each in feathers),
+              *(((role, rotate(outline, gaze) * head_radius + head)
                  for role, outline in _head(random)))]
     return Bird(tuple(pieces), foot)
 
@@ -62,13 +63,13 @@ def _tail(random, tilt):
     length, spread = random.uniform(0.6, 1.5), random.uniform(0.3, 0.6)
     outline = np.array([[-0.6, -0.2], [-0.9 - length, -spread / 2], [-1 - length, 0],
                         [-0.9 - length, spread / 2], [-0.6, 0.2]])
-    root = turned([[-0.6, 0]], tilt)
-    return turned(outline - [-0.6, 0], tilt + random.uniform(-25, 20)) + root
+    root = rotate([[-0.6, 0]], tilt)
+    return rotate(outline - [-0.6, 0], tilt + random.uniform(-25, 20)) + root
 
 
 def _legs(random, tilt, plump):
     """Two legs that stand upright whatever the body's tilt, and the point between the feet."""
-    hips = turned([[-0.1, 0.7 * plump], [0.22, 0.72 * plump]], tilt)
+    hips = rotate([[-0.1, 0.7 * plump], [0.22, 0.72 * plump]], tilt)
     ground = hips[:, 1].max() + random.uniform(0.3, 0.8)
     pieces = []
     for x, y in hips:
@@ -96,7 +97,7 @@ def _crests():
     feather = smooth_outline([[0.3, 0], [1.2, -0.22], [1.9, 0], [1.2, 0.22]])
     return (
         [np.array([[0.55, -0.7], [0.0, -1.6], [-1.5, -2.6], [-0.9, -1.2], [-0.7, -0.5]])],
-        [turned(feather, turn) + [0, -0.35] for turn in (-150, -122, -94, -66, -38)],
+        [rotate(feather, turn) + [0, -0.35] for turn in (-150, -122, -94, -66, -38)],
         [ribbon([[0.0, -0.8], [0.0, -1.5], [0.35, -2.0]], (0.3, 0.22)),
          ellipse((0.7, -2.0), (0.62, 0.42), 20)],
         [np.array([[0.75, -0.6], [0.6, -2.2], [0.1, -0.9]]),

@@ -8,8 +8,8 @@ tells the two kinds of pictures apart.
 import cv2
 import numpy as np
 
-from demo.painting import (Area, blob, fill, mix, noise, paint, ribbon, smooth_outline, smooth_step,
-                           turned, vary)
+from demo.painting import (Area, blob, fill, mix, noise, paint, ribbon,
+                           rotate, smooth_outline, smooth_step, vary)
 
 GREENS = ((70, 110, 45), (95, 135, 55), (120, 150, 70), (55, 90, 50), (140, 160, 80))
 AUTUMN = ((170, 110, 50), (190, 150, 70), (150, 80, 45), (200, 170, 90))
@@ -98,9 +98,9 @@ def _meadow(random, size):
 
 def _flower(picture, centre, radius, colour):
     for turn in range(0, 360, 72):
-        petal = turned(smooth_outline([[0, 0], [0.9, -0.5], [1.4, 0], [0.9, 0.5]], steps=3), turn)
+        petal = rotate(smooth_outline([[0, 0], [0.9, -0.5], [1.4, 0], [0.9, 0.5]], steps=3), turn)
         fill(picture, petal * radius + centre, colour)
-    fill(picture, turned([[-.4, -.4], [.4, -.4], [.4, .4], [-.4, .4]], 20) * radius + centre,
+    fill(picture, rotate([[-.4, -.4], [.4, -.4], [.4, .4], [-.4, .4]], 20) * radius + centre,
          (225, 175, 60))
 
 
@@ -129,8 +129,8 @@ def _leaf(random, picture, tip, length, colour):
     outline = smooth_outline([[0, 0], [0.3 * length, -half], [length, 0], [0.3 * length, half]],
                              steps=5)
     turn = random.uniform(0, 360)
-    fill(picture, turned(outline, turn) + tip, colour)
-    rib = turned([[0, 0], [0.5 * length, 0], [0.95 * length, 0]], turn) + tip
+    fill(picture, rotate(outline, turn) + tip, colour)
+    rib = rotate([[0, 0], [0.5 * length, 0], [0.95 * length, 0]], turn) + tip
     fill(picture, ribbon(rib, (0.05 * length, 0.3)), np.asarray(colour) * 0.75)
 
 
@@ -204,7 +204,7 @@ def _branch(random, picture, perch, unit):
     bark, green = _pick(random, BARKS), _pick(random, GREENS)
     for root in spine[random.integers(0, len(spine), random.integers(0, 5))]:
         turn, length = random.uniform(15, 60) * random.choice((-1, 1)), unit * random.uniform(.4, 1)
-        twig = turned([[0, 0], [side * 0.5 * length, 0], [side * length, 0]], turn) + root
+        twig = rotate([[0, 0], [side * 0.5 * length, 0], [side * length, 0]], turn) + root
         fill(picture, ribbon(twig, (thick * 0.4, thick * 0.12)), np.asarray(bark) * 0.85)
         _leaf(random, picture, twig[-1], unit * random.uniform(0.2, 0.35), vary(random, green, 25))
     for tip in spine[random.integers(0, len(spine), random.integers(0, 7))]:

@@ -8,7 +8,7 @@ colour; colours and textures are drawn apart from the kind, so they do not give 
 
 import numpy as np
 
-from demo.painting import ellipse, ribbon, smooth_outline, turned
+from demo.painting import ellipse, ribbon, rotate, smooth_outline
 
 
 def _bar(x0, y0, x1, y1):
@@ -28,12 +28,12 @@ def _mirrored(points):
 
 
 def _spokes(outline, count, start=0.0):
-    return [turned(outline, start + 360 * step / count) for step in range(count)]
+    return [rotate(outline, start + 360 * step / count) for step in range(count)]
 
 
 def apple(random):
     body = _mirrored([[0, -0.6], [0.5, -0.8], [0.95, -0.3], [0.75, 0.5], [0.3, 0.85], [0, 0.75]])
-    leaf = turned(ellipse((0.3, 0), (0.35, 0.14)), random.uniform(-60, 0)) + [0, -0.8]
+    leaf = rotate(ellipse((0.3, 0), (0.35, 0.14)), random.uniform(-60, 0)) + [0, -0.8]
     stalk = ribbon([[0, -0.6], [0.05, -0.9], [0.1, -1.1]], (0.1, 0.1))
     return [(0, smooth_outline(body)), (1, stalk), (2, leaf)]
 
@@ -104,7 +104,7 @@ def jellyfish(random):
 
 
 def turtle(random):
-    flippers = [(1, turned(ellipse((0.95, 0), (0.42, 0.16)), turn)) for turn in (35, 145, 215, 325)]
+    flippers = [(1, rotate(ellipse((0.95, 0), (0.42, 0.16)), turn)) for turn in (35, 145, 215, 325)]
     return flippers + [(1, ellipse((1.0, 0), (0.32, 0.22))), (0, ellipse((0, 0), (0.9, 0.68))),
                        (2, ellipse((0, 0), (0.5, 0.36)))]
 

@@ -106,7 +106,7 @@ def ellipse(centre, radii, turn=0.0, points=40):
     """Outline of an ellipse; ``turn`` in degrees, clockwise as seen in the picture."""
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return turned(circle * radii, turn) + centre
+    return rotate(circle * radii, turn) + centre
 
 
 def blob(random, centre, radii, roughness, corners=9):
@@ -137,8 +137,8 @@ def ribbon(spine, widths):
     return np.concatenate([spine + across, (spine - across)[::-1]])
 
 
-def turned(points, degrees):
-    """Points turned about the origin, clockwise as seen in the picture."""
+def rotate(points, degrees):
+    """Points rotated about the origin, clockwise as seen in the picture."""
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.asarray(points, float) @ np.array([[cosine, sine], [-sine, cosine]])

@@ -26,7 +26,7 @@ from common.files import save_checkpoint
 from common.tiny import CHANNELS, tiny_features
 from demo.habitats import paint_habitat
 from demo.kinds import KINDS
-from demo.painting import TEXTURES, Area, paint, turned
+from demo.painting import TEXTURES, Area, paint, rotate
 
 FRAME = 128  # pixels a side of the stored pictures
 CROP = 112  # pixels a side of what the network sees
@@ -48,7 +48,7 @@ def render_thing(seed, label):
     pieces = KINDS[label](random)
     turn, mirror = random.normal(0, 25), random.choice((-1.0, 1.0))
     stretch = np.array([mirror, 1.0]) * np.exp(random.normal(0, 0.12, 2))
-    pieces = [(part, turned(outline * stretch, turn)) for part, outline in pieces]
+    pieces = [(part, rotate(outline * stretch, turn)) for part, outline in pieces]
     points = np.concatenate([outline for _, outline in pieces])
     low, extent = points.min(axis=0), np.ptp(points, axis=0)
     scale = frame * random.uniform(0.35, 0.95) / extent.max()

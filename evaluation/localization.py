@@ -85,22 +85,22 @@ def localize(scorer: Scorer, dataset: Dataset, truths: Sequence[Truth], protocol
                              else choose_tau())
 
 
-def choose_tau(scorer: Scorer, dataset: Dataset, tuning: Sequence[Truth] | None,
+def choose_tau(scorer: Scorer, dataset: Dataset | None, tuning: Sequence[Truth] | None,
                protocol: Protocol, frame: int, masks: MaskCache | None = None,
                unreadable: dict | None = None) -> TauChoice:
     """The TauChoice of a protocol other than ``test``, from training images only.
 
     Args:
         scorer, protocol, frame, unreadable: as for ``localize``.
-        dataset: the training images; not looked at where tau is a number.
+        dataset: the training images; None where tau is a number.
         tuning: truths by ``mask_truths`` or ``validation_truths``; None where tau is a number.
         masks: the MaskCache that ``tuning`` comes from, whose images must be unchanged.
 
     Raises:
         MaskCacheError: an image has changed since its mask was made.
     """
-    if protocol.stated_tau is not None:
-        return fixed_tau(protocol.stated_tau)
+    if protocol.stated_tau is not None or dataset is None or tuning is None:
+        return fixed_tau(float(protocol.tau_from))
     chosen = {truth.image_id for truth in tuning}
     records = [record for record in dataset.records if record.image_id in chosen]
     evaluator = _accumulate(scorer, records, "choosing tau",

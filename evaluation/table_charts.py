@@ -1,5 +1,8 @@
 """Tables as pictures: bars for methods side by side, curves over a setting."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from matplotlib.figure import Figure
 
 from common.files import replacing
@@ -7,7 +10,7 @@ from common.files import replacing
 OURS, PAPERS = "#1b6ca8", "#b8b8b8"
 
 
-def draw_bars(path, lines):
+def draw_bars(path: str | Path, lines: Sequence[dict]) -> None:
     """GT-known and Top-1 error of the measured rows; the quoted errors in a panel of their own.
 
     Args:
@@ -32,7 +35,9 @@ def draw_bars(path, lines):
     save(path, figure)
 
 
-def draw_curves(path, x_label, curves, logarithmic=False):
+def draw_curves(path: str | Path, x_label: str,
+                curves: Sequence[tuple[str, Sequence, Sequence, str]],
+                logarithmic: bool = False) -> None:
     """Percentages over a setting.
 
     Args:
@@ -54,7 +59,7 @@ def draw_curves(path, x_label, curves, logarithmic=False):
     save(path, figure)
 
 
-def save(path, figure):
+def save(path: str | Path, figure: Figure) -> None:
     """Write a matplotlib Figure as PNG, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})

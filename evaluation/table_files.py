@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Sequence
+from pathlib import Path
 
 from common.files import write_bytes
 
@@ -19,7 +21,8 @@ class Column:
     """Digits behind the point; None for texts and whole numbers."""
 
 
-def write_table(path, columns, lines, title, notes):
+def write_table(path: Path, columns: Sequence[Column], lines: Sequence[dict], title: str,
+                notes: Sequence[str]) -> None:
     """Write ``path``.md and ``path``.csv.
 
     Args:

@@ -11,9 +11,9 @@ from common.allocator import share_one_arena
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
     "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
-    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
-    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made again."),
-    "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
+    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if needed."),
+    "verify": ("pipelines.verify", "Check a mask cache and name what to make again."),
+    "inspect": ("pipelines.inspect", "Summarize masks and draw a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
     "localize": ("pipelines.localize", "Find objects in pictures that nobody has labelled."),
@@ -29,9 +29,9 @@ COMMANDS = {
     "real": ("pipelines.paper.real", "Run everything on CUB birds and print the main table."),
     "table1": ("pipelines.paper.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
     "table2": ("pipelines.paper.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
-    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: a row a delta."),
+    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: one row per delta."),
     "ablate-backgrounds": (
-        "pipelines.paper.ablate_backgrounds", "How many backgrounds are enough."),
+        "pipelines.paper.ablate_backgrounds", "Measure how many backgrounds are enough."),
 }
 
 
@@ -68,12 +68,12 @@ def main():
         error.show()
         sys.exit(error.exit_code)
     except (ValueError, OSError, FloatingPointError) as error:
-        # Every error of ours for bad input is one of these and says what to do.
+        # All our errors for bad input are of these types, and their message says what to do.
         sys.exit(f"bcct: {_in_words(error)}")
 
 
 def _in_words(error):
-    """An error's sentence; of one that the system raised, its file and reason without a number."""
+    """The message of an error; for one raised by the system, its file and reason only."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -1,10 +1,11 @@
-"""``bcct compare``: masks from the cache, made on the way, or learnt along."""
+"""``bcct compare``: cached, online and joint masks side by side."""
 
 import click
 
 from evaluation.localization import Protocol
 from pipelines.jobs import options
 from pipelines.jobs.artefacts import MASKS
+from pipelines.jobs.inputs import Images
 from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.jobs.training_job import TrainingJob, plan, train
@@ -16,16 +17,17 @@ from stage2_ct.run import load_run
 def command(**arguments):
     """Train one variant on cached, online and joint masks for the same number of epochs.
 
-    Makes what is missing on the way. Prints accuracy, localization and time per epoch.
+    Makes what is missing first. Prints accuracy, localization and time per epoch.
     """
     options.require_options(arguments, "data", "background")
-    jobs = {source: TrainingJob.from_options(**arguments, masks=source)
+    images = Images(arguments["dataset"], arguments["data"])
+    jobs = {source: TrainingJob.from_options(**arguments, masks=source, images=images)
             for source in ("cached", "online", "joint")}
     first = jobs["cached"]
     make_masks(first.stage1, ensure_classifier(first.stage1), "train", [first.delta])
     click.echo(f"{'masks':10}{'Top-1 cls':>11}{'GT-known':>10}{'Top-1 loc':>11}"
                f"{'seconds per epoch':>19}")
-    localization = Localization(first.images, Protocol(), first.compute,
+    localization = Localization(images, Protocol(), first.compute,
                                 [arguments["cache"] / MASKS])
     for source, job in jobs.items():
         run = train(plan(job))

@@ -20,10 +20,10 @@ from stage2_ct.tensorboard_log import TensorBoardLog
 @click.option("--tensorboard", is_flag=True, help="Also write losses, rates and a few pictures "
               "with their score maps to RUN/tensorboard, for TensorBoard to show.")
 def command(resume, tensorboard, on_bad_image, **arguments):
-    """Train one variant with one seed; its masks must be there (bcct masks makes them).
+    """Train one variant with one seed, under masks that bcct masks has made.
 
-    Finished masks need nothing of what made them, so --background is for --masks online and joint
-    alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
+    Finished masks need nothing of what made them; --background is only for --masks online and
+    joint. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
     CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the processes
     share each batch.
     """
@@ -39,7 +39,7 @@ def command(resume, tensorboard, on_bad_image, **arguments):
         if planned.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{planned.run.folder} has been trained already, wholly or in part; add --resume "
-                "to go on with it, or remove it to start again")
+                "to continue it, or remove it to start again")
         _train(planned, _tensorboard(planned) if tensorboard else None)
         if processes.rank() == 0:
             click.echo(choose_tau_after_training(planned))
@@ -57,10 +57,10 @@ def _tensorboard(planned):
 
 
 def _train(planned, on_epoch=None):
-    """Train, or say how to go on."""
+    """Train; an error says how to continue."""
     try:
         train(planned, on_epoch)
-    except CannotWrite as error:  # its advice, too, is to run the same command again
+    except CannotWrite as error:  # its advice is also to run the same command again
         raise click.ClickException(f"{error}, with --resume") from error
     except BadImage as error:
         raise click.ClickException(f"{error} {_how_to_go_on(planned)}") from error
@@ -71,7 +71,7 @@ def _how_to_go_on(planned):
     otherwise = (f"remove {planned.run.folder} to start again without it"
                  if planned.supervision is None else
                  "run bcct masks, which says how to do without it")
-    return f"It could be read before: put it back and go on with --resume, or {otherwise}"
+    return f"It could be read before: put it back and continue with --resume, or {otherwise}"
 
 
 def _report(run):

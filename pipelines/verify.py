@@ -1,31 +1,34 @@
-"""``bcct verify``: check a mask cache, and name what has to be made again."""
-
-from pathlib import Path
+"""``bcct verify``: check a mask cache and name what has to be made again."""
 
 import click
 
-from common.datasets import open_dataset
-from common.mask_cache.checks import check_files, check_images, check_index_and_counts, check_shard
-from common.mask_cache.manifest import original_of, read_manifest
+from common.datasets import KINDS, open_dataset
+from common.mask_cache.checks import (check_files, check_images, check_index_and_counts,
+                                      check_shard, how_to_repair)
+from common.mask_cache.manifest import read_manifest
 from common.mask_cache.reader import MaskCache
+from pipelines.jobs import options
+from pipelines.jobs.artefacts import MASKS, resolve
 from pipelines.jobs.progress_bar import progress_bar
 
 
-@click.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path),
+@options.grouped_command("verify")
+@click.argument("masks")
+@click.option("--data", type=options.PATH,
               help="The data set's folder: the ids, and every image's bytes, are checked too.")
-@click.option("--dataset", type=click.Choice(["cub", "imagenet", "folder"]),
+@click.option("--dataset", type=click.Choice(KINDS),
               help="Layout of --data.  [default: as when the masks were made]")
-@click.option("--split", type=click.Choice(["train", "test", "all"]),
+@click.option("--split", type=options.SPLIT,
               help="Split of --data.  [default: as when the masks were made]")
-def command(folder, data, dataset, split):
-    """Check every shard of the mask cache FOLDER: checksums, counts, ids, and each mask against
-    its own box and valid flag.
+@options.options("cache")
+def command(masks, data, dataset, split, cache):
+    """Check a mask cache: checksums, counts, ids, and each mask against its own box and flag.
 
-    Ends with an error when anything is wrong, after naming the files and the command that makes
-    only these again. Writes nothing.
+    MASKS is the cache's folder, or the beginning of its name in CACHE/masks. If anything
+    is wrong, names the files and the command that makes only these again, and ends with an error.
+    Writes nothing.
     """
+    folder = resolve(masks, cache / MASKS, "mask cache")
     manifest = read_manifest(folder)
     findings = list(check_files(folder, manifest))
     damaged = {finding.file for finding in findings}
@@ -39,7 +42,9 @@ def command(folder, data, dataset, split):
         if data is not None:
             findings += _check_data(folder, manifest, data, dataset, split)
     if findings:
-        _refuse(folder, manifest, findings)
+        for finding in findings:
+            click.echo(f"{folder / finding.file}: {finding.problem}", err=True)
+        raise click.ClickException(f"{len(findings)} fault(s); {how_to_repair(folder, findings)}")
     click.echo(f"{folder}: {manifest['count']} images, {len(manifest['deltas'])} delta(s), "
                f"{len(manifest['shards'])} shard(s): nothing is wrong")
 
@@ -54,24 +59,3 @@ def _check_data(folder, manifest, data, kind, split):
     images = open_dataset(kind, data, split)
     with progress_bar(len(images.records), "comparing images") as advance:
         return list(check_images(MaskCache(folder, check=False), images, advance))
-
-
-def _refuse(folder, manifest, findings):
-    """Name what is wrong and what makes it right."""
-    for finding in findings:
-        click.echo(f"{folder / finding.file}: {finding.problem}", err=True)
-    files = " ".join(sorted({finding.file for finding in findings if finding.file}))
-    again = manifest["about"].get("command", "bcct masks, with the settings that made them")
-    raise click.ClickException(f"{len(findings)} fault(s); " + (
-        _repair(folder, original_of(folder, manifest), files, again)
-        if files else "other images than the cache's need masks of their own: run bcct masks"))
-
-
-def _repair(folder, original, files, again):
-    """What makes a cache's files right, which for a copy is not the command alone."""
-    if original is None:
-        return (f"remove {files} from {folder} and run this, which makes only what is missing:\n"
-                f"{again}")
-    return (f"{folder} is a copy, to which the command below does not write: copy {files} from "
-            f"{original}; where they are gone or wrong too, remove them there, run this, which "
-            f"makes only what is missing there, and copy that whole folder:\n{again}")

@@ -1,15 +1,19 @@
 """Training the background classifier on features that are computed once."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from common.compute import Compute
+from common.datasets import Record
 from common.loading import consecutive, load_frames, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
 
@@ -42,14 +46,15 @@ class ClassifierConfig:
     """Seed of the split, of the draws and of the unit's first weights."""
 
 
-def sample_targets(count, most, seed):
+def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
     """Indices of the target images to use: all, or a sorted random sample of ``most``."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
-def compute_features(classifier, batches, device):
+def compute_features(classifier: BackgroundClassifier, batches: Iterable[torch.Tensor],
+                     device: str | torch.device) -> torch.Tensor:
     """What the unit reads, for every image once; the same bits whatever the number of cores.
 
     Args:
@@ -67,7 +72,7 @@ def compute_features(classifier, batches, device):
         return torch.cat(list(map_in_order(features, batches, device, threads)))
 
 
-def split(count, config):
+def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
     """Indices for training and for validation, (train, held back), both arrays of int.
 
     Raises:
@@ -82,7 +87,8 @@ def split(count, config):
 
 
 @one_thread_per_operation()  # the same bits whatever the number of cores
-def train_unit(classifier, targets, backgrounds, config):
+def train_unit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
+               config: ClassifierConfig) -> dict[str, float]:
     """Train the unit with binary cross-entropy (paper, Eq. 3).
 
     Targets (label 1) and backgrounds (label 0) are drawn with equal probability, however many
@@ -139,7 +145,9 @@ def train_unit(classifier, targets, backgrounds, config):
         }
 
 
-def train_classifier(classifier, targets, backgrounds, config, compute, progress=silent):
+def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record],
+                     backgrounds: Sequence[Record], config: ClassifierConfig, compute: Compute,
+                     progress: Callable = silent) -> dict:
     """Train a background classifier's units from records of images.
 
     Each image passes through the frozen backbone once. Images that cannot be read are left out.
@@ -160,13 +168,13 @@ def train_classifier(classifier, targets, backgrounds, config, compute, progress
     Raises:
         ValueError: not one image of a kind can be read, or too few to hold any back.
     """
-    classifier.to(compute.device, memory_format=torch.channels_last)
+    classifier.to(compute.device).to(memory_format=torch.channels_last)
     unreadable = {}
     chosen = sample_targets(len(targets), config.max_targets, config.seed)
     features = [_features(classifier, records, config, compute, description, unreadable, progress)
                 for records, description in (([targets[index] for index in chosen], "targets"),
                                              (backgrounds, "backgrounds"))]
-    accuracies = train_unit(classifier, *features, config)
+    accuracies = train_unit(classifier, features[0], features[1], config)
     if config.pixel_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
         _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
@@ -211,7 +219,8 @@ def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
 
 
 @torch.no_grad()
-def background_accuracy(classifier, records, compute):
+def background_accuracy(classifier: BackgroundClassifier, records: Sequence[Record],
+                        compute: Compute) -> float:
     """Fraction of background images that a trained classifier recognizes as such.
 
     Args:

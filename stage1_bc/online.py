@@ -4,14 +4,18 @@ Both makers are called with (N, 3, H, W) float RGB images in [0, 1] and give
 ``(masks (N, 1, H, W) bool tensor, valid (N,) bool tensor)``.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from common.datasets import Record
 from common.loading import load_frames, to_float
+from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.maker import MaskMaker
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import RECIPES, Recipe
 
 BACKGROUNDS_PER_STEP = 8  # background images that join each batch when both models learn at once
 
@@ -24,7 +28,7 @@ class OnlineMaker:
         delta: threshold of Eq. 2.
     """
 
-    def __init__(self, maker, delta):
+    def __init__(self, maker: MaskMaker, delta: float):
         self.maker = maker
         self.delta = delta
 
@@ -32,10 +36,10 @@ class OnlineMaker:
         cut = self.maker.masks(images, [self.delta])[self.delta]
         return torch.from_numpy(cut.mask)[:, None], torch.from_numpy(cut.valid)
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
         return {}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         pass
 
 
@@ -52,7 +56,8 @@ class JointMaker(OnlineMaker):
         learning_rate: Adam's step size for the unit.
     """
 
-    def __init__(self, maker, delta, backgrounds, learning_rate=0.01):
+    def __init__(self, maker: MaskMaker, delta: float, backgrounds: Callable[[], torch.Tensor],
+                 learning_rate: float = 0.01):
         super().__init__(maker, delta)
         self.backgrounds = backgrounds
         self.unit = maker.classifier.unit
@@ -62,7 +67,7 @@ class JointMaker(OnlineMaker):
         self.learn(images)
         return super().__call__(images)
 
-    def learn(self, images):
+    def learn(self, images: torch.Tensor) -> torch.Tensor:
         """One step of the unit; target and background images weigh the same; gives the loss."""
         classifier = self.maker.classifier
         backgrounds = self.backgrounds().to(images.device)
@@ -79,15 +84,16 @@ class JointMaker(OnlineMaker):
         self.optimizer.step()
         return loss.detach()
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
         return {"unit": self.unit.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         self.unit.load_state_dict(state["unit"])
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def joint_maker(classifier, recipe, delta, backgrounds, seed, device):
+def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
+                backgrounds: Sequence[Record], seed: int, device: str | torch.device) -> JointMaker:
     """A JointMaker that starts from an untrained classifier.
 
     Args:

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from stage2_ct.model import Prediction
     from stage2_ct.model_file import PackedModel, read_model, write_model
     from stage2_ct.run import Run, TrainedRun, load_run
+    from stage2_ct.training_config import TrainingConfig
     from stage2_ct.training_loop import fit
-    from stage2_ct.variants import VARIANTS, TrainingConfig, Variant
+    from stage2_ct.variants import VARIANTS, Variant
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, {
     "data": ("EpochBatches", "TrainingImages", "training_loader"),
@@ -20,5 +21,6 @@ __all__, __getattr__, __dir__ = lazy_names(__name__, {
     "model_file": ("PackedModel", "read_model", "write_model"),
     "run": ("Run", "TrainedRun", "load_run"),
     "training_loop": ("fit",),
-    "variants": ("VARIANTS", "TrainingConfig", "Variant"),
+    "training_config": ("TrainingConfig",),
+    "variants": ("VARIANTS", "Variant"),
 })

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from common.datasets import Record
 from common.images import decode_image, read_bytes
 from common.mask_cache.reader import MaskCache
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,8 +129,8 @@ class Localizer:
 
     def __init__(self, model: PackedModel, compute: Compute, objects: str = "one"):
         self.model, self.compute, self.objects = model, compute, objects
-        self.method = model.build().to(
-            compute.device, memory_format=torch.channels_last).eval()
+        method = model.build().to(compute.device)
+        self.method = method.to(memory_format=torch.channels_last).eval()
 
     @property
     def classes(self) -> tuple[str, ...]:

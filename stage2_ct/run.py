@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from common.backbones import build_backbone
-from common.files import (cannot_write, load_checkpoint, read_json,
-                          save_checkpoint, write_json)
+from common.files import cannot_write, load_checkpoint, read_json, save_checkpoint, write_json
 from stage2_ct.model import LocalizationMethod
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 MANIFEST = "config.json"
 NO_LOSSES = ("epoch", "seconds", "precision", "backbone_rate", "head_rate")  # in a log's line

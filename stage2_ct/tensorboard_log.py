@@ -12,7 +12,7 @@ from common.mask_cache.contact_sheet import overlay
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.prediction import predict_frames, score_prediction
 from stage2_ct.run import losses_of
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 PICTURES = 8
 CUT = 0.5  # of the score map, for the mask that is drawn; tau is not known before the end

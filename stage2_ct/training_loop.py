@@ -15,7 +15,7 @@ from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 Batches = Iterable[TrainingBatch | ValueError]
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.boxes import mask_to_box
 from common.datasets import open_backgrounds, open_dataset
-from demo.painting import TEXTURES, Area, ellipse, noise, paint, ribbon, smooth_outline, turned
+from demo.painting import TEXTURES, Area, ellipse, noise, paint, ribbon, rotate, smooth_outline
 from demo.scenes import CLASSES, render_scene, write_dataset
 
 SIZE = 100, 130  # height, width
@@ -140,7 +140,7 @@ def test_ribbon_is_as_wide_as_asked():
 
 
 def test_turning_is_clockwise_in_the_picture():
-    np.testing.assert_allclose(turned([[1, 0]], 90), [[0, 1]], atol=1e-12)
+    np.testing.assert_allclose(rotate([[1, 0]], 90), [[0, 1]], atol=1e-12)
 
 
 def test_noise_is_seeded_and_bounded():

@@ -15,7 +15,7 @@ _COLUMNS = ["image_id", "x0", "y0", "x1", "y1"]
 
 def box(*corners: float | str | None) -> tuple[float, float, float, float]:
     """A box as floats (x0, y0, x1, y1); ValueError when it is empty or not finite."""
-    x0, y0, x1, y1 = map(float, corners)
+    x0, y0, x1, y1 = (float(corner) for corner in corners if corner is not None)
     if not (x0 < x1 and y0 < y1 and all(map(math.isfinite, (x0, y0, x1, y1)))):
         raise ValueError("empty box")
     return x0, y0, x1, y1

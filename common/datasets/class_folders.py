@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.datasets.annotated import with_boxes
 from common.datasets.listing import (Notes, content, entries, files_under, is_called_picture,
-                                     is_folder, is_unsupported, is_picture, loose_pictures,
+                                     is_folder, is_picture, is_unsupported, loose_pictures,
                                      subfolders)
 from common.datasets.recognition import require
 from common.datasets.records import DatasetError, Part, Record, listed

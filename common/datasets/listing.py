@@ -55,7 +55,7 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 
 
-def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.DirEntry]:
+def entries(folder: str | os.PathLike[str], notes: Notes | None = None) -> list[os.DirEntry]:
     """The entries of a folder, litter left out.
 
     Args:
@@ -69,7 +69,7 @@ def entries(folder: str | os.PathLike, notes: Notes | None = None) -> list[os.Di
         DatasetError: the folder cannot be listed.
     """
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(os.fspath(folder)) as found:
             every = list(found)
     except OSError as error:
         raise DatasetError(f"cannot list the folder {quoted(folder)}: {error.strerror}") from None

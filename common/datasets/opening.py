@@ -43,24 +43,24 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
         raise DatasetError(f"expected a kind of data set among {', '.join(KINDS)}, found {kind!r}")
     if split not in SPLITS:
         raise DatasetError(f"expected a split among {', '.join(SPLITS)}, found {split!r}")
-    root = _given_folder(root, "a data set", "--data", refuse_current=kind in (None, AUTO))
+    folder = _given_folder(root, "a data set", "--data", refuse_current=kind in (None, AUTO))
     if kind is None or kind == AUTO:
-        require_folder("a data set", root)
-        kind = recognized_kind(root)
+        require_folder("a data set", folder)
+        kind = recognized_kind(folder)
     read = {"cub": read_cub, "imagenet": read_ilsvrc, "folder": read_folder,
             "pictures": _read_pictures}[kind]
-    notes = Notes(root)
+    notes = Notes(folder)
     try:
-        classes, records, parts = read(root, split, notes)
+        classes, records, parts = read(folder, split, notes)
         if not records:
             raise DatasetError(f"expected {'' if split == 'all' else split + ' '}images in "
-                               f"{quoted(root)}, found none{_but_skipped(notes)}")
+                               f"{quoted(folder)}, found none{_but_skipped(notes)}")
     except DatasetError as error:
-        if root == Path():  # where a folder was forgotten
+        if folder == Path():  # where a folder was forgotten
             raise DatasetError(f"{error} ('.' is the current folder: give another by --data "
                                "FOLDER, or make DATA=FOLDER)") from None
         raise
-    return Dataset(kind, root, split, tuple(classes), sorted_records(records), parts,
+    return Dataset(kind, folder, split, tuple(classes), sorted_records(records), parts,
                    notes.skipped, tuple(notes.sentences))
 
 
@@ -73,14 +73,14 @@ def open_backgrounds(root: str | os.PathLike) -> Dataset:
     Raises:
         DatasetError: there is no such folder, or it holds no file.
     """
-    root = _given_folder(root, "background images", "--background", refuse_current=True)
-    require_folder("a folder of background images", root)
-    notes = Notes(root)
-    records = [listed(name, root, -1, (), size) for name, size in files_under(root, notes)]
+    folder = _given_folder(root, "background images", "--background", refuse_current=True)
+    require_folder("a folder of background images", folder)
+    notes = Notes(folder)
+    records = [listed(name, folder, -1, (), size) for name, size in files_under(folder, notes)]
     if not records:
-        raise DatasetError(f"expected background images in {quoted(root)}, found none"
+        raise DatasetError(f"expected background images in {quoted(folder)}, found none"
                            f"{_but_skipped(notes)}")
-    return Dataset("background", root, "all", (), sorted_records(records),
+    return Dataset("background", folder, "all", (), sorted_records(records),
                    (Part("all", len(records)),), notes.skipped, tuple(notes.sentences))
 
 
@@ -101,7 +101,8 @@ def _read_pictures(root, split, notes):
     return ["target"], with_boxes(records, root), (Part("all", len(records)),)
 
 
-def _given_folder(root, what, option, refuse_current):
+def _given_folder(root: str | os.PathLike, what: str, option: str,
+                  refuse_current: bool) -> Path:
     """The folder as a Path; a folder that was forgotten is the current one, which is refused."""
     if os.fspath(root) == "" or (refuse_current and Path(root) == Path()):
         raise DatasetError(

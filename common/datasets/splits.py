@@ -33,8 +33,9 @@ def split_folders(root: Path) -> dict[str, str]:
     if not any(_holds_class_folders(root / name) for names in found.values() for name in names):
         if not {"train", "test"} <= found.keys():
             return {}  # classes that happen to be trains, or tests
-    chosen = {"train": found.get("train"), "test": found.get("test") or found.get("validation")}
-    if None in chosen.values():
+    chosen = {"train": found.get("train", []),
+              "test": found.get("test") or found.get("validation", [])}
+    if not all(chosen.values()):
         names = [name for several in found.values() for name in several]
         raise DatasetError(f"expected both train and test in {quoted(root)}, found only "
                            f"{', '.join(names)}; if that is all there is, name {names[0]} itself")

@@ -14,7 +14,8 @@ from common.datasets import Dataset, Record
 from common.files import file_crc32
 from common.images import BadImage, read_image
 from common.mask_cache.index import PLACE_FIELDS, MaskIndex
-from common.mask_cache.manifest import INDEX, MANIFEST, damaged_files, survey
+from common.mask_cache.manifest import (INDEX, MANIFEST, damaged_files, original_of, read_manifest,
+                                        survey)
 from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard, shard_path,
                                       shard_slices)
 
@@ -211,3 +212,22 @@ def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -
     raise MaskCacheError(
         f"{len(problems)} image(s) are not those that the masks in {cache.folder} were made from: "
         f"{named}{more}; put the old files back, or {cache.how_to_remake(*shards)}")
+
+
+def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
+    """What makes right what was found to be wrong with a cache, for a user.
+
+    For a copy that is not the recorded command alone, which does not write there.
+    """
+    manifest = read_manifest(folder)
+    files = " ".join(sorted({finding.file for finding in findings if finding.file}))
+    if not files:
+        return "other images than the cache's need masks of their own: run bcct masks"
+    again = manifest["about"].get("command", "bcct masks, with the settings that made them")
+    original = original_of(folder, manifest)
+    if original is None:
+        return (f"remove {files} from {folder} and run this, which makes only what is missing:\n"
+                f"{again}")
+    return (f"{folder} is a copy, to which the command below does not write: copy {files} from "
+            f"{original}; where they are gone or wrong too, remove them there, run this, which "
+            f"makes only what is missing there, and copy that whole folder:\n{again}")

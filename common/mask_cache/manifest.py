@@ -198,7 +198,7 @@ def held_deltas(folder: str | Path) -> tuple[float, ...]:
         try:
             with h5py.File(path, "r") as file:
                 held |= {float(name) for name in file if name != "image_id"}
-        except (OSError, ValueError):
+        except (OSError, KeyError, RuntimeError, ValueError):  # HDF5 tells of damage by all of them
             continue
     return tuple(sorted(held))
 

@@ -26,7 +26,7 @@ def dataset_of_masks(cache: MaskCache, data: str | Path, kind: str | None = None
         MaskCacheError: the cache holds none of the images.
     """
     about = cache.manifest["about"]
-    dataset = open_dataset(kind or about.get("dataset", "cub"), data, about.get("split", "all"))
+    dataset = open_dataset(kind or about.get("dataset"), data, about.get("split", "all"))
     records = tuple(record for record in dataset.records if record.image_id in cache)
     if not records:
         raise MaskCacheError(f"{cache.folder} holds masks of none of the images in {data}; give "

@@ -20,9 +20,12 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
     Raises:
         ArtefactError: there is none, or several names begin so; lists them.
     """
-    if Path(named).exists():
-        return Path(named)
-    found = sorted(root.glob(f"{_literal(str(named))}*")) if str(named) else []
+    if not str(named):
+        raise ArtefactError(f"name a {what}: its path, or the beginning of a name in {root}; bcct "
+                            "list shows what is there")
+    if Path(named).exists() or len(Path(named).parts) > 1:
+        return Path(named)  # whoever opens it says what is wrong with it
+    found = sorted(path for path in root.glob("*") if path.name.startswith(str(named)))
     if len(found) == 1:
         return found[0]
     if found:
@@ -30,7 +33,3 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
                             f"{', '.join(path.name for path in found)}; name one")
     raise ArtefactError(f"there is no {what} {str(named)!r}: neither a path nor the beginning of a "
                         f"name in {root}; bcct list shows what is there")
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{each}]" if each in "*?[" else each for each in name)

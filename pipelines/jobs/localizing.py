@@ -22,7 +22,7 @@ from stage2_ct.run import TrainedRun
 class Localization:
     """Runs evaluated on the same images by the same protocol.
 
-    Everything that is listed, opened or chosen is so once, on first use.
+    Everything is listed, opened or chosen once, on first use.
 
     Args:
         images: Images; the runs' data set or another of the same classes.
@@ -67,7 +67,7 @@ class Localization:
         return self._masks[folder]
 
     def tuning(self, trained: TrainedRun) -> list[Truth] | None:
-        """What tau is chosen on: boxes of masks or of training images; None where on nothing."""
+        """What tau is chosen on: boxes of masks or of training images; None if it is a number."""
         if self.protocol.tau_from == "masks":
             masks = self.masks(trained)
             if masks.folder not in self._tuning:

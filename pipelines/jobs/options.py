@@ -1,4 +1,4 @@
-"""Options that several commands share, each stated once, and how ``--help`` groups them."""
+"""Options that several commands share, and how ``--help`` groups them."""
 
 import functools
 import shlex
@@ -14,7 +14,8 @@ from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.recipe import RECIPES, Recipe
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0)
@@ -88,8 +89,8 @@ _OPTIONS = {
             help="Side in pixels of the square that images are squashed to, and of a mask."),
         "on_bad_image": click.option(
             "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail",
-            show_default=True, help="What to do about images that cannot be read. Either way the "
-            "others are done and the bad ones are listed; fail then exits with an error."),
+            show_default=True, help="What to do about images that cannot be read. In either case "
+            "the others are processed and the bad ones listed; fail then exits with an error."),
     },
     "Stage 1 (background classifier and masks)": {
         "bc_backbone": click.option(
@@ -132,7 +133,7 @@ _OPTIONS = {
             "--masks", default="cached", show_default=True, metavar="NAME",
             help="Where masks come from: a mask cache (its folder, or the beginning of its name); "
             "cached, the one in CACHE that these settings made; online, made from each augmented "
-            "batch; joint, made by a background classifier that is trained along."),
+            "batch; joint, made by a background classifier trained at the same time."),
         "train_set": click.option(
             "--set", "train_set", multiple=True, metavar="FIELD=VALUE",
             help="Override a training setting, such as epochs=20; may be repeated."),
@@ -243,5 +244,5 @@ def parse_seeds(context, parameter, value):
     except ValueError:
         seeds = (-1,)
     if any(seed < 0 for seed in seeds):
-        raise click.BadParameter("must be whole numbers from 0 with commas between, such as 0,1,2")
+        raise click.BadParameter("must be whole numbers from 0, separated by commas, such as 0,1,2")
     return seeds

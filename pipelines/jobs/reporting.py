@@ -34,18 +34,18 @@ GRADIENTS = 6  # rows like those of Fig. 3
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A variant, trained with one seed or several, and what it found."""
+    """A variant, trained with one seed or several, and its figures."""
 
     trained: TrainedRun
     """The first seed's run."""
     entry: Method
-    """Its figures, as the report wants them."""
+    """Its figures, as the report takes them."""
 
 
 def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluated:
     """Figures of one variant over its seeds.
 
-    Each run's manifest records tau and where it came from, unless test boxes were looked at.
+    Each run's manifest records tau and its source, unless test boxes were used.
 
     Args:
         runs: finished runs that differ in their seed only.
@@ -86,7 +86,7 @@ def _settings(trained, protocol):
 def build_report(main: Evaluated, localization: Localization,
                  compared: Evaluated | None = None,
                  made: dict[str, str] | None = None) -> Report:
-    """The Report of a variant, and of another one next to it.
+    """The Report of a variant, compared with another one if given.
 
     Args:
         main, compared: evaluated by the same Localization; ``compared`` may be None.
@@ -133,8 +133,8 @@ def _figures_of_masks(main, localization, dataset):
 def _gradients(trained, localization, dataset):
     """Rows like those of Fig. 3, of images spread evenly over the data set.
 
-    None where the background classifier that made the masks is not at hand: a finished run needs
-    nothing of what made it.
+    None if the background classifier that made the masks is no longer there: a finished run does
+    not need it.
     """
     try:
         masks = localization.masks(trained)

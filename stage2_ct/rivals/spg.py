@@ -8,7 +8,6 @@ plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,9 +17,7 @@ from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
 from stage2_ct.model import (LocalizationMethod, Prediction, class_head, initialise, maps_of,
                              stretch, upsample)
-
-if TYPE_CHECKING:  # it names the methods, and so imports this module
-    from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 IGNORED = 255.0  # label of a pixel that supervises nothing
 
@@ -54,7 +51,7 @@ class SelfProducedGuidance(LocalizationMethod):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__()
         self.backbone = backbone
         self.class_block = class_head(backbone.channels, config.width, classes)

@@ -1,0 +1,277 @@
+"""Artefacts know themselves: copied, renamed, or with what made them gone, they still serve."""
+
+import collections
+import json
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from pipelines.__main__ import cli
+from pipelines.jobs import inputs, runs, stage1_job, training_job
+from tests.examples import TINY, make_masks, run, write_inputs
+
+TRAINING = ("--set", "epochs=1", "--set", "width=8", "--set", "mask_width=8", "--set",
+            "batch_size=4")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_inputs(tmp_path)
+    return tmp_path
+
+
+def data(folder):
+    return "--data", folder / "cub", "--cache", folder / "cache"
+
+
+def train(folder, *arguments):
+    """The folder of a run over the masks in ``folder/cache``."""
+    output = run("train-ct", *data(folder), *TINY, *TRAINING, *arguments).output
+    return folder / output.split("wrote ")[-1].strip()
+
+
+def figures(run_folder):
+    return json.loads((run_folder / "report" / "report.json").read_text())["metrics"]
+
+
+@pytest.fixture
+def trained(folder):
+    make_masks(folder)
+    return train(folder)
+
+
+def test_a_copy_is_evaluated_as_itself(folder, trained):
+    run("evaluate", trained)
+    copy = folder / "elsewhere" / "my birds"
+    shutil.copytree(trained, copy)
+    shutil.rmtree(copy / "report")
+    before = (trained / "report" / "report.json").stat().st_mtime_ns
+    assert f"wrote {copy / 'report' / 'report.html'}" in run(
+        "evaluate", copy, "--cache", folder / "cache").output
+    assert figures(copy) == figures(trained)
+    assert (trained / "report" / "report.json").stat().st_mtime_ns == before
+    (copy / "last.pt").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=f"{copy / 'last.pt'} is not a checkpoint"):
+        run("evaluate", copy)
+    (copy / "last.pt").unlink()
+    with pytest.raises(ValueError, match=f"no trained model {copy / 'last.pt'}; run make train-ct"):
+        run("evaluate", copy)
+
+
+def test_a_renamed_run_and_its_copy_serve_from_any_folder(folder, trained, monkeypatch):
+    run("evaluate", trained)
+    expected = figures(trained)
+    renamed = trained.with_name("renamed")
+    trained.rename(renamed)
+    shutil.rmtree(renamed / "report")
+    monkeypatch.chdir(folder / "backgrounds")
+    run("evaluate", os.path.relpath(renamed))
+    assert figures(renamed) == expected
+    assert "renamed" in run("evaluate", "ren", "--cache", folder / "cache").output
+    found = run("evaluate", *data(folder), *TINY, *TRAINING).output
+    assert f"wrote {renamed / 'report' / 'report.html'}" in found
+
+
+def test_nothing_asks_for_backgrounds_that_are_gone(folder, trained):
+    (folder / "backgrounds").rename(folder / "moved")
+    assert "4 images" in run("evaluate", trained).output
+    assert "from fixed" in run("evaluate", trained, "--tau-from", "0.5").output
+    assert "4 score maps" in run("export-scoremaps", trained, "--out", folder / "maps").output
+    assert train(folder, "--seed", "5").is_dir()
+    assert train(folder, "--seed", "6", "--background", folder / "backgrounds").is_dir()
+
+
+def test_a_further_background_leaves_finished_masks_and_runs_alone(folder, trained):
+    shutil.copy(folder / "backgrounds/0.jpg", folder / "backgrounds/new.jpg")
+    assert "from fixed" in run("evaluate", trained, "--tau-from", "0.5").output
+    assert train(folder, "--seed", "5", "--background", folder / "backgrounds").is_dir()
+
+
+def test_a_finished_run_needs_the_data_set_alone(folder, trained):
+    for name in ("bc", "masks"):
+        shutil.rmtree(folder / "cache" / name)
+    shutil.rmtree(folder / "backgrounds")
+    result = run("evaluate", trained, "--tau-from", "0.5")
+    assert result.exit_code == 0 and "no gradient maps" in result.output
+    with pytest.raises(ValueError, match="masks that this run was trained with .*--tau-from val"):
+        run("evaluate", trained)
+    (folder / "cub").rename(folder / "moved")
+    with pytest.raises(ValueError, match="data set of this run is not in .*; give --data"):
+        run("evaluate", trained, "--tau-from", "0.5")
+    moved = run("evaluate", trained, "--tau-from", "0.5", "--data", folder / "moved")
+    assert "4 images" in moved.output
+
+
+def test_the_seed_of_stage_2_is_not_that_of_the_masks(folder):
+    make_masks(folder)
+    assert train(folder, "--seed", "1").name.startswith("bc-ct-s1-")
+    result = run("masks", *data(folder), "--background", folder / "backgrounds", *TINY, "--seed",
+                 "1")
+    assert result.exit_code == 2 and "No such option" in result.output
+    assert "--bc-seed" in result.output
+    with pytest.raises(ValueError, match="no finished masks .* by these settings .*--bc-seed 3"):
+        train(folder, "--bc-seed", "3")
+
+
+@pytest.mark.parametrize("source", ["0.5", "val"])
+def test_a_stated_tau_looks_at_no_masks(folder, source):
+    cam = train(folder, "--variant", "cam")
+    assert not (folder / "cache" / "masks").exists()
+    output = run("evaluate", cam, "--tau-from", source).output
+    assert f"from {'fixed' if source == '0.5' else 'val'}" in output
+    report = json.loads((cam / "report" / "report.json").read_text())
+    note = report["references"]["centred_square"]["tau"]["note"]
+    assert ("a fixed number" if source == "0.5" else "chosen from val") in note
+    with pytest.raises(ValueError, match="no stage-1 masks .*bcct masks, or name some"):
+        run("evaluate", cam)
+    make_masks(folder)  # made after training, they are found
+    assert "from masks" in run("evaluate", cam).output
+
+
+def test_what_a_run_decides_is_refused_and_what_may_be_chosen_counts(folder, trained):
+    for option, value in (("--seed", "99"), ("--backbone", "vgg16"), ("--set", "epochs=3"),
+                          ("--bc-seed", "1"), ("--delta", "0.7"), ("--background", "x")):
+        result = run("evaluate", trained, option, value)
+        assert result.exit_code == 2 and f"the run itself decides {option}" in result.output
+    with pytest.raises(ValueError, match="is a run of bc-ct, which is not trained as cam is"):
+        run("evaluate", trained, "--variant", "cam")
+    assert "bc-ct-class-map: 4 images" in run(
+        "evaluate", trained, "--variant", "bc-ct-class-map").output
+    with pytest.raises(ValueError, match="--device nonsense: there is no such kind of device"):
+        run("evaluate", trained, "--device", "nonsense")
+    with pytest.raises(ValueError, match="/does/not/exist.*found no such folder"):
+        run("evaluate", trained, "--data", "/does/not/exist")
+    assert "8 images" in run("evaluate", trained, "--split", "train").output
+
+
+def test_other_images_count_and_must_be_of_known_classes(folder, trained):
+    photographs = folder / "photographs"
+    for split in ("train", "test"):
+        for name in ("001.Disc", "002.Disc"):
+            shutil.copytree(folder / "cub" / "images" / name, photographs / split / name)
+    ids = [path.relative_to(photographs) for path in photographs.rglob("*.jpg")]
+    (photographs / "boxes.csv").write_text("image_id,x0,y0,x1,y1\n" + "".join(
+        f"{each},8,8,40,40\n" for each in ids))
+    assert "12 images" in run("evaluate", trained, "--data", photographs, "--tau-from", "0.5",
+                              "--out", folder / "report").output
+    (photographs / "boxes.csv").unlink()
+    (photographs / "test" / "001.Disc").rename(photographs / "test" / "003.Other")
+    with pytest.raises(ValueError, match="classes that the model does not know: '003.Other'"):
+        run("evaluate", trained, "--data", photographs, "--tau-from", "0.5")
+
+
+def test_tau_and_its_source_travel_with_the_run(trained):
+    run("evaluate", trained, "--tau-from", "test")
+    assert "localization" not in json.loads((trained / "config.json").read_text())
+    run("evaluate", trained)
+    recorded = json.loads((trained / "config.json").read_text())["localization"]
+    report = json.loads((trained / "report" / "report.json").read_text())
+    assert recorded["source"] == "masks"
+    assert recorded["tau"] == pytest.approx(report["tau"]["value"], abs=1e-6)
+
+
+def test_masks_are_named_by_the_beginning_of_their_name(folder):
+    first = make_masks(folder)
+    make_masks(folder, "--recipe", "guided")
+    output = run("train-ct", *data(folder), *TINY, *TRAINING, "--masks",
+                 "cub-train-tiny-gui").output
+    assert "recipe guided" in output
+    with pytest.raises(ValueError, match="several mask caches in .* begin with 'cub'"):
+        train(folder, "--masks", "cub")
+    with pytest.raises(ValueError, match="there is no mask cache 'dogs'"):
+        train(folder, "--masks", "dogs")
+    with pytest.raises(ValueError, match="others of these images, which --masks names: cub-train"):
+        train(folder, "--recipe", "paper")
+    assert "images      8" in run("inspect", "cub-train-tiny-def", *data(folder)).output
+    assert "nothing is wrong" in run("verify", "cub-train-tiny-def", *data(folder)).output
+    assert first.startswith(str(folder))
+
+
+def test_masks_by_two_classifiers_are_listed(folder):
+    make_masks(folder)
+    shutil.copy(folder / "backgrounds/0.jpg", folder / "backgrounds/new.jpg")
+    make_masks(folder)
+    with pytest.raises(ValueError, match="several mask caches of these images: .*--masks"):
+        train(folder)
+    assert train(folder, "--background", folder / "backgrounds").is_dir()
+
+
+def test_the_list_shows_what_there_is(folder, trained):
+    output = run("list", "--cache", folder / "cache").output
+    assert trained.name in output and "not evaluated" in output and "held back: targets" in output
+    assert "8 images" in output and "recipe default" in output and "finished" in output
+    run("evaluate", trained)
+    assert "GT-known" in run("list", "--cache", folder / "cache").output
+    (next((folder / "cache" / "masks").iterdir()) / "manifest.json").unlink()
+    assert "not finished" in run("list", "--cache", folder / "cache").output
+    assert "training runs: none" in run("list", "--cache", folder / "none").output
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each folder is listed, each file's size is asked for, and what else is opened."""
+    counts = collections.Counter()
+    scandir, stat = os.scandir, os.stat
+
+    def counting(name, function):
+        def call(*arguments, **options):
+            counts[name, str(arguments[0]) if name != "call" else ""] += 1
+            return function(*arguments, **options)
+        return call
+    monkeypatch.setattr(os, "scandir", counting("listed", scandir))
+    monkeypatch.setattr(os, "stat", counting("looked at", stat))
+    for module, name in ((inputs, "open_dataset"), (stage1_job, "read_classifier"),
+                         (runs, "load_run"), (training_job, "find_masks")):
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
+    return counts
+
+
+def times(counts, what, under):
+    return {key: count for (kind, key), count in counts.items()
+            if kind == what and key.startswith(str(under)) and os.path.splitext(key)[1] == ".jpg"}
+
+
+def test_masks_lists_the_data_set_once_and_looks_at_each_file_once(folder, counted):
+    make_masks(folder)
+    assert sum(count for (kind, _), count in counted.items() if kind == "open_dataset") == 1
+    assert sum(count for (kind, _), count in counted.items() if kind == "read_classifier") == 1
+    # Once when it is listed; the decoder then asks again whether it is a file before it opens it.
+    training = {path: count for path, count in times(counted, "looked at", folder / "cub").items()}
+    assert len(training) == 12
+
+
+def test_evaluate_lists_the_data_set_once(folder, trained, counted):
+    run("evaluate", trained)
+    for name in ("open_dataset", "load_run"):
+        assert sum(count for (kind, _), count in counted.items() if kind == name) == 1
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (("masks",), "give --data: the data set's folder"),
+    (("masks", "--data", "{}/cub"), "give --background: a folder of background images"),
+    (("train-ct",), "give --data"), (("evaluate",), "give --data"),
+    (("train-ct", "--data", "{}/cub", "--delta", "0.805"), "at most two decimals"),
+    (("train-ct", "--data", "{}/cub", "--seed", "-1"), "--seed"),
+    (("evaluate", "--data", "{}/cub", "--weights", "none"), "no trained model of these images"),
+    (("masks", "--data", "{}/cub", "--background", "{}/backgrounds", "--device", "gpu"),
+     "--device gpu: there is no such kind of device"),
+    (("masks", "--data", "{}/cub", "--background", "{}/backgrounds", "--device", "cuda:7"),
+     "use --device cpu")])
+def test_what_is_missing_or_wrong_is_said_before_work_starts(folder, arguments, sentence):
+    words = [each.format(folder) for each in arguments]
+    result = CliRunner().invoke(cli, [*words, "--cache", str(folder / "cache")])
+    assert result.exit_code != 0
+    assert sentence in result.output or sentence in str(result.exception)
+    assert not (folder / "cache").exists()
+
+
+def test_help_groups_the_options_and_names_the_fields():
+    output = run("train-ct", "--help").output
+    for group in ("Data:", "Stage 1 (background classifier and masks):", "Stage 2", "Run:",
+                  "Fields of --set, training settings of stage 2:", "Fields of --recipe-set",
+                  "Fields of --bc-set"):
+        assert group in output
+    assert "epochs=100" in output and "Passes over the training images" in output
+    assert "weight_decay=0.05" in output
