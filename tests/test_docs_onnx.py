@@ -1,4 +1,4 @@
-"""The example of docs/localizing.md: image to box with ONNX Runtime and NumPy, as it stands there."""
+"""The example of docs/localizing.md: image to box with ONNX Runtime and NumPy alone."""
 
 import contextlib
 import io
