@@ -24,7 +24,6 @@ from evaluation.trust_curves import area_under_risk, least_area, reliability
 from evaluation.truth import Truth, truths_from_dataset
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import maker_of_masks
-from stage2_ct.found_objects import trust
 from stage2_ct.localizer import Localizer, load_model
 from stage2_ct.prediction import predict_frames, score_prediction
 
@@ -84,7 +83,6 @@ def _numbers(localizer: Localizer, truth: Truth, score_map: np.ndarray, mirrored
     numbers["stability times mirror image"] = stable * numbers["mirror image's box"]
     if mask_box is not None:
         numbers["stability times stage 1"] = stable * numbers["stage 1's box"]
-    numbers["score of bcct localize"] = trust(probability, stable)
     found = rescale(box, score_map.shape, truth.size)
     return bool((iou(found, truth.boxes) >= 0.5).any()), numbers
 
