@@ -39,17 +39,19 @@ class OnnxNetwork(nn.Module):
             ((N, C), (N, frame, frame) in [0, 1]).
         """
         prediction = self.method.predict(images)
-        size, maps = (self.frame, self.frame), []
+        size = (self.frame, self.frame)
+        maps: torch.Tensor | None = None
         if self.kind != "mask":
             places = prediction.logits.argmax(1)[:, None, None, None]
             # Not maps_of, whose number of images would become a constant.
             of_class = prediction.class_maps.gather(
                 1, places.expand(-1, 1, *prediction.class_maps.shape[2:]))
-            maps.append(stretch(upsample(of_class, size)))
-        if self.kind != "class":
-            assert prediction.mask_logits is not None  # a run without them has no such score map
-            maps.append(stretch(upsample(prediction.mask_logits, size).sigmoid()))
-        return prediction.logits, (maps[0] if len(maps) == 1 else stretch(maps[0] * maps[1]))[:, 0]
+            maps = stretch(upsample(of_class, size))
+        if self.kind != "class" and prediction.mask_logits is not None:
+            masks = stretch(upsample(prediction.mask_logits, size).sigmoid())
+            maps = masks if maps is None else stretch(maps * masks)
+        assert maps is not None  # every kind is one of the two
+        return prediction.logits, maps[:, 0]
 
 
 def write_onnx(path: Path, localizer: Localizer) -> Path:
