@@ -27,19 +27,11 @@ PART ?=
 FINISH ?=
 # A mask cache, by folder or by the beginning of its name: for train-ct, verify and inspect.
 MASKS ?=
-<<<<<<< HEAD
-# A training run, by folder or by the beginning of its name: for what works with a finished run.
-RUN ?=
-# Anything else that a command takes, such as ARGS="--set epochs=20".
-ARGS ?=
-# For localize: files or folders; and the folder of its results, or the file that export writes.
-=======
 # A training run, by folder or by the beginning of its name: for evaluate, localize and more.
 RUN ?=
 # Anything else that a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
 # For localize: files and folders of pictures, and the folder of the result.
->>>>>>> main
 PICTURES ?=
 OUT ?= found
 # For export: a mask cache or the folder of localize, and a format.
@@ -68,13 +60,8 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
-<<<<<<< HEAD
 	check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list compare \
 	table1 table2 table3 ablate-backgrounds
-=======
-	check-backgrounds train-ct evaluate localize export export-scoremaps list compare table1 table2 table3 \
-	ablate-backgrounds
->>>>>>> main
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -134,7 +121,6 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
 	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
 
-<<<<<<< HEAD
 localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
 	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
 
@@ -147,14 +133,6 @@ pack: install ## Put RUN into one file, OUT (ARGS=--onnx for ONNX).
 plot: install ## Draw the losses of RUN.
 	$(BCCT) plot "$(RUN)" --cache "$(CACHE)" $(ARGS)
 
-=======
-localize: install ## Find objects in PICTURES with the model RUN; writes the folder OUT.
-	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
-
-export: install ## Write the masks or boxes in SOURCE as FORMAT to OUT.
-	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
-
->>>>>>> main
 export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
 	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)
 

@@ -34,13 +34,8 @@ AROUND = {"stability, tau +- 0.1": (-0.1, 0.1),
 RULE = LargestComponent()
 
 
-<<<<<<< HEAD
 def compared_scores(localizer: Localizer, dataset: Dataset,
                     maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
-=======
-def measured_scores(localizer: Localizer, dataset: Dataset,
-             maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
->>>>>>> main
     """Whether the box of each image is right (IoU of 0.5), and the candidates' numbers."""
     truths = truths_from_dataset(dataset)
     side, size = localizer.side, localizer.compute.batch_size
@@ -103,11 +98,7 @@ def _contrast(score_map, inside):
     return float(score_map[inside].mean() - score_map[~inside].mean())
 
 
-<<<<<<< HEAD
 def _main() -> None:
-=======
-def compare_trust_scores() -> None:
->>>>>>> main
     """Print the table of a run on some images."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("run", type=Path)
@@ -118,7 +109,6 @@ def compare_trust_scores() -> None:
     localizer = Localizer(load_model(arguments.run), choose_compute("cpu", workers=0))
     maker = maker_of_masks(MaskCache(arguments.masks)) if arguments.masks else None
     dataset = open_dataset(None, arguments.data, arguments.split)
-<<<<<<< HEAD
     right, numbers = zip(*compared_scores(localizer, dataset, maker))
     _print_table(np.array(right), {name: np.array([each[name] for each in numbers])
                                    for name in numbers[0]}, localizer.tau)
@@ -142,20 +132,3 @@ def _print_table(right, candidates, tau):
 
 if __name__ == "__main__":
     _main()
-=======
-    right, numbers = zip(*measured_scores(localizer, dataset, maker))
-    right = np.array(right)
-    print(f"{len(right)} images, {100 * right.mean():.1f} % of boxes right, tau "
-          f"{localizer.tau:.2f}; area of a score that says nothing {100 * (1 - right.mean()):.2f}, "
-          f"of the best possible {100 * least_area(right):.2f}")
-    print("| score | area under risk-coverage | right in five bins, lowest scores first |")
-    print("|---|---|---|")
-    for name in numbers[0]:
-        values = np.array([each[name] for each in numbers])
-        shares = " ".join(f"{100 * part.right:.0f}" for part in reliability(values, right))
-        print(f"| {name} | {100 * area_under_risk(values, right):.2f} | {shares} |")
-
-
-if __name__ == "__main__":
-    compare_trust_scores()
->>>>>>> main

@@ -22,13 +22,8 @@ from stage2_ct.tensorboard_log import TensorBoardLog
 def command(resume, tensorboard, on_bad_image, **arguments):
     """Train one variant with one seed, under masks that bcct masks has made.
 
-<<<<<<< HEAD
-    Finished masks need nothing of what made them; --background is only for --masks online and
-    joint. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
-=======
     Finished masks need nothing of what made them, so --background is for --masks online and joint
     alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
->>>>>>> main
     CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the processes
     share each batch.
     """

@@ -129,13 +129,8 @@ class Localizer:
 
     def __init__(self, model: PackedModel, compute: Compute, objects: str = "one"):
         self.model, self.compute, self.objects = model, compute, objects
-<<<<<<< HEAD
         method = model.build().to(compute.device)
         self.method = method.to(memory_format=torch.channels_last).eval()
-=======
-        self.method = model.build()
-        self.method.to(torch.device(compute.device), memory_format=torch.channels_last).eval()
->>>>>>> main
 
     @property
     def classes(self) -> tuple[str, ...]:
