@@ -60,9 +60,8 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes verify \
-	inspect check-backgrounds train-ct evaluate localize export export-scoremaps list compare \
-	table1 table2 table3 \
-	ablate-backgrounds
+	inspect check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list \
+	compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,11 +125,17 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
 	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
 
-localize: install ## Find objects in PICTURES with the model RUN; writes the folder OUT.
+localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
 	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
 
-export: install ## Write the masks or boxes in SOURCE as FORMAT to OUT.
+export: install ## Write the masks or boxes in SOURCE as FORMAT (coco, yolo, voc ...) to OUT.
 	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+pack: install ## Put RUN into one file, OUT (ARGS=--onnx for ONNX).
+	$(BCCT) pack "$(RUN)" --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+plot: install ## Draw the losses of RUN.
+	$(BCCT) plot "$(RUN)" --cache "$(CACHE)" $(ARGS)
 
 export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
 	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)

@@ -3,8 +3,9 @@
     python -m benchmarks.trust_scores RUN [--split test] [--data DATA] [--masks MASKS]
 
 Prints a row for each candidate: area under the risk-coverage curve (share of wrong boxes for a
-number that says nothing, smaller is better), and the share of right boxes in five bins from the
-lowest scores to the highest. The score was chosen on training images held out of training.
+number that says nothing, smaller is better), of every other image and of the others, and the share
+of right boxes of the others in five bins from the lowest scores to the highest: what is chosen on
+one half is reported on the other.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from evaluation.trust_curves import area_under_risk, least_area, reliability
 from evaluation.truth import Truth, truths_from_dataset
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import maker_of_masks
-from stage2_ct.found_objects import trust
 from stage2_ct.localizer import Localizer, load_model
 from stage2_ct.prediction import predict_frames, score_prediction
 
@@ -34,7 +34,7 @@ AROUND = {"stability, tau +- 0.1": (-0.1, 0.1),
 RULE = LargestComponent()
 
 
-def measured_scores(localizer: Localizer, dataset: Dataset,
+def compared_scores(localizer: Localizer, dataset: Dataset,
                     maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
     """Whether the box of each image is right (IoU of 0.5), and the candidates' numbers."""
     truths = truths_from_dataset(dataset)
@@ -84,7 +84,6 @@ def _numbers(localizer: Localizer, truth: Truth, score_map: np.ndarray, mirrored
     numbers["stability times mirror image"] = stable * numbers["mirror image's box"]
     if mask_box is not None:
         numbers["stability times stage 1"] = stable * numbers["stage 1's box"]
-    numbers["score of bcct localize"] = trust(probability, stable)
     found = rescale(box, score_map.shape, truth.size)
     return bool((iou(found, truth.boxes) >= 0.5).any()), numbers
 
@@ -99,7 +98,7 @@ def _contrast(score_map, inside):
     return float(score_map[inside].mean() - score_map[~inside].mean())
 
 
-def compare_trust_scores() -> None:
+def _main() -> None:
     """Print the table of a run on some images."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("run", type=Path)
@@ -110,18 +109,26 @@ def compare_trust_scores() -> None:
     localizer = Localizer(load_model(arguments.run), choose_compute("cpu", workers=0))
     maker = maker_of_masks(MaskCache(arguments.masks)) if arguments.masks else None
     dataset = open_dataset(None, arguments.data, arguments.split)
-    right, numbers = zip(*measured_scores(localizer, dataset, maker))
-    right = np.array(right)
-    print(f"{len(right)} images, {100 * right.mean():.1f} % of boxes right, tau "
-          f"{localizer.tau:.2f}; area of a score that says nothing {100 * (1 - right.mean()):.2f}, "
-          f"of the best possible {100 * least_area(right):.2f}")
-    print("| score | area under risk-coverage | right in five bins, lowest scores first |")
-    print("|---|---|---|")
-    for name in numbers[0]:
-        values = np.array([each[name] for each in numbers])
-        shares = " ".join(f"{100 * part.right:.0f}" for part in reliability(values, right))
-        print(f"| {name} | {100 * area_under_risk(values, right):.2f} | {shares} |")
+    right, numbers = zip(*compared_scores(localizer, dataset, maker))
+    _print_table(np.array(right), {name: np.array([each[name] for each in numbers])
+                                   for name in numbers[0]}, localizer.tau)
+
+
+def _print_table(right, candidates, tau):
+    halves = [np.arange(len(right)) % 2 == part for part in (0, 1)]
+    print(f"{len(right)} images, {100 * right.mean():.1f} % of boxes right, tau {tau:.2f}; area of "
+          "a score that says nothing and of the best possible: " + "; ".join(
+              f"{name} half {100 * (1 - right[half].mean()):.2f} and "
+              f"{100 * least_area(right[half]):.2f}"
+              for name, half in zip(("first", "second"), halves)))
+    print("| score | area, first half | area, second half | second half: right in five bins |")
+    print("|---|---|---|---|")
+    for name, values in candidates.items():
+        areas = " | ".join(f"{100 * area_under_risk(values[half], right[half]):.2f}"
+                           for half in halves)
+        bins = reliability(values[halves[1]], right[halves[1]])
+        print(f"| {name} | {areas} | {' '.join(f'{100 * part.right:.0f}' for part in bins)} |")
 
 
 if __name__ == "__main__":
-    compare_trust_scores()
+    _main()

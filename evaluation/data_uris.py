@@ -8,7 +8,7 @@ import numpy as np
 LONGEST_SIDE = 448  # pixels: sharp where it is opened large on a phone, some 30 kB as JPEG
 MAP_SIDE = 112  # pixels: a score map is smooth
 JPEG_QUALITY = 82
-MOST_OPAQUE = 0.6  # of a score map over its photograph, where it is 1
+MOST_OPAQUE = 0.45  # of a score map over its photograph, where it is 1
 
 
 def thumbnail(image: np.ndarray, longest: int = LONGEST_SIDE) -> str:

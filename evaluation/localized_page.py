@@ -14,8 +14,8 @@ from common.images import BadImage, read_image
 from evaluation import data_uris
 from evaluation.outlines import outline_path
 
-SHOWN = 300  # pictures on a page, some 25 kB each
-LONGEST = 480  # pixels: sharp where it is opened large on a phone
+SHOWN = 200  # pictures on a page, some 30 kB each
+LONGEST = 400  # pixels: sharp where it is opened large on a phone
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def _training_chart(report):
     if len(logged) < 2:
         return None
     names = [name for name in logged[0] if isinstance(logged[0][name], float)
-             and name not in ("seconds",) and not name.endswith("rate")]
+             and name != "seconds" and not name.endswith("_rate")]
     epochs = [line["epoch"] for line in logged]
     lines = [Line(f"{name} loss", epochs, [line[name] for line in logged], f"line-{number}")
              for number, name in enumerate(names[:4], 1)]

@@ -413,7 +413,7 @@ def _boxes(report):
     writer.writerow(["image_id", "x0", "y0", "x1", "y1", "best_iou", "class", "predicted_class",
                      "score"])
     for row in report.method.result.rows:
-        writer.writerow([row.image_id, *(round(edge, 2) for edge in row.box),
+        writer.writerow([row.image_id, *(round(edge, 4) for edge in row.box),
                          _or_empty(row.iou, 6), class_name(report, row.label),
                          class_name(report, row.predicted), _or_empty(row.score, 6)])
     return lines.getvalue().encode("utf-8", errors="surrogateescape")

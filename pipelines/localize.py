@@ -44,6 +44,11 @@ def command(run, pictures, out, formats, overlays, objects, tau, overwrite, on_b
     to look through the pictures, those with the lowest scores first. A stopped run goes on where
     it stopped.
     """
+    for folder in pictures:
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"{out} lies in the folder of pictures {folder}, where its own "
+                                   "pictures would be localized the next time: name a folder "
+                                   "elsewhere")
     compute = choose_compute(device, batch_size, workers)
     localizer = Localizer(load_model(resolve(run, cache / RUNS, "run"), tau), compute, objects)
     files = list_pictures(pictures)

@@ -25,8 +25,9 @@ class FrameObject:
     """x0, y0, x1, y1 in pixels of the frame, x1 and y1 exclusive."""
     mask: np.ndarray
     """(H, W) bool."""
-    stability: float
-    """Mean IoU of its box with the nearest ones at thresholds around tau, in [0, 1]."""
+    score: float
+    """How far to trust the box, in [0, 1]: its stability, the mean IoU with the nearest boxes at
+    thresholds around tau. A box that moves with tau has no edge to hold on to."""
 
 
 def cut_objects(score_map: np.ndarray, tau: float, objects: str = "one") -> list[FrameObject]:
@@ -67,13 +68,3 @@ def _large_components(mask):
 def _stability(box, groups):
     """Mean over the groups of the best IoU that one of a group's boxes has with a box."""
     return float(np.mean([_RULE.iou(box, boxes).max() for boxes in groups]))
-
-
-def trust(probability: float, stability: float) -> float:
-    """The score of a box: how far to trust it, in [0, 1].
-
-    Args:
-        probability: of the predicted class.
-        stability: of the box, see ``FrameObject``.
-    """
-    return float(stability * np.sqrt(probability))

@@ -21,7 +21,7 @@ from common.images import image_size, read_image
 from common.mask_cache.contact_sheet import draw_box, overlay
 from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage2_ct.found_objects import FrameObject, cut_objects, trust
+from stage2_ct.found_objects import FrameObject, cut_objects
 from stage2_ct.model import Prediction
 from stage2_ct.model_file import PackedModel, read_model
 from stage2_ct.prediction import default_input_side, predict, predict_frames, score_prediction
@@ -129,8 +129,8 @@ class Localizer:
 
     def __init__(self, model: PackedModel, compute: Compute, objects: str = "one"):
         self.model, self.compute, self.objects = model, compute, objects
-        self.method = model.build()
-        self.method.to(compute.device).to(memory_format=torch.channels_last).eval()
+        method = model.build().to(compute.device)
+        self.method = method.to(memory_format=torch.channels_last).eval()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -207,9 +207,8 @@ class Localizer:
             size: (height, width) of the picture as displayed, in pixels.
         """
         objects = tuple(FoundObject(
-            whole_pixels(rescale(each.box, each.mask.shape, size), size),
-            trust(result.probability, each.stability), each.mask, size)
-            for each in result.objects)
+            whole_pixels(rescale(each.box, each.mask.shape, size), size), each.score, each.mask,
+            size) for each in result.objects)
         return Found(picture, size, self.classes[result.label], result.probability, objects,
                      result.score_map)
 

@@ -11,7 +11,8 @@ from common.config import digest
 from common.files import load_checkpoint, save_checkpoint
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import build_method
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 MODEL_KIND = "bcct model"
 MODEL_FORMAT = 1

@@ -19,6 +19,7 @@ from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 
 MANIFEST = "config.json"
+NO_LOSSES = ("epoch", "seconds", "precision", "backbone_rate", "head_rate")  # in a log's line
 KIND = "run"
 
 
@@ -88,6 +89,11 @@ class Run:
         path = self.folder / "log.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return [json.loads(line) for line in lines]
+
+
+def losses_of(line: dict) -> dict[str, float]:
+    """The losses by name in a line of a run's log."""
+    return {name: value for name, value in line.items() if name not in NO_LOSSES}
 
 
 @dataclass(frozen=True)

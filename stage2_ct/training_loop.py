@@ -104,7 +104,8 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
 
 def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
-        progress: Callable[[int, BatchLoader], Batches] | None = None) -> None:
+        progress: Callable[[int, BatchLoader], Batches] | None = None,
+        on_epoch: Callable[[LocalizationMethod, dict], object] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
     Each process of a run takes its part of every batch; the first one saves and logs.
@@ -119,6 +120,8 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         description: dict of plain values saved in the checkpoint.
         progress: called with (number of the epoch from 0, the loader); returns an iterator over
             the loader's batches, which may display progress. None for none.
+        on_epoch: called by the first process with (method, the log's line) after each epoch; must
+            leave the method and the random numbers as they are.
     """
     optimizer, schedule = build_optimizer(method, config)
     precision = choose_precision(config.precision, device)
@@ -132,9 +135,13 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         start = time.perf_counter()
         losses = train_epoch(learner, source, batches, optimizer, scaler, device,
                              config.gradient_limit, precision)
+        rates = dict(zip(("backbone_rate", "head_rate"), schedule.get_last_lr()))
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
         if processes.rank() == 0:
             run.save(epoch + 1, parts, description)
-            run.log({"epoch": epoch + 1, "seconds": seconds,
-                     "precision": format_name(precision), **losses})
+            line = {"epoch": epoch + 1, "seconds": seconds,
+                    "precision": format_name(precision), **rates, **losses}
+            run.log(line)
+            if on_epoch is not None:
+                on_epoch(method, line)

@@ -136,11 +136,11 @@ def test_one_object_or_many():
     assert cut_objects(np.zeros((8, 8), np.float32), 0.5, "many") == []
 
 
-def test_stability_is_one_for_a_sharp_object_and_less_where_tau_matters():
+def test_the_score_is_one_for_a_sharp_object_and_less_where_tau_matters():
     sharp, weak = cut_objects(two_squares(), 0.6, "many")
-    assert sharp.stability == 1.0  # cut at 0.4, 0.5, 0.7, 0.8 as at 0.6
+    assert sharp.score == 1.0  # cut at 0.4, 0.5, 0.7, 0.8 as at 0.6
     # The weak square is there at 0.4, 0.5 and 0.7 (float32 of 0.7 against 0.7), but not at 0.8.
-    assert weak.stability == pytest.approx(0.75)
+    assert weak.score == pytest.approx(0.75)
 
 
 def test_whole_pixels_go_with_the_nearest_pixels_of_a_mask():

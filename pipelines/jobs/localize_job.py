@@ -71,8 +71,6 @@ def localize_pictures(job: LocalizeJob, overwrite: bool, progress: Callable,
     Raises:
         LocalizedError: the folder holds something else.
     """
-    if not job.folder.folder.is_dir() or not any(job.folder.folder.iterdir()):
-        job.folder.folder.mkdir(parents=True, exist_ok=True)
     resumed = job.folder.start(job.description(), overwrite)
     parts = shard_slices(len(job.files.records), job.part_size)
     with (write_lock(job.folder.folder, notify=notify),

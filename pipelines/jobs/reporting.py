@@ -86,7 +86,7 @@ def _settings(trained, protocol):
 def build_report(main: Evaluated, localization: Localization,
                  compared: Evaluated | None = None,
                  made: dict[str, str] | None = None) -> Report:
-    """The Report of a variant, and of another one next to it.
+    """The Report of a variant, compared with another one if given.
 
     Args:
         main, compared: evaluated by the same Localization; ``compared`` may be None.

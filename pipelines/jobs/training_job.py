@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 
 import torch
 import tqdm
@@ -156,17 +157,17 @@ def _run_of(job: TrainingJob, description: dict) -> Run:
                  if manifest["description"] == description), new)
 
 
-def train(planned: PlannedRun) -> Run:
+def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
     """Train a run, or resume it where it stopped.
 
     Images that cannot be read are left out; the run's manifest names them. One process group at a
-    time trains in a folder; another waits and then finds it done.
+    time trains in a folder; another waits and then finds it done. ``on_epoch`` is as for ``fit``.
     """
     with write_lock(planned.run.folder, processes.rank(), processes.barrier, warn):
-        return _train(planned)
+        return _train(planned, on_epoch)
 
 
-def _train(planned: PlannedRun) -> Run:
+def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
     job, run, compute = planned.job, planned.run, planned.job.compute
     unreadable = _unreadable(planned)
     records = [record for record in job.images.split("train").records
@@ -180,15 +181,19 @@ def _train(planned: PlannedRun) -> Run:
     method = build_method(job.variant, job.backbone, job.weights,
                           len(planned.description["classes"]), job.config, job.seed)
     method.to(compute.device, memory_format=torch.channels_last)
-    source = _mask_source(job)
+    source, known = _mask_source(job), None
     if rank == 0:
-        run.write_manifest(_manifest(planned, unreadable))
+        with contextlib.suppress(ValueError):  # tau of a run that is there already stays
+            known = run.manifest().get("localization")
+        run.write_manifest(_manifest(planned, unreadable) | (
+            {"localization": known} if known else {}))
 
     def progress(epoch, batches):
         name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{job.config.epochs}"
         return tqdm.tqdm(batches, desc=name, unit=" batches", disable=True if rank else None,
                          leave=False, dynamic_ncols=True)
-    fit(method, source, loader, job.config, run, compute.device, planned.description, progress)
+    fit(method, source, loader, job.config, run, compute.device, planned.description, progress,
+        on_epoch)
     return run
 
 
