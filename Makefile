@@ -59,8 +59,9 @@ FINISHED = "$(RUN)" $(IMAGES) --cache "$(CACHE)"
 TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call option,data,$(DATA)) \
 	$(call option,background,$(BACKGROUND)))
 
-.PHONY: help install test faults scale bench lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate localize export export-scoremaps list compare table1 table2 table3 \
+.PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes verify \
+	inspect check-backgrounds train-ct evaluate localize export export-scoremaps list compare \
+	table1 table2 table3 \
 	ablate-backgrounds
 
 help: ## List the targets.
@@ -84,7 +85,11 @@ lint: install ## Check the style and the types.
 	$(BIN)/python -m flake8
 	$(BIN)/python -m mypy
 
-faults: install ## Inject many more kills and flipped bits than the tests do (about 20 minutes).
+test-gpu: install ## Run the tests that need a GPU, and measure both stages on it (under 10 minutes).
+	$(BIN)/python -m pytest -rs tests/test_gpu.py
+	$(BCCT) bench --gpu --images 2000 --cache "$(CACHE)" $(ARGS)
+
+faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fault_runs $(ARGS)
 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB of disk).

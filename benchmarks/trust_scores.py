@@ -35,7 +35,7 @@ RULE = LargestComponent()
 
 
 def measured_scores(localizer: Localizer, dataset: Dataset,
-             maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
+                    maker: MaskMaker | None) -> Iterator[tuple[bool, dict[str, float]]]:
     """Whether the box of each image is right (IoU of 0.5), and the candidates' numbers."""
     truths = truths_from_dataset(dataset)
     side, size = localizer.side, localizer.compute.batch_size

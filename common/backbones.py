@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -99,7 +99,11 @@ class Backbone(nn.Module):
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
     """
 
-    def __init__(self, name, layers, stride, fully_connected=None):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, layers: nn.Sequential, stride: int,
+                 fully_connected: nn.Sequential | None = None):
         super().__init__()
         architecture = ARCHITECTURES[name]
         self.name = name
@@ -113,7 +117,7 @@ class Backbone(nn.Module):
             values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)
             self.register_buffer(buffer, values, persistent=False)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features of RGB images.
 
         Args:
@@ -124,7 +128,8 @@ class Backbone(nn.Module):
         """
         return self.layers((images - self.mean) / self.std)
 
-    def forward_with_taps(self, images, taps):
+    def forward_with_taps(self, images: torch.Tensor,
+                          taps: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features, and the outputs of the layers with the indices ``taps``.
 
         Where gradients are recorded, they reach every tapped output; below the first one nothing
@@ -143,7 +148,7 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -151,7 +156,8 @@ class Backbone(nn.Module):
         return self
 
 
-def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
+def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = False,
+                   fully_connected: bool = False) -> Backbone:
     """Build a backbone and load its weights.
 
     Args:
@@ -199,7 +205,7 @@ def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
     return Backbone(name, layers, stride, classifier).eval()
 
 
-def weights_identity(weights):
+def weights_identity(weights: str | Path) -> str:
     """The identity of a set of weights: a word, or the digest of a file's bytes.
 
     Raises:

@@ -32,7 +32,8 @@ def command(recipes, delta, split, bc_set, **arguments):
     Writes CACHE/recipes.json.
     """
     options.require_options(arguments, "data", "background")
-    job = Stage1Job.from_options(bc_set=(*bc_set, "pixel_unit=true"), **arguments)
+    job = Stage1Job.from_options(bc_set=(
+        *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())

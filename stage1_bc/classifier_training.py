@@ -14,6 +14,7 @@ from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
 
@@ -40,8 +41,11 @@ class ClassifierConfig:
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
     """Also train the unit that reads every pixel, which the recipe "pixels" needs."""
+    evidence_unit: bool = False
+    """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
+    "evidence" and "agreement" need."""
     pixel_targets: int = 1000
-    """Target images that this unit learns from at most; more are sampled down."""
+    """Target images that a unit for pixels learns from at most; a sample where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
 
@@ -175,7 +179,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                 for records, description in (([targets[index] for index in chosen], "targets"),
                                              (backgrounds, "backgrounds"))]
     accuracies = train_unit(classifier, features[0], features[1], config)
-    if config.pixel_unit:
+    if config.pixel_unit or config.evidence_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
         _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
     return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
@@ -203,10 +207,11 @@ def _features(classifier, records, config, compute, description, unreadable, pro
 
 
 def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
-    """Train the pixel unit on a sample of the readable target images and on all backgrounds."""
+    """Teach the units that read every pixel a sample of the targets and all backgrounds."""
     chosen = [targets[index] for index in
               sample_targets(len(targets), config.pixel_targets, config.seed)]
-    with progress(len(chosen) + len(backgrounds), "pixel unit") as advance:
+    units = config.pixel_unit + config.evidence_unit
+    with progress(units * (len(chosen) + len(backgrounds)), "units for pixels") as advance:
         def images(records):
             for batch in load_frames(records, (config.image_size,) * 2,
                                      consecutive(len(records), compute.batch_size),
@@ -215,7 +220,11 @@ def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
                 if batch.positions:
                     yield to_float(batch.images.to(compute.device)).contiguous(
                         memory_format=torch.channels_last)
-        train_pixel_unit(classifier, images(chosen), images(backgrounds), RECIPES["guided-layers"])
+        if config.pixel_unit:
+            train_pixel_unit(classifier, images(chosen), images(backgrounds),
+                             RECIPES["guided-layers"])
+        if config.evidence_unit:
+            train_evidence_unit(classifier, images(chosen), images(backgrounds))
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
         device: torch device.
     """
     nn.init.zeros_(classifier.unit.bias)
-    if recipe.signal == "pixels":
+    if recipe.reads_pixels:
         recipe = RECIPES["guided-layers"]
     size = (classifier.image_size,) * 2
     stream = _endless_batches(backgrounds, size, seed)

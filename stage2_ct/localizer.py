@@ -130,7 +130,7 @@ class Localizer:
     def __init__(self, model: PackedModel, compute: Compute, objects: str = "one"):
         self.model, self.compute, self.objects = model, compute, objects
         self.method = model.build()
-        self.method.to(torch.device(compute.device), memory_format=torch.channels_last).eval()
+        self.method.to(compute.device).to(memory_format=torch.channels_last).eval()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -87,8 +87,9 @@ def train_epoch(method: nn.Module, source: MaskSource,
         steps += 1
         for name, loss in losses.items():  # stays on the device, so that no step waits for the host
             sums[name] = sums.get(name, 0) + loss
+    totals = torch.stack(list(sums.values())).tolist()  # the one time that the host waits
     means = processes.mean_over_processes(
-        {name: float(value) / steps for name, value in sums.items()})
+        {name: total / steps for name, total in zip(sums, totals)})
     if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
         raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
                                  "rates")

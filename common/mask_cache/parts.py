@@ -14,7 +14,7 @@ from pathlib import Path
 from common.locks import item_locks, write_lock
 from common.mask_cache.manifest import ADDING, MANIFEST
 from common.mask_cache.shards import MaskCacheError, delta_name
-from common.mask_cache.writer import (Maker, MaskJob, ShardPlan, make_shards, settle, survey_held)
+from common.mask_cache.writer import Maker, MaskJob, ShardPlan, make_shards, settle, survey_held
 
 
 @dataclasses.dataclass(frozen=True)
