@@ -1,9 +1,9 @@
-"""Which number separates right from wrong boxes: candidates for ``bcct localize``'s score.
+"""Which number tells right boxes from wrong ones: candidates for the score of ``bcct localize``.
 
     python -m benchmarks.trust_scores RUN [--split test] [--data DATA] [--masks MASKS]
 
-Prints a row for each candidate: area under the risk-coverage curve (share of wrong boxes for an
-uninformative number; smaller is better), and the share of right boxes in five bins from the
+Prints a row for each candidate: area under the risk-coverage curve (share of wrong boxes for a
+number that says nothing, smaller is better), and the share of right boxes in five bins from the
 lowest scores to the highest. The score was chosen on training images held out of training.
 """
 
@@ -113,7 +113,7 @@ def compare_trust_scores() -> None:
     right, numbers = zip(*measured_scores(localizer, dataset, maker))
     right = np.array(right)
     print(f"{len(right)} images, {100 * right.mean():.1f} % of boxes right, tau "
-          f"{localizer.tau:.2f}; area of an uninformative score {100 * (1 - right.mean()):.2f}, "
+          f"{localizer.tau:.2f}; area of a score that says nothing {100 * (1 - right.mean()):.2f}, "
           f"of the best possible {100 * least_area(right):.2f}")
     print("| score | area under risk-coverage | right in five bins, lowest scores first |")
     print("|---|---|---|")
