@@ -1,6 +1,8 @@
 """The convolutional part of torchvision's networks, behind one builder."""
 
+import bisect
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +14,9 @@ from torch import nn
 from common import tiny
 from common.config import lookup
 from common.files import load_checkpoint
+from common.stored_weights import download, plain_state, require_finite
 
+LARGEST_OF_THE_SMALLEST = 512  # pixels: no network needs larger images than that
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -179,17 +183,10 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
             missing keys).
     """
     architecture = lookup("backbone", name, ARCHITECTURES)
-    with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
-        network = architecture.network()
-    layers = _stages(network, architecture)
-    stride = architecture.stride
-    if fine:
-        (_dilate if architecture.strided else _refine_last_pool)(layers)
-        stride //= 2
+    network, layers, classifier = _without_memory(name, fine, fully_connected)
+    stride = architecture.stride // 2 if fine else architecture.stride
     parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
-    classifier = None
     if fully_connected:
-        classifier = _fully_connected(name, network)
         parts.append(("classifier", network.classifier))
     for module in (layers, classifier):
         if module is not None:
@@ -205,6 +202,51 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
     return Backbone(name, layers, stride, classifier).eval()
 
 
+def _without_memory(name, fine, fully_connected):
+    """(whole network, its layers, fc6 and fc7 or None) without any memory for their weights."""
+    architecture = lookup("backbone", name, ARCHITECTURES)
+    with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
+        network = architecture.network()
+    layers = _stages(network, architecture)
+    if fine:
+        (_dilate if architecture.strided else _refine_last_pool)(layers)
+    return network, layers, _fully_connected(name, network) if fully_connected else None
+
+
+def smallest_side(name: str, fine: bool = False, fully_connected: bool = False) -> int:
+    """Side of the smallest square that a backbone takes, in pixels; arguments as to build it."""
+    return 1 + bisect.bisect_left(
+        range(1, LARGEST_OF_THE_SMALLEST), True,
+        key=lambda side: takes_side(side, name, fine, fully_connected))
+
+
+@functools.lru_cache
+def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> bool:
+    """Whether anything is left of a square of a side in pixels behind a backbone's last layer.
+
+    Found out without computing anything; the other arguments are as for ``build_backbone``.
+    """
+    parts = [part for part in _without_memory(name, fine, fully_connected)[1:] if part is not None]
+    try:
+        return nn.Sequential(*parts).eval()(
+            torch.zeros(1, 3, side, side, device="meta")).numel() > 0
+    except RuntimeError:  # what torch says when nothing is left of an image
+        return False
+
+
+def require_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> None:
+    """Refuse images that are too small for a backbone.
+
+    Raises:
+        ValueError: names the smallest side.
+    """
+    if not takes_side(side, name, fine, fully_connected):
+        smallest = smallest_side(name, fine, fully_connected)
+        raise ValueError(f"images of {side} x {side} pixels are too small for {name}, of which "
+                         f"nothing would be left; the smallest are {smallest} x {smallest} "
+                         "(--image-size)")
+
+
 def weights_identity(weights: str | Path) -> str:
     """The identity of a set of weights: a word, or the digest of a file's bytes.
 
@@ -213,11 +255,12 @@ def weights_identity(weights: str | Path) -> str:
     """
     if weights in ("imagenet", "none"):
         return weights
-    with open(_weights_file(weights), "rb") as file:
+    with open(weights_file(weights), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _weights_file(weights):
+def weights_file(weights: str | Path) -> Path:
+    """The file of some weights; ValueError where there is none."""
     if not Path(weights).is_file():
         raise ValueError(f"weights {weights}: no such file (or say imagenet, or none)")
     return Path(weights)
@@ -286,10 +329,9 @@ def _load(name, weights, architecture, parts):
     if weights == "imagenet":
         if name == "tiny":
             raise ValueError("tiny has no ImageNet weights: use --weights demo/tiny.pth")
-        state = torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(
-            progress=True, check_hash=True)
+        state = download(torchvision.models.get_model_weights(name).IMAGENET1K_V1, name)
     else:
-        state = load_checkpoint(_weights_file(weights))
+        state = plain_state(load_checkpoint(weights_file(weights)))
     for part, module in parts:
         wanted = {key for key, tensor in module.state_dict().items() if not tensor.is_meta}
         found = {key.removeprefix(part + "."): tensor for key, tensor in state.items()
@@ -299,6 +341,7 @@ def _load(name, weights, architecture, parts):
             shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
             raise ValueError(f"weights {weights} do not fit {name}: {len(missing)} keys are "
                              f"missing ({shown})")
+        require_finite({key: found[key] for key in wanted}, weights)
         try:
             # Floats are cast to the module's own precision by the copy.
             module.load_state_dict({key: found[key] for key in wanted}, strict=False)

@@ -1,19 +1,22 @@
 """Training the background classifier on features that are computed once."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from common.boxes import LARGEST_SIDE
 from common.compute import Compute
+from common.config import LARGEST_SEED, check_choice, check_ranges
 from common.datasets import Record
 from common.loading import consecutive, load_frames, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
@@ -48,6 +51,13 @@ class ClassifierConfig:
     """Target images that a unit for pixels learns from at most; a sample where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
+
+    def __post_init__(self):
+        check_choice(self, "head", HEADS)
+        check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
+                     weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
+                     **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
+                                     (1, math.inf)))
 
 
 def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
@@ -171,6 +181,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
 
     Raises:
         ValueError: not one image of a kind can be read, or too few to hold any back.
+        FloatingPointError: what the backbone or the unit gives is no longer finite.
     """
     classifier.to(compute.device).to(memory_format=torch.channels_last)
     unreadable = {}
@@ -179,6 +190,9 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                 for records, description in (([targets[index] for index in chosen], "targets"),
                                              (backgrounds, "backgrounds"))]
     accuracies = train_unit(classifier, features[0], features[1], config)
+    if not all(values.isfinite().all() for values in classifier.unit.parameters()):
+        raise FloatingPointError("the background classifier's weights are no longer finite; train "
+                                 "it with a lower --bc-set learning_rate")
     if config.pixel_unit or config.evidence_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
         _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
@@ -203,7 +217,12 @@ def _features(classifier, records, config, compute, description, unreadable, pro
             if readable == 0:
                 raise ValueError(f"none of the {len(records)} {description} can be read; the first "
                                  f"is {records[0].path}")
-        return compute_features(classifier, images(), compute.device)
+        features = compute_features(classifier, images(), compute.device)
+    if not features.isfinite().all():
+        raise FloatingPointError(
+            f"the backbone makes NaN or infinity of some {description}, from which the background "
+            "classifier cannot learn: its --weights are of another network, or damaged")
+    return features
 
 
 def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):

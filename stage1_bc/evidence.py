@@ -70,7 +70,8 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
         return (on_grid(_cut(seeds, SEED_CUT)), resize_maps(unit_maximum(seeds), (SIDE, SIDE)),
                 shrink_images(images).cpu(), read(images))
 
-    with one_thread_per_operation() as threads:  # the same bits whatever the number of cores
+    with (torch.autocast(device.type, enabled=False),  # half precision is too coarse for moments
+          one_thread_per_operation() as threads):  # the same bits for any number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         moments = Moments(

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Collection, Iterator
 
-from common.backbones import weights_identity
-from common.config import from_dict, to_dict
+from common.backbones import require_side, weights_file, weights_identity
+from common.config import ConfigError, from_dict, to_dict
 from common.files import load_checkpoint
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
@@ -42,6 +42,25 @@ class MaskSettings:
     def size(self) -> tuple[int, int]:
         """(height, width) of a mask in pixels."""
         return (self.config.image_size,) * 2
+
+    def require_possible(self) -> None:
+        """Refuse settings by which no mask can be made, before anything is read.
+
+        Raises:
+            ConfigError, ValueError: says which do not go together.
+        """
+        if self.weights not in ("imagenet", "none"):
+            weights_file(self.weights)
+        config, recipe = self.config, self.recipe
+        scales = (1.0,) if recipe.signal == "pixels" else (1.0, *recipe.scales)
+        require_side(round(min(scales) * config.image_size), self.backbone,
+                     fully_connected=config.head == "fc7")
+        if recipe.signal == "pixels" and not config.pixel_unit:
+            raise ConfigError(f"the recipe {self.recipe_name} reads a pixel unit: leave out "
+                              "--bc-set pixel_unit=false, or take another --recipe")
+        if config.head == "flattened" and set(scales) != {1.0}:
+            raise ConfigError("the head flattened reads images of one size: set scales=1, or "
+                              "take --head pooled")
 
     def facts(self) -> dict:
         """What a mask cache records of these settings, as plain values; see ``recorded_facts``."""

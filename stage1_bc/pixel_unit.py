@@ -56,13 +56,15 @@ class PixelUnit(nn.Module):
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
         backbone, extractor = self.frozen
         outputs = extractor((images - backbone.mean) / backbone.std)
-        grids = [functional.interpolate(output, (GRID, GRID), mode="bilinear", antialias=True)
-                 for output in outputs.values()]
+        grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
+            output.float(), (GRID, GRID), mode="bilinear", antialias=True)
+            for output in outputs.values()]
         return torch.cat(grids, 1).flatten(2).transpose(1, 2)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness to target, about 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
-        return (features.float() @ self.weight + self.bias).unflatten(1, (GRID, GRID))
+        with torch.autocast(features.device.type, enabled=False):
+            return (features.float() @ self.weight + self.bias).unflatten(1, (GRID, GRID))
 
 
 def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: Recipe,
@@ -107,7 +109,12 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
     unit = PixelUnit(classifier.backbone).to(device)
 
     def read(images):
-        return unit.read(images).half().cpu()
+        features = unit.read(images).half().cpu()
+        if not features.isfinite().all():
+            raise FloatingPointError("the backbone's layers give values beyond 65,504, too large "
+                                     "for a pixel unit: take the recipe guided-layers, or other "
+                                     "--weights")
+        return features
 
     def look(images):
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
@@ -115,7 +122,8 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
-    with one_thread_per_operation() as threads:  # the same bits for any number of cores
+    with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
+          one_thread_per_operation() as threads):  # the same bits for any number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         moments = Moments(

@@ -1,8 +1,9 @@
 """How a gradient map becomes a mask, as named recipes."""
 
 import dataclasses
+import math
 
-from common.config import ConfigError, check_choice
+from common.config import ConfigError, check_choice, check_ranges
 
 UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
               "agreement": ("pixel_unit", "evidence_unit")}
@@ -57,6 +58,7 @@ class Recipe:
         check_choice(self, "reduction", ("max", "sum", "square"))
         check_choice(self, "normalise", ("max", "rank"))
         check_choice(self, "component", ("largest", "all"))
+        check_ranges(self, noise=(0, math.inf), smallest_area=(0, 1))
         if self.samples < 1 or not self.scales or min(self.scales) <= 0:
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:

@@ -5,7 +5,6 @@ checkpoint of the last finished epoch. A copied, moved or renamed run works as t
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import torch
 
 from common.backbones import build_backbone
-from common.files import cannot_write, load_checkpoint, read_json, save_checkpoint, write_json
+from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
+                          write_json)
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
@@ -78,16 +78,10 @@ class Run:
         return state["epoch"]
 
     def log(self, line: dict) -> None:
-        """Append one JSON line."""
+        """Append one JSON line, whole or not at all."""
         path = self.folder / "log.jsonl"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        before = read_whole(path) if path.is_file() else b""
+        write_bytes(path, before + json.dumps(line, sort_keys=True).encode() + b"\n")
 
     def logged(self) -> list[dict]:
         """The lines of the log."""
@@ -124,7 +118,7 @@ def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         try:
             yield Run(folder), Run(folder).manifest()
-        except (ValueError, OSError):
+        except ValueError:  # and not what the system refuses: that says nothing about a file
             continue
 
 

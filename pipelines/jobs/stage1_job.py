@@ -13,6 +13,7 @@ from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override, to_dict
 from common.datasets import Record
+from common.files import require_writable
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
 from common.mask_cache.manifest import held_deltas
@@ -36,8 +37,10 @@ def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_
     """The MaskSettings of a command line; arguments as in ``pipelines.jobs.options``."""
     chosen = override(RECIPES[recipe], recipe_set)
     config = override(_plain_config(head, image_size, bc_seed, chosen), bc_set)
-    return MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe, chosen,
-                        precision)
+    settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
+                            chosen, precision)
+    settings.require_possible()
+    return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,7 @@ def _ensure_file(job: Stage1Job) -> Path:
         with lock_classifiers(job):
             found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
+                require_writable(job.cache / MASKS)  # where what it is for will go
                 click.echo(f"no background classifier of these images and settings in "
                            f"{job.cache / CLASSIFIERS} yet: training it")
                 found = train_and_save(job)
