@@ -1,4 +1,4 @@
-"""A mask cache made by independent jobs, which need not know of each other.
+"""A mask cache made by independent jobs.
 
 Part K of N (K from 0 to N - 1) makes the shards K, K + N, K + 2 N ... Shards do not depend on who
 writes them, so the parts run in any order, on any machines that share the folder, at the same time
