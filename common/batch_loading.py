@@ -13,7 +13,7 @@ import functools
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
