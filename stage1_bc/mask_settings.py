@@ -34,8 +34,14 @@ class MaskSettings:
 
     @property
     def recipe_fields(self) -> dict:
-        """The recipe's fields, and the precision where it is not the usual one."""
+        """The recipe's fields, and the precision where it is not the usual one.
+
+        Without what finds the object to sharpen by where that is GrabCut: masks that were made
+        when there was nothing else keep their key.
+        """
         fields = to_dict(self.recipe)
+        if self.recipe.sharpen_by == "grabcut":
+            del fields["sharpen_by"]
         return fields if self.precision == "float32" else {**fields, "precision": self.precision}
 
     @property
@@ -143,7 +149,8 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
 def _compared(cache, settings, options) -> Iterator[tuple]:
     """Yield (option, what it sets, value asked for, the cache's value or None where unknown)."""
     held, facts = recorded_facts(cache.manifest), settings.facts()
-    recipe, classifier, chosen = held["recipe"], held["classifier"], to_dict(settings.recipe)
+    recipe = {"sharpen_by": "grabcut", **held["recipe"]}  # see ``recipe_fields``
+    classifier, chosen = held["classifier"], to_dict(settings.recipe)
     yield from (("recipe", name, value, recipe.get(name)) for name, value in chosen.items())
     yield from (("recipe_set", name, chosen[name], recipe.get(name))
                 for name in _assigned(options["recipe_set"]))

@@ -4,7 +4,8 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.options import RECIPE, STAGE1, values
 from pipelines.jobs.stage1_job import Stage1Job
-from stage1_bc.mask_settings import describe_masks, require_agreement
+from stage1_bc.mask_settings import describe_masks, maker_of_masks, require_agreement
+from stage1_bc.recipe import RECIPES
 from tests.examples import TINY, make_masks, run, write_inputs
 
 
@@ -67,3 +68,16 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
                        match="--recipe asks for signal pixels, the masks have input"):
         run(*arguments, "--recipe", "default")
     assert "wrote" in run(*arguments).output
+
+
+def test_a_recipe_that_sharpens_otherwise_is_another(folder):
+    grab_cut = MaskCache(make_masks(folder))
+    assert "sharpen_by" not in grab_cut.manifest["provenance"]["recipe"]  # as it always was
+    with pytest.raises(MaskCacheError, match="asks for sharpen_by colours, there it is grabcut"):
+        agree(folder, grab_cut, ("recipe",), {"recipe": "colours"})
+    colours = MaskCache(make_masks(folder, "--recipe", "colours"))
+    assert colours.key != grab_cut.key
+    with pytest.raises(MaskCacheError, match="asks for sharpen_by grabcut, there it is colours"):
+        agree(folder, colours, ("recipe",), {"recipe": "default"})
+    assert maker_of_masks(grab_cut).recipe == RECIPES["default"]
+    assert maker_of_masks(colours).recipe == RECIPES["colours"]
