@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from common.files import make_folder
 from common.system_errors import SystemRefusal, cannot_write, reason_of
 
 LOCK = ".lock"
@@ -40,7 +41,7 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
     """
     path = Path(folder) / LOCK
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         file = open(path, "ab")
     except OSError as error:
         raise cannot_write(path, error) from error
