@@ -28,14 +28,14 @@ def try_faults():
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         faults.write_tiny_pictures(root / "pictures")
-        seconds = faults.timed_reference(root / "pictures", root / "whole")
-        _kill(root, seconds, random, 1, arguments.kills)
-        _kill(root, seconds, random, 2, arguments.rank_kills)
+        faults.make_reference(root / "pictures", root / "whole")
+        _kill(root, random, 1, arguments.kills)
+        _kill(root, random, 2, arguments.rank_kills)
         _flip(root / "whole", random, arguments.flips)
         _craft(root, arguments.seed, arguments.crafted)
 
 
-def _kill(root, seconds, random, world, wanted):
+def _kill(root, random, world, wanted):
     """Kill processes of runs with ``world`` processes each, ``wanted`` times in total."""
     def begin():
         if world == 1:
@@ -44,7 +44,7 @@ def _kill(root, seconds, random, world, wanted):
     kills = runs = 0
     while kills < wanted:
         folder = root / f"{world}-{runs}"
-        kills += faults.kill_and_resume(begin, folder, random, seconds)
+        kills += faults.kill_and_resume(begin, folder, random)
         assert faults.shards(folder) == faults.shards(root / "whole")
         runs += 1
     print(f"{world} process(es): {kills} kills in {runs} runs; nothing lost, nothing made twice, "
