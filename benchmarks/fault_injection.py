@@ -17,14 +17,16 @@ import torch
 
 from common import processes
 from common.datasets import Record
+from common.mask_cache.parts import MaskPart, UnfinishedParts, finish_parts, write_part
 from common.mask_cache.shards import Provenance
-from common.mask_cache.writer import write_masks
+from common.mask_cache.writer import MaskJob, write_masks
 from stage1_bc.classifier import build_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import Recipe
 
 PICTURES, SHARD_SIZE, BATCH_SIZE = 30, 2, 1
 MOST_BETWEEN_KILLS = 5  # shards that are made between two kills, at most one less than this
+PARTS, AT_ONCE = 7, 3  # independent jobs, and how many of them run at the same time
 RECIPE = Recipe(smallest_area=0.0)
 PROVENANCE = Provenance("images", "classifier", {"smallest_area": 0.0}, (16, 16))
 
@@ -62,6 +64,29 @@ def _maker():
     """The same MaskMaker in every process."""
     torch.manual_seed(0)  # the classifier's unit is random
     return MaskMaker(build_classifier("tiny", "none", image_size=16), RECIPE, (16, 16))
+
+
+def tiny_job(pictures, deltas=(0.7, 0.8)):
+    """The MaskJob of ``make_tiny_masks``."""
+    return MaskJob(tuple(records_in(pictures)), deltas, PROVENANCE, SHARD_SIZE)
+
+
+def make_tiny_part(pictures, folder, number, of, deltas=(0.7, 0.8), dies_at=None, **options):
+    """Make one part of the masks in this process; returns the numbers of the shards made.
+
+    The process is killed at its batch ``dies_at``.
+    """
+    torch.set_num_threads(1)
+
+    def build_maker():
+        return _maker() if dies_at is None else _Dying(_maker(), dies_at)
+    return write_part(tiny_job(pictures, deltas), build_maker, folder, MaskPart(number, of),
+                      BATCH_SIZE, 0, **options)
+
+
+def finish_tiny_masks(pictures, folder, of=None, deltas=(0.7, 0.8), **options):
+    """Close the cache whose parts were made."""
+    finish_parts(tiny_job(pictures, deltas), folder, None, of, **options)
 
 
 def make_masks_as_rank(rank, world, port, errors, pictures, folder, dies_at=None):
@@ -172,6 +197,52 @@ def kill_and_resume(begin, folder, random, most=1000):
         if codes == [0] * len(children):
             return kills
         assert not (folder / "manifest.json").exists() or len(after) == PICTURES // SHARD_SIZE
+
+
+def kill_and_resume_parts(pictures, folder, random):
+    """Run parts, a few at once and some of them twice, and kill one of each few at random.
+
+    What ``--finish`` misses runs again, until it misses nothing.
+
+    Returns:
+        Number of processes that were killed.
+    """
+    kills, before = 0, {}
+    while missing := missing_parts(pictures, folder):
+        numbers = random.permutation(_numbers(missing))[:AT_ONCE].tolist()
+        numbers.append(numbers[0])
+        children = [start_child(pictures, folder, number, PARTS, target=make_tiny_part)
+                    for number in numbers]
+        wait_for_shards(children, folder, random.integers(MOST_BETWEEN_KILLS))
+        victim = children[random.integers(len(children))]
+        kills += victim.is_alive()
+        victim.kill()
+        _wait(children, 60)
+        after = finished_shards(folder)
+        assert all(after.get(name) == identity for name, identity in before.items()), (
+            "a finished shard was made again")
+        before = after
+    return kills
+
+
+def missing_parts(pictures, folder):
+    """What ``--finish`` prints for ``--array``; an empty string where it closes the cache."""
+    try:
+        finish_tiny_masks(pictures, folder, PARTS)
+    except UnfinishedParts as error:
+        return error.array
+    return ""
+
+
+def _numbers(array):
+    """The whole numbers of an ``--array``."""
+    ends = [[int(end) for end in group.split("-")] for group in array.split(",")]
+    return [number for group in ends for number in range(group[0], group[-1] + 1)]
+
+
+def whole_cache(folder):
+    """Content of a finished cache's files by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
 def _wait(children, seconds):

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import fault_injection as faults
 from benchmarks.crafted_caches import survive_in_child
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import MaskCacheError
+from common.mask_cache.shards import MaskCacheError, shard_path
 
 
 def try_faults():
@@ -20,7 +20,9 @@ def try_faults():
     parser = argparse.ArgumentParser(description=try_faults.__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--rank-kills", type=int, default=100)
+    parser.add_argument("--part-kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=10000)
+    parser.add_argument("--part-flips", type=int, default=200)
     parser.add_argument("--crafted", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -31,6 +33,8 @@ def try_faults():
         faults.make_reference(root / "pictures", root / "whole")
         _kill(root, random, 1, arguments.kills)
         _kill(root, random, 2, arguments.rank_kills)
+        _kill_parts(root, random, arguments.part_kills)
+        _flip_in_parts(root, random, arguments.part_flips)
         _flip(root / "whole", random, arguments.flips)
         _craft(root, arguments.seed, arguments.crafted)
 
@@ -49,6 +53,36 @@ def _kill(root, random, world, wanted):
         runs += 1
     print(f"{world} process(es): {kills} kills in {runs} runs; nothing lost, nothing made twice, "
           "every byte as without", flush=True)
+
+
+def _kill_parts(root, random, wanted):
+    """Kill independent parts, ``wanted`` times in total, until ``--finish`` misses nothing."""
+    kills = runs = 0
+    while kills < wanted:
+        folder = root / f"parts-{runs}"
+        kills += faults.kill_and_resume_parts(root / "pictures", folder, random)
+        assert faults.whole_cache(folder) == faults.whole_cache(root / "whole")
+        runs += 1
+    print(f"{faults.PARTS} independent parts, {faults.AT_ONCE} at once: {kills} kills in {runs} "
+          "runs; nothing lost, nothing made twice, every byte as without", flush=True)
+
+
+def _flip_in_parts(root, random, wanted):
+    """Flip one bit of one shard of unfinished parts at a time; ``--finish`` names its part."""
+    folder = root / "flipped"
+    for number in range(faults.PARTS):
+        faults.make_tiny_part(root / "pictures", folder, number, faults.PARTS)
+    shards, named = faults.PICTURES // faults.SHARD_SIZE, 0
+    for _ in range(wanted):
+        index = int(random.integers(shards))
+        put_back = faults.flip(shard_path(folder, index), random)
+        named += faults.missing_parts(root / "pictures", folder) == str(index % faults.PARTS)
+        put_back()
+    assert faults.missing_parts(root / "pictures", folder) == ""
+    assert faults.whole_cache(folder) == faults.whole_cache(root / "whole")
+    print(f"{named} of {wanted} flipped bits in the shards of parts noticed, with the part's "
+          "number", flush=True)
+    assert named == wanted
 
 
 def _flip(folder, random, wanted):

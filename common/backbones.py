@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,7 +31,7 @@ class Architecture:
     channels: int
     """Channels of the feature map."""
     stride: int
-    """Input pixels a feature map's pixel."""
+    """Input pixels per pixel of the feature map."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
     pixel_taps: tuple[str, ...] | None = None
@@ -97,13 +97,17 @@ class Backbone(nn.Module):
         name: str, its key in ``ARCHITECTURES``.
         layers: nn.Sequential, the layers in order; their indices are what ``taps`` name.
         channels: int, channels of the feature map.
-        stride: int, input pixels a feature map's pixel.
+        stride: int, input pixels per pixel of the feature map.
         taps: tuple of int, the layers that a layer-wise gradient map reads.
         pixel_taps: tuple of str, the modules among ``layers`` that a unit reads at every pixel.
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
     """
 
-    def __init__(self, name, layers, stride, fully_connected=None):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, layers: nn.Sequential, stride: int,
+                 fully_connected: nn.Sequential | None = None):
         super().__init__()
         architecture = ARCHITECTURES[name]
         self.name = name
@@ -117,7 +121,7 @@ class Backbone(nn.Module):
             values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)
             self.register_buffer(buffer, values, persistent=False)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features of RGB images.
 
         Args:
@@ -128,7 +132,8 @@ class Backbone(nn.Module):
         """
         return self.layers((images - self.mean) / self.std)
 
-    def forward_with_taps(self, images, taps):
+    def forward_with_taps(self, images: torch.Tensor,
+                          taps: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features, and the outputs of the layers with the indices ``taps``.
 
         Where gradients are recorded, they reach every tapped output; below the first one nothing
@@ -147,7 +152,7 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -155,7 +160,8 @@ class Backbone(nn.Module):
         return self
 
 
-def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
+def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = False,
+                   fully_connected: bool = False) -> Backbone:
     """Build a backbone and load its weights.
 
     Args:
@@ -241,8 +247,8 @@ def require_side(side: int, name: str, fine: bool = False, fully_connected: bool
                          "(--image-size)")
 
 
-def weights_identity(weights):
-    """What tells one set of weights from another: a word, or the digest of a file's bytes.
+def weights_identity(weights: str | Path) -> str:
+    """The identity of a set of weights: a word, or the digest of a file's bytes.
 
     Raises:
         ValueError: no such file.
@@ -277,7 +283,7 @@ def _refine_last_pool(layers):
 
 
 def _dilate(layers):
-    """Let the last layer that halves keep the size, and those behind it see as far as before."""
+    """Let the last halving layer keep the size, with the same receptive field behind it."""
     halving = max(index for index, layer in enumerate(layers)
                   if any(map(_halves, _convolutions(layer))))
     behind = False

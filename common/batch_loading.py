@@ -13,7 +13,7 @@ import functools
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -137,7 +137,7 @@ def free_shared_memory() -> int:
     return 1 << 62
 
 
-def _collate(items: Sized, collate: Callable, pipes: bool) -> Any:
+def _collate(items: Sequence, collate: Callable, pipes: bool) -> Any:
     """A batch, ready to leave its process, or the first error among its items."""
     raised = next((item for item in items if isinstance(item, _Raised)), None)
     if raised is not None:

@@ -126,7 +126,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
 def field_help(config_class: type) -> list[tuple[str, str]]:
     """What ``override`` can set: (name=default, what it means) of each field.
 
-    The meaning is the string literal behind the field, up to its first full stop.
+    The meaning is the string literal after the field, up to its first full stop.
 
     Args:
         config_class: a dataclass with defaults.

@@ -115,7 +115,7 @@ def find_unreadable(records: Sequence[Record], workers: int,
         dict from the image id to the reason.
     """
     found = {}
-    # A small frame: the whole file is still read, and damage found wherever it is.
+    # A small frame: the whole file is still read, and damage is found anywhere in it.
     batches = load_frames(records, (32, 32), consecutive(len(records), 64), workers)
     with progress(len(records), "looking for unreadable images") as advance:
         for batch in batches:

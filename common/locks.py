@@ -1,16 +1,17 @@
-"""A write lock on a folder, shared by all processes of one run."""
+"""Write locks on a folder: one shared by all processes of a run, or one for each item in it."""
 
 import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from common.files import make_folder
 from common.system_errors import SystemRefusal, cannot_write, reason_of
 
 LOCK = ".lock"
+ITEMS = 2 ** 32  # from this byte of the file on, one for each item; those before are for ranks
 HELD = (errno.EAGAIN, errno.EACCES)  # somebody else has the lock; POSIX allows either
 
 
@@ -39,13 +40,7 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
         CannotWrite: the folder cannot be written.
         SystemRefusal: its file system has no locks; names the folder and says what to do.
     """
-    path = Path(folder) / LOCK
-    try:
-        make_folder(path.parent)
-        file = open(path, "ab")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    with file:
+    with _opened(folder) as file:
         if rank == 0:
             _lock(file, 0, 0, notify or (lambda sentence: None))  # 0 bytes long means to the end
             fcntl.lockf(file, fcntl.LOCK_UN, 0, 1)  # all but the first: for the other ranks
@@ -56,20 +51,54 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
         yield
 
 
-def _lock(file, length, start, notify):
+@contextlib.contextmanager
+def item_locks(folder: str | Path, numbers: Iterable[int],
+               notify: Callable[[str], object] | None = None) -> Iterator[None]:
+    """Context that locks some items of a folder, while other processes may write other items.
+
+    While any process is in this context, no run gets the folder's ``write_lock``, and the other
+    way round. All that is said there of POSIX locks holds here too.
+
+    Args:
+        folder: the folder; made when missing.
+        numbers: the items' numbers, from 0.
+        notify: called with a sentence when another process has to be waited for.
+
+    Raises:
+        OSError: the folder cannot be written, or its file system has no locks.
+    """
+    notify = notify or (lambda sentence: None)
+    with _opened(folder) as file:
+        _lock(file, ITEMS, 0, notify, fcntl.LOCK_SH)
+        for number in sorted(numbers):  # everybody in the same order, so that nobody waits for ever
+            _lock(file, 1, ITEMS + number, notify)
+        yield
+
+
+def _opened(folder):
+    """The folder's lock file, open for shared locks (which need reading) and exclusive ones."""
+    path = Path(folder) / LOCK
+    try:
+        make_folder(path.parent)
+        return open(path, "a+b")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _lock(file, length, start, notify, kind=fcntl.LOCK_EX):
     """Lock a range of bytes; notify before waiting."""
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
     except OSError as error:
         if error.errno in HELD:
             notify(f"process {os.getpid()} waits: another run is writing to "
                    f"{Path(file.name).parent}")
-        _wait_for_lock(file, length, start)  # which fails in the same way where there are no locks
+        _wait_for_lock(file, length, start, kind)  # which fails again where there are no locks
 
 
-def _wait_for_lock(file, length, start):
+def _wait_for_lock(file, length, start, kind=fcntl.LOCK_EX):
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX, length, start)
+        fcntl.lockf(file, kind, length, start)
     except OSError as error:
         raise _no_locks(Path(file.name).parent, error) from error
 

@@ -6,9 +6,9 @@ folder describes one split in four text files: ``image_ids.txt`` (one id in each
 ``class_labels.txt`` (``id,label``), ``image_sizes.txt`` (``id,width,height``) and
 ``localization.txt`` (``id,x0,y0,x1,y1``, a line for each box, in pixels of the original image).
 
-Other people's files are taken as a person would take them: text with or without a byte order mark,
-with any line ends, ids in any Unicode form, maps with an axis of one channel, values that rounding
-has carried past 0 or 1. What desktops put into folders is left alone.
+Other people's files are read tolerantly: text with or without a byte order mark, with any line
+ends, ids in any Unicode form, maps with an axis of one channel, values that rounding has moved past
+0 or 1. Files that desktops put into folders are ignored.
 """
 
 import collections

@@ -13,11 +13,15 @@ from pipelines.output_streams import make_patient
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
     "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
-    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
-    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made again."),
-    "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
+    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if needed."),
+    "verify": ("pipelines.verify", "Check a mask cache and name what to make again."),
+    "inspect": ("pipelines.inspect", "Summarize masks and draw a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "localize": ("pipelines.localize", "Find objects in pictures that nobody has labelled."),
+    "export": ("pipelines.export", "Write masks and boxes as COCO, YOLO, VOC, PNG, CSV ..."),
+    "pack": ("pipelines.pack", "Put a trained model into one file, or into ONNX."),
+    "plot": ("pipelines.plot", "Draw the losses and rates of training runs."),
     "list": ("pipelines.list_artefacts", "Show what the cache holds, and what made it."),
     "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
     "recipes": ("pipelines.recipes", "Measure the masks of several recipes, side by side."),
@@ -27,9 +31,9 @@ COMMANDS = {
     "real": ("pipelines.paper.real", "Run everything on CUB birds and print the main table."),
     "table1": ("pipelines.paper.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
     "table2": ("pipelines.paper.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
-    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: a row a delta."),
+    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: one row per delta."),
     "ablate-backgrounds": (
-        "pipelines.paper.ablate_backgrounds", "How many backgrounds are enough."),
+        "pipelines.paper.ablate_backgrounds", "Measure how many backgrounds are enough."),
 }
 
 

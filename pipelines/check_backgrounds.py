@@ -1,4 +1,4 @@
-"""``bcct check-backgrounds``: what is wrong with a folder of background images."""
+"""``bcct check-backgrounds``: find problems in a folder of background images."""
 
 import dataclasses
 
@@ -25,8 +25,8 @@ def command(folder, **arguments):
     """Check FOLDER of background images against a data set; changes nothing in either.
 
     Looks for unreadable files, duplicates, pictures that are in the data set too, pictures that
-    seem to hold a target, and for sharpness and size that give backgrounds away. Trains
-    classifiers of its own for that, each judging pictures it has not seen. Writes report.json and
+    seem to hold a target, and for sharpness and size that give backgrounds away. Trains separate
+    classifiers for that; each judges only pictures it was not trained on. Writes report.json and
     contact_sheet.png into CACHE/backgrounds/NAME/.
     """
     options.require_options(arguments, "data")
@@ -40,7 +40,8 @@ def command(folder, **arguments):
     if len(backgrounds.records) < 4 or len(targets.records) < 4:
         raise click.ClickException(
             f"{folder}: {len(backgrounds.records)} readable backgrounds and "
-            f"{len(targets.records)} readable targets are too few to compare; four are the least")
+            f"{len(targets.records)} readable targets are too few to compare; at least four "
+            "of each are needed")
     logits = cross_fit(classifier, targets.features, backgrounds.features, settings.config)
     report = background_report(*examined, logits, settings.config.image_size,
                                _about(job))

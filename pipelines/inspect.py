@@ -1,4 +1,4 @@
-"""``bcct inspect``: look at the masks of a cache, in figures and in pictures."""
+"""``bcct inspect``: summarize the masks of a cache in figures and pictures."""
 
 import click
 
@@ -15,7 +15,7 @@ from pipelines.jobs.artefacts import MASKS, resolve
 @options.grouped_command("inspect")
 @click.argument("masks")
 @click.option("--data", type=options.PATH,
-              help="The data set's folder, for pictures and boxes; without it masks alone are "
+              help="The data set's folder, for pictures and boxes; without it only masks are "
               "shown.")
 @click.option("--dataset", "kind", type=click.Choice(KINDS),
               help="Layout of the data set.  [default: the one that the masks were made from]")

@@ -7,6 +7,7 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.mask_parts import PartOption, finish_masks, make_part, plan_parts
 from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 
@@ -14,14 +15,32 @@ from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
 @options.options(*options.STAGE1, *options.RECIPE, "deltas", "on_bad_image")
 @click.option("--split", type=options.SPLIT, default="train", show_default=True,
               help="Which images get masks.")
-def command(split, deltas, on_bad_image, **arguments):
+@click.option("--part", type=PartOption(), help="Make only part K of N, with K from 0 to N - 1, as "
+              "a job that needs no other; bcct train-bc comes before, --finish after. See "
+              "docs/scale.md.")
+@click.option("--finish", type=click.IntRange(0), is_flag=False, flag_value=0, metavar="[N]",
+              help="Verify what N parts have made and close the cache, or print "
+              "which parts are missing, in the form of sbatch's --array.")
+def command(split, deltas, on_bad_image, part, finish, **arguments):
     """Make a mask for every image of a split, at each delta, in one pass.
 
     Trains the background classifier first when there is none for these images and settings. A
     killed run resumes where it stopped, and a damaged shard is made again. Writes
-    CACHE/masks/NAME-KEY/. Under torchrun, the processes share the images.
+    CACHE/masks/NAME-KEY/. Under torchrun, the processes share the images; with --part, jobs that
+    do not know of each other do.
     """
     options.require_options(arguments, "data", "background")
+    if part is not None and finish is not None:
+        raise click.UsageError("give --part or --finish, not both")
+    if part is not None or finish is not None:
+        job = Stage1Job.from_options(**arguments)
+        task = plan_parts(job, split, deltas)
+        if part is not None:
+            make_part(task, part)  # --finish reports the images that cannot be read
+        else:
+            finish_masks(task, finish or None)
+            _report(job, split, task.stored, task.folder, on_bad_image)
+        return
     with processes.process_group():
         job = Stage1Job.from_options(**arguments)
         stored = ensure_classifier(job)
@@ -47,7 +66,7 @@ def _report(job, split, stored, folder, deltas, on_bad_image):
     bad = cache.manifest["unreadable"]
     own = {str(record.path) for record in job.images.split(split).records}
     training = {str(record.path) for record in job.images.split("train").records}
-    # What is said of the training images when masks of others are made was said before.
+    # Masks of other images: bad training images have been reported with their own masks.
     backgrounds = {path: reason for path, reason in stored.about["unreadable"].items()
                    if path not in own | training}
     report_bad_images({**backgrounds, **bad}, on_bad_image)

@@ -1,4 +1,4 @@
-"""How masks are made, as a command asks for it and as a mask cache records it."""
+"""How masks are made, as requested by a command and as recorded in a mask cache."""
 
 import dataclasses
 from collections.abc import Collection, Iterator
@@ -109,7 +109,7 @@ def describe_masks(cache: MaskCache) -> str:
 
 
 def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
-    """A MaskMaker that makes masks as those of a cache were made.
+    """A MaskMaker that makes masks in the same way as those of a cache.
 
     Raises:
         ValueError, OSError: the classifier's file or its backbone's weights are not there any
@@ -128,18 +128,18 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
 
 def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
                       given: Collection[str]) -> None:
-    """Make sure that masks are those that a command line asks for, as far as it says so.
+    """Make sure that masks agree with the options given on a command line.
 
     Args:
         cache: MaskCache.
         settings: MaskSettings of the command line.
         options: the command line's values of ``recipe_set`` and ``bc_set``.
-        given: names of the options that stand on it; the others may differ.
+        given: names of the options given there; the others may differ.
 
     Raises:
         MaskCacheError: some differ; names each with both values.
     """
-    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, there it is {held}"
+    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, the masks have {held}"
                    for option, name, asked, held in _compared(cache, settings, options)
                    if option in given and held is not None and asked != held]
     if differences:

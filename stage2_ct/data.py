@@ -15,7 +15,7 @@ from common.batch_loading import BatchLoader
 from common.datasets import Record
 from common.images import decode_image, read_bytes
 from common.mask_cache.reader import MaskCache
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +97,8 @@ class TrainingImages(Dataset):
     """Records as augmented images with labels and, from a cache, masks.
 
     The image is squashed to the frame that the mask covers before both are cropped, so that each
-    pixel keeps its mask. A draw depends on its seed alone: not on the process that makes it, nor
-    on what was drawn before.
+    pixel keeps its mask. A draw depends only on its seed, not on the process or on earlier
+    draws.
 
     Args:
         records: sequence of Record.
@@ -134,8 +134,8 @@ class TrainingImages(Dataset):
                                interpolation=cv2.INTER_NEAREST_EXACT)
             mask = tv_tensors.Mask(torch.from_numpy(array[None]))
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds every kind of device too: where one has not
-            # started, it notes a stack trace for later, each time, and never forgets one.
+            # Not torch.manual_seed, which seeds every kind of device: for one that has not been
+            # started, each call records a stack trace and keeps it.
             torch.default_generator.manual_seed(seed)
             image, mask = self.transform(image, mask)
         return image, record.label, mask, valid

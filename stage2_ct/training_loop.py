@@ -15,7 +15,7 @@ from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 Batches = Iterable[TrainingBatch]
 
@@ -85,8 +85,9 @@ def train_epoch(method: nn.Module, source: MaskSource,
         steps += 1
         for name, loss in losses.items():  # stays on the device, so that no step waits for the host
             sums[name] = sums.get(name, 0) + loss
+    totals = torch.stack(list(sums.values())).tolist()  # the one time that the host waits
     means = processes.mean_over_processes(
-        {name: float(value) / steps for name, value in sums.items()})
+        {name: total / steps for name, total in zip(sums, totals)})
     if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
         raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
                                  "rates")
@@ -103,7 +104,8 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
 
 def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
-        progress: Callable[[int, BatchLoader], Batches] | None = None) -> None:
+        progress: Callable[[int, BatchLoader], Batches] | None = None,
+        on_epoch: Callable[[LocalizationMethod, dict], object] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
     Each process of a run takes its part of every batch; the first one saves and logs.
@@ -118,6 +120,8 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         description: dict of plain values saved in the checkpoint.
         progress: called with (number of the epoch from 0, the loader); returns an iterator over
             the loader's batches, which may display progress. None for none.
+        on_epoch: called by the first process with (method, the log's line) after each epoch; must
+            leave the method and the random numbers as they are.
     """
     optimizer, schedule = build_optimizer(method, config)
     precision = choose_precision(config.precision, device)
@@ -131,9 +135,13 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         start = time.perf_counter()
         losses = train_epoch(learner, source, batches, optimizer, scaler, device,
                              config.gradient_limit, precision)
+        rates = dict(zip(("backbone_rate", "head_rate"), schedule.get_last_lr()))
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
         if processes.rank() == 0:
             run.save(epoch + 1, parts, description)
-            run.log({"epoch": epoch + 1, "seconds": seconds,
-                     "precision": format_name(precision), **losses})
+            line = {"epoch": epoch + 1, "seconds": seconds,
+                    "precision": format_name(precision), **rates, **losses}
+            run.log(line)
+            if on_epoch is not None:
+                on_epoch(method, line)

@@ -220,9 +220,9 @@ def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -
 
 
 def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
-    """What makes right what was found to be wrong with a cache, for a user.
+    """How a user repairs the faults that were found in a cache.
 
-    For a copy that is not the recorded command alone, which does not write there.
+    For a copy, the recorded command alone is not enough: it writes to the original folder.
     """
     manifest = read_manifest(folder)
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))

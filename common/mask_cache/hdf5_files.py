@@ -14,6 +14,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -114,7 +115,7 @@ def stored_strings(group: h5py.Group, name: str, content: bytes) -> list[str]:
     return list(dataset.asstr("utf-8", "surrogateescape")[()])
 
 
-def stored_attribute(owner: h5py.Group | h5py.Dataset, name: str, shape: tuple[int, ...]):
+def stored_attribute(owner: h5py.Group | h5py.Dataset, name: str, shape: tuple[int, ...]) -> Any:
     """An attribute's value, if it has the shape that it should have.
 
     Raises:

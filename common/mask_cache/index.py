@@ -23,8 +23,10 @@ from common.files import write_bytes
 from common.mask_cache.hdf5_files import DamagedFile, Layout, inflate, member, opened, stored_array
 
 Places = dict[str, np.ndarray]  # the arrays of a delta's group
-PLACE_FIELDS = {"offset": ("u8",), "size": ("u4",), "crc32": ("u4",), "valid": ("?",),
-                "box": ("i2", 4)}  # type, and what follows the number of images in the shape
+# Type, and what follows the number of images in the shape.
+PLACE_FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "offset": ("u8", ()), "size": ("u4", ()), "crc32": ("u4", ()), "valid": ("?", ()),
+    "box": ("i2", (4,))}
 
 
 class MaskIndex:
@@ -66,7 +68,7 @@ class MaskIndex:
                 self._places[name] = {
                     field: stored_array(group, field, Layout(np.dtype(kind), (
                         self.count, *rest)), content)[()]
-                    for field, (kind, *rest) in PLACE_FIELDS.items()}
+                    for field, (kind, rest) in PLACE_FIELDS.items()}
         return self._places[name]
 
 
@@ -91,8 +93,9 @@ def mask_places(dataset: h5py.Dataset, content: bytes) -> Places:
             another or unpacks to another size.
     """
     count, size = len(dataset), int(np.prod(dataset.shape[1:]))
-    places = {"offset": np.zeros(count, np.uint64), "size": np.zeros(count, np.uint32),
-              "crc32": np.zeros(count, np.uint32)}
+    places: Places = {
+        "offset": np.zeros(count, np.uint64), "size": np.zeros(count, np.uint32),
+        "crc32": np.zeros(count, np.uint32)}
 
     chunks = []
     dataset.id.chunk_iter(chunks.append)

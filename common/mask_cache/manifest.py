@@ -1,4 +1,4 @@
-"""The manifest of a mask cache: what its shards hold, and that they are whole.
+"""The manifest of a mask cache: what its shards hold, and that they are complete.
 
 It has counts, checksums and what the masks depend on, and is written last, after the shards and
 their index: a folder without one is incomplete.
@@ -221,8 +221,8 @@ def held_deltas(folder: str | Path) -> tuple[float, ...]:
 def adopt_added(folder: str | Path) -> None:
     """Put the files made ready in ``folder/adding`` in the place of the cache's own.
 
-    Until this starts, the cache stays as it was; once it has started, a manifest in ``adding``
-    says so, nobody opens the cache, and whoever writes to it next ends this first.
+    Until this starts, the cache stays as it was. While it runs, a manifest in ``adding`` marks it:
+    readers refuse the cache, and the next writer completes this first.
     """
     folder, added = Path(folder), Path(folder) / ADDING
     if not (added / MANIFEST).is_file():

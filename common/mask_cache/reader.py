@@ -4,10 +4,10 @@ A cache is a folder with ``shard-00000.h5`` onwards (``shards``), ``index.h5``, 
 them each mask lies (``index``), and ``manifest.json``, which says that all of it is there
 (``manifest``). Its key is the digest of what the masks depend on.
 
-**The key covers the image ids and the sizes of the files, not their bytes**: to read 1.28 million
-images whenever a command starts would take longer than many a training run. So the bytes are
-checked where they are read anyway. Making masks records each file's CRC-32; whatever puts a mask
-beside its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all; each names
+**The key covers the image ids and the sizes of the files, not their bytes**: reading 1.28 million
+images whenever a command starts would take longer than many training runs. The bytes are therefore
+checked when they are read anyway. Making masks records each file's CRC-32; whatever uses a mask
+with its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all. Each names
 the image that has changed.
 """
 
@@ -239,7 +239,7 @@ class MaskCache:
             KeyError: the cache does not hold an image.
             MaskCacheError: an image has changed since its mask was made.
         """
-        from common.mask_cache import contact_sheet  # here, for a training loop needs none of it
+        from common.mask_cache import contact_sheet  # here: training does not need it
         return contact_sheet.grid(self, image_ids, dataset, columns=columns)
 
     def _position(self, image_id):

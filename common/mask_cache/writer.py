@@ -64,6 +64,45 @@ class MaskJob:
         return [record.image_id for record in self.records[self.slices[index]]]
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardPlan:
+    """Where the shards of a job are written, and what is known of those that are there."""
+
+    job: MaskJob
+    """What they are to hold, with the deltas that the cache holds already."""
+    target: Path
+    """The cache's folder, or the folder in it where a further delta is made ready."""
+    source: Path | None
+    """The cache that holds some of the deltas already, or None."""
+    damaged: frozenset[str] | None
+    """Names of the shards to make again, or None where only the shards themselves can tell."""
+
+    @classmethod
+    def of_cache(cls, job: MaskJob, folder: Path, held: Iterable[float],
+                 damaged: Iterable[str] | None) -> "ShardPlan":
+        """The plan for a cache that holds some deltas, of which some files are damaged."""
+        held = set(held)
+        wanted = dataclasses.replace(job, deltas=tuple(sorted(held.union(job.deltas))))
+        if held and held != set(wanted.deltas):
+            # Existing masks stay in use until the last new one is made.
+            return cls(wanted, folder / ADDING, folder, None)
+        return cls(wanted, folder, None, None if damaged is None else frozenset(damaged))
+
+    def is_done(self, index: int) -> bool:
+        """Whether a shard is there and sound."""
+        path = shard_path(self.target, index)
+        if self.damaged is not None:
+            return path.name not in self.damaged
+        return shard_is_done(path, self.job.ids(index), self.job.deltas, self.job.provenance)
+
+    def close(self, folder: Path, about: dict | None) -> None:
+        """Write index and manifest over the finished shards and put them in their place."""
+        job = self.job
+        write_manifest(self.target, job.provenance, [record.image_id for record in job.records],
+                       job.deltas, job.shard_size, about)
+        adopt_added(folder)
+
+
 def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float],
                 folder: str | Path, provenance: Provenance, batch_size: int, workers: int,
                 about: dict | None = None, progress: Callable[[int], object] | None = None,
@@ -101,88 +140,98 @@ def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float]
     """
     folder = Path(folder)
     progress, notify = progress or (lambda images: None), notify or (lambda sentence: None)
+    job = MaskJob(tuple(records), tuple(sorted(set(deltas))), provenance, shard_size)
     with write_lock(folder, processes.rank(), processes.barrier, notify):
-        held, damaged = processes.broadcast_from_first(lambda: _settle(folder, shard_size, notify))
-        wanted = tuple(sorted({*held, *deltas}))
-        job = MaskJob(tuple(records), wanted, provenance, shard_size)
-        if not held or set(wanted) == set(held):
-            target = folder
-            if damaged is not None:
-                damaged = {*damaged, *remake}
-            _fill(job, maker, target, None, damaged, batch_size, workers, progress)
-        else:  # existing masks stay in use until the last new one is made
-            target = folder / ADDING
-            _fill(job, maker, target, folder, None, batch_size, workers, progress)
+        held, damaged = processes.broadcast_from_first(lambda: settle(folder, shard_size))
+        for name, reason in (damaged or {}).items() if processes.rank() == 0 else ():
+            notify(f"{folder / name} is damaged ({reason}): it is made again")
+        plan = ShardPlan.of_cache(job, folder, held,
+                                  None if damaged is None else {*damaged, *remake})
+        _fill(plan, maker, batch_size, workers, progress)
         if processes.rank() == 0:
-            write_manifest(target, provenance, [record.image_id for record in records], wanted,
-                           shard_size, about)
-            adopt_added(folder)
+            plan.close(folder, about)
         processes.barrier()
     return read_manifest(folder)
 
 
-def _settle(folder, shard_size, notify):
-    """Clear up what a killed run left behind.
+def settle(folder: Path, shard_size: int) -> tuple[tuple[float, ...], dict[str, str] | None]:
+    """Clear up what a killed run left behind, and say what a cache holds.
+
+    Args:
+        folder: the cache's folder, locked for this run alone.
+        shard_size: images per shard.
 
     Returns:
-        (deltas that are there already, names of the cache's damaged files or None where only the
-        shards themselves can tell).
+        (deltas that are there already, reasons of the cache's damaged files by name, or None where
+        only the shards themselves can tell).
     """
     for path in (*folder.glob("*" + TEMPORARY), *folder.glob(f"{ADDING}/*{TEMPORARY}")):
         path.unlink()
     adopt_added(folder)
+    return survey_held(folder, shard_size)
+
+
+def survey_held(folder: Path, shard_size: int, own: Iterable[int] | None = None) -> tuple[
+        tuple[float, ...], dict[str, str] | None]:
+    """``settle`` without the clearing up: what a cache holds.
+
+    Args:
+        folder: the cache's folder.
+        shard_size: images per shard.
+        own: the only shards to look at; None for every file.
+    """
     try:
         manifest = read_manifest(folder)
     except MaskCacheError:
         return held_deltas(folder), None
     if manifest["shard_size"] != shard_size:
         return tuple(manifest["deltas"]), None
-    damaged = damaged_files(folder, manifest)
-    for name, reason in damaged:
-        notify(f"{folder / name} is damaged ({reason}): it is made again")
-    return tuple(manifest["deltas"]), [name for name, _ in damaged]
+    if own is not None:
+        names = {shard_path(folder, index).name for index in own}
+        manifest["shards"] = [entry for entry in manifest["shards"] if entry["file"] in names]
+    return tuple(manifest["deltas"]), dict(damaged_files(folder, manifest))
 
 
-def _fill(job, maker, folder, source, damaged, batch_size, workers, progress):
-    """Make this process's part of the shards that are not there yet.
+def _fill(plan, maker, batch_size, workers, progress):
+    """Make this process's part of the shards that are not there yet."""
+    rank, world = processes.rank(), processes.world_size()
+    mine = range(rank, len(plan.job.slices), world)
+    missing = [index for index in mine if not plan.is_done(index)]
+    progress(sum(len(plan.job.ids(index)) for index in set(mine) - set(missing)))
+    pending = sorted(itertools.chain.from_iterable(processes.all_gather(missing)))[rank::world]
+    make_shards(plan, pending, maker, batch_size, workers, progress)
+    processes.barrier()
+
+
+def make_shards(plan: ShardPlan, pending: Sequence[int], maker: Maker, batch_size: int,
+                workers: int, progress: Callable[[int], object]) -> None:
+    """Make some shards, whatever is there of them.
 
     Args:
-        source: the cache that holds some of the deltas already, or None.
-        damaged: names of the files to make again, or None to look into each shard.
+        plan: ShardPlan.
+        pending: numbers of the shards, in order.
+        maker, batch_size, workers, progress: as for ``write_masks``.
     """
-    rank, world = processes.rank(), processes.world_size()
-    mine = range(rank, len(job.slices), world)
-    missing = [index for index in mine if not _is_done(job, index, folder, damaged)]
-    progress(sum(len(job.ids(index)) for index in set(mine) - set(missing)))
-    pending = sorted(itertools.chain.from_iterable(processes.all_gather(missing)))[rank::world]
-
+    job = plan.job
     # Batches never cross shards: a shard's bytes do not depend on which others were made before.
     batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
                for index in pending}
     loader = iter(load_frames(job.records, maker.size,
                               list(itertools.chain.from_iterable(batches.values())), workers,
                               checksums=True))
-    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
+    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # while the next shard is made
           torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
           one_thread_per_operation() as threads):
         writing = None
         for index in pending:
             frames = (next(loader) for _ in batches[index])
-            shard = _make_shard(job, index, maker, frames, threads, source, progress)
+            shard = _make_shard(job, index, maker, frames, threads, plan.source, progress)
             if writing is not None:
                 writing.result()
-            writing = writer.submit(write_shard, shard_path(folder, index), job.ids(index),
+            writing = writer.submit(write_shard, shard_path(plan.target, index), job.ids(index),
                                     shard.cut, job.provenance, shard.unreadable, shard.file_crc32)
         if writing is not None:
             writing.result()
-    processes.barrier()
-
-
-def _is_done(job, index, folder, damaged):
-    path = shard_path(folder, index)
-    if damaged is not None:
-        return path.name not in damaged
-    return shard_is_done(path, job.ids(index), job.deltas, job.provenance)
 
 
 def _make_shard(job, index, maker, frames, threads, source, progress):

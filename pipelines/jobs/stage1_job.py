@@ -1,4 +1,4 @@
-"""Stage 1 as several commands plan it: which background classifier, and which masks."""
+"""Stage 1 as commands use it: finding or training the classifier, making masks."""
 
 import dataclasses
 import os
@@ -12,6 +12,7 @@ from common import processes
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override
+from common.datasets import Record
 from common.files import require_writable
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
@@ -28,16 +29,14 @@ from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_c
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import RECIPES, UNITS_READ
 
 
 def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
                   recipe="default", recipe_set=(), precision="float32") -> MaskSettings:
     """The MaskSettings of a command line; arguments as in ``pipelines.jobs.options``."""
     chosen = override(RECIPES[recipe], recipe_set)
-    config = override(ClassifierConfig(
-        head=head, image_size=image_size, seed=bc_seed, pixel_unit=chosen.signal == "pixels"),
-        bc_set)
+    config = override(_plain_config(head, image_size, bc_seed, chosen), bc_set)
     settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
                             chosen, precision)
     settings.require_possible()
@@ -73,10 +72,9 @@ class Stage1Job:
                 "config": self.settings.classifier_fields}
 
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
-        """The command line that makes a split's masks, for people to copy, in any folder."""
+        """The command line that makes a split's masks, to be copied and run from any folder."""
         settings, config = self.settings, self.settings.config
-        plain = ClassifierConfig(head=config.head, image_size=config.image_size, seed=config.seed,
-                                 pixel_unit=settings.recipe.signal == "pixels")
+        plain = _plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
         weights = settings.weights
         if weights not in ("imagenet", "none"):
@@ -96,6 +94,14 @@ class Stage1Job:
             for word in (f"--{name}", str(one)))])
 
 
+def _plain_config(head, image_size, seed, recipe) -> ClassifierConfig:
+    """The background classifier's settings for a recipe, without overrides."""
+    units = UNITS_READ.get(recipe.signal, ())
+    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
+                            pixel_unit="pixel_unit" in units,
+                            evidence_unit="evidence_unit" in units)
+
+
 def _overrides(plain, config) -> tuple[str, ...]:
     """The assignments that turn one dataclass into another of its class."""
     return tuple(
@@ -105,7 +111,7 @@ def _overrides(plain, config) -> tuple[str, ...]:
 
 
 def classifier_name(job: Stage1Job) -> str:
-    """A name for the job's background classifier that no other has."""
+    """A unique name for the job's background classifier."""
     description, config = job.description(), job.settings.config
     key = digest(description["targets"], description["backgrounds"], job.settings.backbone,
                  description["weights"], description["config"])[:12]
@@ -114,7 +120,7 @@ def classifier_name(job: Stage1Job) -> str:
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
-    """Train the background classifier and save its file, while no other run trains one there."""
+    """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
@@ -125,15 +131,15 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
 
 
 def ensure_classifier(job: Stage1Job) -> StoredClassifier:
-    """The job's background classifier; the first process trains it where there is none yet."""
+    """The job's background classifier; the first process trains it if there is none yet."""
     return read_classifier(processes.broadcast_from_first(lambda: _ensure_file(job)))
 
 
 def _ensure_file(job: Stage1Job) -> Path:
-    found = _find_classifier(job)
+    found = find_classifier(job)
     if found is None:  # only then is the folder written: it may be read-only
         with lock_classifiers(job):
-            found = _find_classifier(job)  # another run may have trained it meanwhile
+            found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
                 require_writable(job.cache / MASKS)  # where what it is for will go
                 click.echo(f"no background classifier of these images and settings in "
@@ -142,7 +148,7 @@ def _ensure_file(job: Stage1Job) -> Path:
     return found.path
 
 
-def _find_classifier(job: Stage1Job) -> StoredClassifier | None:
+def find_classifier(job: Stage1Job) -> StoredClassifier | None:
     """The classifier in CACHE that these images and settings made, by its own description."""
     description = job.description()
     return next((stored for stored in stored_classifiers(job.cache / CLASSIFIERS)
@@ -155,7 +161,7 @@ def lock_classifiers(job: Stage1Job):
 
 
 def warn(sentence: str) -> None:
-    """Tell the user, on the error stream."""
+    """Print a sentence on the error stream."""
     click.echo(sentence, err=True)
 
 
@@ -166,9 +172,55 @@ def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
                      job.compute.device, PRECISIONS[settings.precision])
 
 
+@dataclasses.dataclass(frozen=True)
+class MaskTask:
+    """The masks of a split, as a job asks for them, and the folder that they are kept in."""
+
+    job: Stage1Job
+    """What was asked for."""
+    stored: StoredClassifier
+    """The job's classifier."""
+    split: str
+    """train, test or all."""
+    deltas: tuple[float, ...]
+    """Thresholds."""
+    provenance: Provenance
+    """What the masks depend on."""
+    folder: Path
+    """Their folder; it may be still to make."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Record of each image of the split."""
+        return self.job.images.split(self.split).records
+
+    def about(self) -> dict:
+        """What the manifest says of the masks besides what they depend on."""
+        job, folder = self.job, self.folder
+        return {**job.settings.about(), "dataset": job.images.split(self.split).name,
+                "split": self.split, "data": os.path.abspath(job.images.root),
+                "command": job.masks_command(self.split, {*held_deltas(folder), *self.deltas}),
+                "classifier_file": os.path.abspath(self.stored.path),
+                "folder": os.path.abspath(folder),
+                "backgrounds": self.stored.checkpoint["description"]["backgrounds"]}
+
+
+def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
+               deltas: Iterable[float]) -> MaskTask:
+    """The MaskTask of a split; finds the folder of masks that were finished before."""
+    dataset, settings = job.images.split(split), job.settings
+    provenance = Provenance(
+        dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
+        recipe=settings.recipe_fields, mask_size=settings.size)
+    root, key = job.cache / MASKS, provenance.key()
+    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
+    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
+    return MaskTask(job, stored, split, tuple(deltas), provenance, folder or root / name)
+
+
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
                deltas: Sequence[float]) -> Path:
-    """Make a split's masks where any are missing, damaged or of an image that reads only now.
+    """Make a split's masks that are missing, damaged, or of images that have become readable.
 
     Args:
         job: Stage1Job.
@@ -182,18 +234,7 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     Raises:
         MaskCacheError: images have changed since masks were made of them; names them.
     """
-    dataset, settings = job.images.split(split), job.settings
-    provenance = Provenance(
-        dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
-        recipe=settings.recipe_fields, mask_size=settings.size)
-    root, key = job.cache / MASKS, provenance.key()
-    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
-    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
-    folder = folder or root / name
-    about = {**settings.about(), "dataset": dataset.name, "split": split,
-             "command": job.masks_command(split, {*held_deltas(folder), *deltas}),
-             "classifier_file": os.path.abspath(stored.path), "folder": os.path.abspath(folder),
-             "backgrounds": stored.checkpoint["description"]["backgrounds"]}
-    update_masks(dataset.records, lambda: build_maker(job, stored), deltas, folder, provenance,
-                 job.compute, about, progress_bar, warn)
-    return folder
+    task = plan_masks(job, stored, split, deltas)
+    update_masks(task.records, lambda: build_maker(job, stored), deltas, task.folder,
+                 task.provenance, job.compute, task.about(), progress_bar, warn)
+    return task.folder
