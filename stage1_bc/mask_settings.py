@@ -13,7 +13,7 @@ from stage1_bc.classifier import load_classifier
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.maker import MaskMaker
 from stage1_bc.program_versions import versions_of_classifier, versions_of_recipe
-from stage1_bc.recipe import Recipe
+from stage1_bc.recipe import UNITS_READ, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,8 @@ class MaskSettings:
     @property
     def classifier_fields(self) -> dict:
         """The background classifier's settings, and the versions of what trains it."""
-        return {**to_dict(self.config), **versions_of_classifier(self.config.pixel_unit)}
+        return {**to_dict(self.config), **versions_of_classifier(
+            self.config.pixel_unit, self.config.evidence_unit)}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,12 +59,14 @@ class MaskSettings:
         if self.weights not in ("imagenet", "none"):
             weights_file(self.weights)
         config, recipe = self.config, self.recipe
-        scales = (1.0,) if recipe.signal == "pixels" else (1.0, *recipe.scales)
+        units = UNITS_READ.get(recipe.signal, ())
+        scales = (1.0,) if units else (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
-        if recipe.signal == "pixels" and not config.pixel_unit:
-            raise ConfigError(f"the recipe {self.recipe_name} reads a pixel unit: leave out "
-                              "--bc-set pixel_unit=false, or take another --recipe")
+        for unit in units:
+            if not getattr(config, unit):
+                raise ConfigError(f"the recipe {self.recipe_name} needs the {unit.replace('_', ' ')}"
+                                  f": leave out --bc-set {unit}=false, or take another --recipe")
         if config.head == "flattened" and set(scales) != {1.0}:
             raise ConfigError("the head flattened reads images of one size: set scales=1, or "
                               "take --head pooled")

@@ -15,6 +15,7 @@ from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
@@ -48,7 +49,9 @@ def made():
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
     train_pixel_unit(classifier, [pictures(0.6)], [pictures(0)], RECIPES["guided-layers"])
-    found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy()}
+    train_evidence_unit(classifier, [pictures(0.6)], [pictures(0)])
+    found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
+             "evidence": classifier.evidence_unit.weight.numpy()}
     for name, recipe in RECIPES.items():
         maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
         found[name] = thumbnail(maker.maps(pictures(0.6)))
@@ -71,7 +74,7 @@ def test_at_version_1_records_stay_as_they_were():
     assert set(VERSIONS.values()) == {1} or versions_of_recipe(RECIPES["default"])
     if set(VERSIONS.values()) == {1}:
         assert [versions_of_recipe(recipe) for recipe in RECIPES.values()] == [{}] * len(RECIPES)
-        assert versions_of_classifier(True) == {}
+        assert versions_of_classifier(True, True) == {}
 
 
 @pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
