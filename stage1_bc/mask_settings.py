@@ -65,8 +65,9 @@ class MaskSettings:
                      fully_connected=config.head == "fc7")
         for unit in units:
             if not getattr(config, unit):
-                raise ConfigError(f"the recipe {self.recipe_name} needs the {unit.replace('_', ' ')}"
-                                  f": leave out --bc-set {unit}=false, or take another --recipe")
+                name = unit.replace("_", " ")
+                raise ConfigError(f"the recipe {self.recipe_name} needs the {name}: leave out "
+                                  f"--bc-set {unit}=false, or take another --recipe")
         if config.head == "flattened" and set(scales) != {1.0}:
             raise ConfigError("the head flattened reads images of one size: set scales=1, or "
                               "take --head pooled")
