@@ -137,7 +137,7 @@ def _spoil_structure(path, random):
         attributes = dict(file[name].attrs)
         del file[name]
         spoil(file, name, random)
-        if name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):
             for attribute, value in attributes.items():
                 file[name].attrs[attribute] = value
     path.write_bytes(content.getvalue())

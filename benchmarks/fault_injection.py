@@ -25,6 +25,7 @@ from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import Recipe
 
 PICTURES, SHARD_SIZE, BATCH_SIZE = 30, 2, 1
+MOST_BETWEEN_KILLS = 5  # shards that are made between two kills, at most one less than this
 PARTS, AT_ONCE = 7, 3  # independent jobs, and how many of them run at the same time
 RECIPE = Recipe(smallest_area=0.0)
 PROVENANCE = Provenance("images", "classifier", {"smallest_area": 0.0}, (16, 16))
@@ -154,14 +155,24 @@ def finished_shards(folder):
             for path in folder.glob("shard-*.h5")}
 
 
-def kill_and_resume(begin, folder, random, longest, most=1000):
+def wait_for_shards(children, folder, more):
+    """Wait until a folder has so many more shards, begun or finished, or all children ended.
+
+    What is waited for is an event and no time, so that it is the same on a busy machine.
+    """
+    wanted = len(list(folder.glob("shard-*"))) + more
+    while len(list(folder.glob("shard-*"))) < wanted and any(
+            child.is_alive() for child in children):
+        time.sleep(0.001)
+
+
+def kill_and_resume(begin, folder, random, most=1000):
     """Kill a run at random moments and restart it until it completes.
 
     Args:
         begin: starts the run and returns its processes.
         folder: where it writes.
         random: numpy Generator.
-        longest: seconds that the run takes without a kill.
         most: kills after which it may complete.
 
     Returns:
@@ -171,11 +182,14 @@ def kill_and_resume(begin, folder, random, longest, most=1000):
     while True:
         children = begin()
         if kills < most:
-            time.sleep(random.uniform(0, longest))
+            # Several processes first find each other, which nobody is to wait for in vain.
+            wait_for_shards(children, folder, random.integers(
+                int(len(children) > 1), MOST_BETWEEN_KILLS))
+            time.sleep(random.uniform(0, 0.005))  # not always just after a file has appeared
             victim = children[random.integers(len(children))]
             kills += victim.is_alive()
             victim.kill()
-        codes = _wait(children, 10 if kills < most else 120)
+        codes = _wait(children, 120)
         after = finished_shards(folder)
         assert all(after.get(name) == identity for name, identity in before.items()), (
             "a finished shard was made again")
@@ -185,7 +199,7 @@ def kill_and_resume(begin, folder, random, longest, most=1000):
         assert not (folder / "manifest.json").exists() or len(after) == PICTURES // SHARD_SIZE
 
 
-def kill_and_resume_parts(pictures, folder, random, longest):
+def kill_and_resume_parts(pictures, folder, random):
     """Run parts, a few at once and some of them twice, and kill one of each few at random.
 
     What ``--finish`` misses runs again, until it misses nothing.
@@ -199,7 +213,7 @@ def kill_and_resume_parts(pictures, folder, random, longest):
         numbers.append(numbers[0])
         children = [start_child(pictures, folder, number, PARTS, target=make_tiny_part)
                     for number in numbers]
-        time.sleep(random.uniform(0, longest * AT_ONCE / PARTS))
+        wait_for_shards(children, folder, random.integers(MOST_BETWEEN_KILLS))
         victim = children[random.integers(len(children))]
         kills += victim.is_alive()
         victim.kill()
@@ -250,11 +264,8 @@ def flip(path, random):
     return lambda: path.write_bytes(content)
 
 
-def timed_reference(pictures, folder):
-    """Make the masks in one child without a kill; returns the seconds it took."""
-    start_child(target=int).join()  # the server starts with its first child
-    begin = time.perf_counter()
+def make_reference(pictures, folder):
+    """Make the masks in one child without a kill."""
     child = start_child(pictures, folder)
     child.join()
     assert child.exitcode == 0
-    return time.perf_counter() - begin

@@ -30,16 +30,16 @@ def try_faults():
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         faults.write_tiny_pictures(root / "pictures")
-        seconds = faults.timed_reference(root / "pictures", root / "whole")
-        _kill(root, seconds, random, 1, arguments.kills)
-        _kill(root, seconds, random, 2, arguments.rank_kills)
-        _kill_parts(root, seconds, random, arguments.part_kills)
+        faults.make_reference(root / "pictures", root / "whole")
+        _kill(root, random, 1, arguments.kills)
+        _kill(root, random, 2, arguments.rank_kills)
+        _kill_parts(root, random, arguments.part_kills)
         _flip_in_parts(root, random, arguments.part_flips)
         _flip(root / "whole", random, arguments.flips)
         _craft(root, arguments.seed, arguments.crafted)
 
 
-def _kill(root, seconds, random, world, wanted):
+def _kill(root, random, world, wanted):
     """Kill processes of runs with ``world`` processes each, ``wanted`` times in total."""
     def begin():
         if world == 1:
@@ -48,19 +48,19 @@ def _kill(root, seconds, random, world, wanted):
     kills = runs = 0
     while kills < wanted:
         folder = root / f"{world}-{runs}"
-        kills += faults.kill_and_resume(begin, folder, random, seconds)
+        kills += faults.kill_and_resume(begin, folder, random)
         assert faults.shards(folder) == faults.shards(root / "whole")
         runs += 1
     print(f"{world} process(es): {kills} kills in {runs} runs; nothing lost, nothing made twice, "
           "every byte as without", flush=True)
 
 
-def _kill_parts(root, seconds, random, wanted):
+def _kill_parts(root, random, wanted):
     """Kill independent parts, ``wanted`` times in total, until ``--finish`` misses nothing."""
     kills = runs = 0
     while kills < wanted:
         folder = root / f"parts-{runs}"
-        kills += faults.kill_and_resume_parts(root / "pictures", folder, random, seconds)
+        kills += faults.kill_and_resume_parts(root / "pictures", folder, random)
         assert faults.whole_cache(folder) == faults.whole_cache(root / "whole")
         runs += 1
     print(f"{faults.PARTS} independent parts, {faults.AT_ONCE} at once: {kills} kills in {runs} "

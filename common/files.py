@@ -38,7 +38,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -169,11 +169,23 @@ def file_crc32(path: str | Path) -> int:
         return 0
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder where there is none, so that it survives a power cut with what is in it."""
+    folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
 def sync_folder(folder: str | Path) -> None:
     """Make renames in a folder survive a power cut; only POSIX opens folders."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+                raise
         finally:
             os.close(descriptor)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from common.files import make_folder
 from common.system_errors import SystemRefusal, cannot_write, reason_of
 
 LOCK = ".lock"
@@ -78,7 +79,7 @@ def _opened(folder):
     """The folder's lock file, open for shared locks (which need reading) and exclusive ones."""
     path = Path(folder) / LOCK
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return open(path, "a+b")
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -2,11 +2,12 @@
 
 import importlib
 import sys
+import warnings
 
 import click
 
 from common.allocator import share_one_arena
-from pipelines.error_sentences import in_words
+from pipelines.error_sentences import in_words, warning_in_words
 from pipelines.output_streams import make_patient
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
@@ -64,6 +65,7 @@ def main():
     """Run the command line; whatever goes wrong ends with one sentence and exit code 1."""
     share_one_arena()
     streams = make_patient()
+    warnings.formatwarning = warning_in_words
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:

@@ -21,6 +21,17 @@ def in_words(error: Exception) -> str:
     return str(error) if isinstance(error, OURS) else _with_hint(_first_line(error), error)
 
 
+def warning_in_words(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                     line: str | None = None) -> str:
+    """A warning as the user reads it; our own without the place in the program.
+
+    The arguments are those of ``warnings.formatwarning``, which this can take the place of.
+    """
+    if category.__module__.partition(".")[0] in ("common", "stage1_bc", "stage2_ct", "evaluation"):
+        return f"bcct: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def _with_hint(sentence, error):
     return f"{sentence} ({type(error).__name__}; bcct --debug COMMAND ... shows where it came up)"
 

@@ -12,7 +12,8 @@ from common.precision import PRECISIONS
 from stage1_bc.classifier import load_classifier
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.maker import MaskMaker
-from stage1_bc.recipe import Recipe
+from stage1_bc.program_versions import versions_of_classifier, versions_of_recipe
+from stage1_bc.recipe import UNITS_READ, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +35,21 @@ class MaskSettings:
 
     @property
     def recipe_fields(self) -> dict:
-        """The recipe's fields, and the precision where it is not the usual one.
+        """The recipe's fields, the precision where it is not the usual one, and the versions.
 
         Without what finds the object to sharpen by where that is GrabCut: masks that were made
         when there was nothing else keep their key.
         """
-        fields = to_dict(self.recipe)
+        fields = {**to_dict(self.recipe), **versions_of_recipe(self.recipe)}
         if self.recipe.sharpen_by == "grabcut":
             del fields["sharpen_by"]
         return fields if self.precision == "float32" else {**fields, "precision": self.precision}
+
+    @property
+    def classifier_fields(self) -> dict:
+        """The background classifier's settings, and the versions of what trains it."""
+        return {**to_dict(self.config), **versions_of_classifier(
+            self.config.pixel_unit, self.config.evidence_unit)}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,12 +65,15 @@ class MaskSettings:
         if self.weights not in ("imagenet", "none"):
             weights_file(self.weights)
         config, recipe = self.config, self.recipe
-        scales = (1.0,) if recipe.signal == "pixels" else (1.0, *recipe.scales)
+        units = UNITS_READ.get(recipe.signal, ())
+        scales = (1.0,) if units else (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
-        if recipe.signal == "pixels" and not config.pixel_unit:
-            raise ConfigError(f"the recipe {self.recipe_name} reads a pixel unit: leave out "
-                              "--bc-set pixel_unit=false, or take another --recipe")
+        for unit in units:
+            if not getattr(config, unit):
+                name = unit.replace("_", " ")
+                raise ConfigError(f"the recipe {self.recipe_name} needs the {name}: leave out "
+                                  f"--bc-set {unit}=false, or take another --recipe")
         if config.head == "flattened" and set(scales) != {1.0}:
             raise ConfigError("the head flattened reads images of one size: set scales=1, or "
                               "take --head pooled")
@@ -71,21 +81,23 @@ class MaskSettings:
     def facts(self) -> dict:
         """What a mask cache records of these settings, as plain values; see ``recorded_facts``."""
         return {"backbone": self.backbone, "weights": weights_identity(self.weights),
-                "classifier": to_dict(self.config), "recipe": self.recipe_fields,
+                "classifier": self.classifier_fields, "recipe": self.recipe_fields,
                 "mask_size": list(self.size)}
 
     def about(self) -> dict:
         """The facts as a manifest's ``about`` holds them."""
         return {"backbone": self.backbone, "recipe": self.recipe_name, "weights": self.weights,
-                "classifier": {"weights": weights_identity(self.weights), **to_dict(self.config)}}
+                "classifier": {"weights": weights_identity(self.weights), **self.classifier_fields}}
 
     @classmethod
     def from_facts(cls, facts: dict, weights: str, recipe_name: str) -> "MaskSettings":
         """The settings that ``facts`` were given by."""
         fields = dict(facts["recipe"])
         precision = fields.pop("precision", "float32")
-        return cls(facts["backbone"], weights, from_dict(ClassifierConfig, facts["classifier"]),
-                   recipe_name, from_dict(Recipe, fields), precision)
+        fields.pop("versions", None)
+        config = {name: value for name, value in facts["classifier"].items() if name != "versions"}
+        return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config), recipe_name,
+                   from_dict(Recipe, fields), precision)
 
 
 def recorded_facts(manifest: dict) -> dict:

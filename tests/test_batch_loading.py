@@ -1,5 +1,6 @@
 """Troubles of the processes that make batches reach the process that asks for them."""
 
+import ast
 import dataclasses
 import errno
 import os
@@ -16,6 +17,7 @@ from common import batch_loading
 from common.batch_loading import BatchLoader, LostWorker, SmallSharedMemory
 from common.system_errors import CannotRead
 from pipelines.error_sentences import in_words
+from tests.test_structure import MODULES
 
 ROOT = Path(__file__).parent.parent
 
@@ -132,3 +134,11 @@ def test_a_container_with_little_shared_memory(tmp_path, size):
     if "unshare" in result.stderr or "mount" in result.stderr:
         pytest.skip(f"this machine does not let the tests mount one: {result.stderr.strip()}")
     assert result.stdout.strip() == str(29 * 4), result.stderr
+
+
+def test_every_command_makes_its_batches_so():
+    """What makes batches in worker processes otherwise would have torch's troubles again."""
+    found = {module for module, tree in MODULES.items() for node in ast.walk(tree)
+             if not module.startswith("benchmarks") and isinstance(node, ast.Call)
+             and ast.unparse(node.func).endswith("DataLoader")}
+    assert found == {"common.batch_loading"}

@@ -40,9 +40,10 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, pictures):
-    """A cache that one process made, and the seconds it took."""
+    """A cache that one process made."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, faults.timed_reference(pictures, folder)
+    faults.make_reference(pictures, folder)
+    return folder
 
 
 def test_masks_from_two_ranks_are_those_from_one(whole, pictures, tmp_path):
@@ -50,8 +51,8 @@ def test_masks_from_two_ranks_are_those_from_one(whole, pictures, tmp_path):
     for child in children:
         child.join(120)
     assert [child.exitcode for child in children] == [0, 0]
-    assert faults.shards(tmp_path / "cache") == faults.shards(whole[0])
-    assert (tmp_path / "cache" / MANIFEST).read_bytes() == (whole[0] / MANIFEST).read_bytes()
+    assert faults.shards(tmp_path / "cache") == faults.shards(whole)
+    assert (tmp_path / "cache" / MANIFEST).read_bytes() == (whole / MANIFEST).read_bytes()
 
 
 @pytest.mark.parametrize("dying", [0, 1])
@@ -67,14 +68,14 @@ def test_a_rank_that_dies_ends_the_other_with_a_clear_message(whole, pictures, t
     assert finished and not (tmp_path / "cache" / MANIFEST).exists()
     faults.make_tiny_masks(pictures, tmp_path / "cache")
     assert finished.items() < faults.finished_shards(tmp_path / "cache").items()
-    assert faults.shards(tmp_path / "cache") == faults.shards(whole[0])
+    assert faults.shards(tmp_path / "cache") == faults.shards(whole)
 
 
 def test_kills_in_any_rank_leave_the_bytes_of_a_run_never_stopped(whole, pictures, tmp_path):
     folder, random = tmp_path / "cache", np.random.default_rng(2)
     faults.kill_and_resume(lambda: faults.start_ranks(2, tmp_path, pictures, folder), folder,
-                           random, whole[1], most=3)
-    assert faults.shards(folder) == faults.shards(whole[0])
+                           random, most=3)
+    assert faults.shards(folder) == faults.shards(whole)
 
 
 # CT
@@ -97,7 +98,7 @@ def train(rank, world, port, pictures, masks, folder):
 
 def test_training_by_two_ranks_follows_training_by_one(whole, pictures, tmp_path):
     port = faults.free_port()
-    children = [faults.start_child(rank, world, port, pictures, whole[0], tmp_path / str(world),
+    children = [faults.start_child(rank, world, port, pictures, whole, tmp_path / str(world),
                                    target=train) for world in (1, 2) for rank in range(world)]
     for child in children:
         child.join(120)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.batch_loading import SmallSharedMemory
 from common.system_errors import CannotWrite
 from pipelines import __main__ as program
-from pipelines.error_sentences import in_words
+from pipelines.error_sentences import in_words, warning_in_words
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -84,6 +85,12 @@ def test_an_unexpected_error_is_one_sentence_and_debug_shows_where(tmp_path):
     (ValueError("all of\nit"), "all of\nit")])
 def test_errors_in_words(error, words):
     assert words in in_words(error) and "Errno" not in in_words(error)
+
+
+def test_our_own_warnings_are_a_sentence():
+    ours = warning_in_words(SmallSharedMemory("too little"), SmallSharedMemory, "a.py", 7)
+    assert ours == "bcct: too little\n"
+    assert warning_in_words("x", UserWarning, "a.py", 7) == "a.py:7: UserWarning: x\n"
 
 
 def test_main_lets_no_traceback_out(monkeypatch):

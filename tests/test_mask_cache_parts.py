@@ -71,7 +71,7 @@ def test_parts_in_any_order_two_at_once_one_killed_one_twice(whole, pictures, tm
 
 def test_killed_parts_leave_the_bytes_of_a_run_never_stopped(whole, pictures, tmp_path):
     folder, random = tmp_path / "cache", np.random.default_rng(1)
-    assert faults.kill_and_resume_parts(pictures, folder, random, longest=0.3) > 0
+    assert faults.kill_and_resume_parts(pictures, folder, random) > 0
     assert same(folder, whole)
 
 

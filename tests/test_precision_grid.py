@@ -7,6 +7,7 @@ import torch
 from common.backbones import ARCHITECTURES, smallest_side
 from common.precision import PRECISIONS
 from stage1_bc.classifier import build_classifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import PixelUnit, train_pixel_unit
 from stage1_bc.recipe import RECIPES
@@ -27,6 +28,7 @@ def pictures(side, count=3, seed=0):
 def taught(classifier, side):
     bright, dark = pictures(side)
     train_pixel_unit(classifier, [bright], [dark], RECIPES["guided-layers"])
+    train_evidence_unit(classifier, [bright], [dark])
     return classifier
 
 

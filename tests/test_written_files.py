@@ -25,6 +25,7 @@ ALLOWED = {
     ("common.locks", "open"): "the lock file stays empty",
     ("common.mask_cache.manifest", "replace"): "moves finished files of a further delta into place",
     ("demo.scenes", "replace"): "moves a finished folder into place",
+    ("common.exports.yolo", "symlink_to"): "a link is there or not",
     ("pipelines.paper.ablate_backgrounds", "symlink_to"): "a link is there or not",
 }
 
@@ -34,13 +35,16 @@ def writes(tree):
     buffers = {target.id for node in ast.walk(tree) if isinstance(node, ast.Assign)
                and "io." in ast.unparse(node.value) for target in node.targets
                if isinstance(target, ast.Name)}  # what is written to memory
+    buffers |= {item.optional_vars.id for node in ast.walk(tree) if isinstance(node, ast.With)
+                for item in node.items if isinstance(item.optional_vars, ast.Name)
+                and ast.unparse(item.context_expr).startswith("replacing(")}  # and what is renamed
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
         name = called.split(".")[-1]
         given = {ast.unparse(argument) for argument in node.args}
-        if name in WRITING and not given & {*buffers, "temporary"} and _writes(called, name, node):
+        if name in WRITING and not given & buffers and _writes(called, name, node):
             yield name, node.lineno
 
 

@@ -180,6 +180,11 @@ class MaskCache:
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
 
+    @property
+    def any_valid(self) -> bool:
+        """Whether at least one mask is valid at this delta."""
+        return self.manifest["valid"][delta_name(self.delta)] > 0
+
     def require_valid(self) -> None:
         """Make sure that there is anything to learn from at this delta.
 
@@ -187,7 +192,7 @@ class MaskCache:
             MaskCacheError: not one mask is valid; says what to do.
         """
         name = delta_name(self.delta)
-        if not self.manifest["valid"][name]:
+        if not self.any_valid:
             raise MaskCacheError(
                 f"not one of the {len(self)} masks in {self.folder} is valid at delta {name}: "
                 "their maps are the same everywhere, or nothing large enough reaches that "

@@ -11,7 +11,7 @@ import click
 from common import processes
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
-from common.config import digest, override, to_dict
+from common.config import digest, override
 from common.datasets import Record
 from common.files import require_writable
 from common.locks import write_lock
@@ -69,7 +69,7 @@ class Stage1Job:
         return {"targets": self.images.digest("train"), "backgrounds": self.backgrounds.digest,
                 "backbone": self.settings.backbone,
                 "weights": weights_identity(self.settings.weights),
-                "config": to_dict(self.settings.config)}
+                "config": self.settings.classifier_fields}
 
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
         """The command line that makes a split's masks, to be copied and run from any folder."""

@@ -37,9 +37,9 @@ def choose_tau_after_training(planned: PlannedRun) -> str:
         A sentence for the user.
     """
     job = planned.job
-    if planned.cache is None:
-        return ("tau is not chosen yet, since there are no masks: bcct evaluate chooses it, or "
-                "state one with bcct localize --tau")
+    if planned.cache is None or not planned.cache.any_valid:
+        return ("tau is not chosen yet, since there are no valid masks: bcct evaluate chooses it, "
+                "or state one with bcct localize --tau")
     trained = load_run(planned.run.folder, job.compute.device, job.variant)
     unreadable = dict(planned.run.manifest()["unreadable"])
     over = Localization(job.images, Protocol(), job.compute, masks=planned.cache,

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from common.batch_loading import BatchLoader
 from common.datasets import Record
 from common.images import BadImage, image_size, read_image
 from common.loading import consecutive, to_float
@@ -54,23 +55,42 @@ def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
     Returns:
         Examination.
     """
-    loader = DataLoader(_Pictures(records, side), collate_fn=list, num_workers=workers,
-                        batch_sampler=consecutive(len(records), batch_size))
+    loader = BatchLoader(_Pictures(records, side), consecutive(len(records), batch_size), _batch,
+                         workers, batch_bytes=batch_size * 3 * side * side)
     seen, bad, features = [], [], []
     for batch in loader:
-        good = [item for item in batch if not isinstance(item[1], BadImage)]
-        bad += [(records[index], error) for index, error, _ in batch
-                if isinstance(error, BadImage)]
-        seen += [(records[index], measures) for index, measures, _ in good]
-        if good and classifier is not None:
-            frames = torch.stack([frame for _, _, frame in good]).to(device)
+        bad += [(records[index], error) for index, error in batch.bad]
+        seen += [(records[index], measures) for index, measures in batch.measures]
+        if batch.measures and classifier is not None:
             with torch.no_grad():
-                features.append(classifier.features(to_float(frames)).float().cpu())
+                features.append(classifier.features(
+                    to_float(batch.frames.to(device))).float().cpu())
         if progress is not None:
-            progress(len(batch))
+            progress(len(batch.measures) + len(batch.bad))
     pixels, shorter, hashes, sharp, fine = _columns([measures for _, measures in seen])
     return Examination(tuple(record for record, _ in seen), tuple(bad), pixels, shorter, hashes,
                        sharp, fine, torch.cat(features) if features else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Examined:
+    """Some pictures and what was measured of them."""
+
+    frames: torch.Tensor
+    """(n, 3, H, W) uint8 RGB of the readable ones."""
+    measures: list
+    """(index, measures) of these."""
+    bad: list
+    """(index, BadImage) of the others."""
+
+
+def _batch(items):
+    """_Examined of the items of ``_Pictures``."""
+    good = [item for item in items if not isinstance(item[1], BadImage)]
+    frames = (torch.stack([frame for _, _, frame in good]) if good
+              else torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
+    return _Examined(frames, [item[:2] for item in good],
+                     [item[:2] for item in items if isinstance(item[1], BadImage)])
 
 
 def _columns(rows):

@@ -1,0 +1,37 @@
+"""Versions of the code that makes masks: part of what masks and classifiers are known by.
+
+Settings and weights do not say by which program a mask was made. So whoever changes what a part
+below gives raises its number; ``tests/test_program_versions.py`` notices when that was forgotten.
+What is at version 1 is left out of records: those made before there were versions stay valid.
+"""
+
+from stage1_bc.recipe import Recipe
+
+VERSIONS = {
+    "gradients": 1,  # stage1_bc.gradient_maps and stage1_bc.guided
+    "pixels": 1,  # the map of a pixel unit, stage1_bc.pixel_unit
+    "evidence": 1,  # the map and the unit of the classifier's evidence, stage1_bc.evidence
+    "sharpening": 1,  # stage1_bc.sharpening
+    "cutting": 1,  # stage1_bc.cutting
+    "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
+    "teaching": 1,  # how a pixel unit is taught, stage1_bc.pixel_unit
+}
+SIGNALS = {"pixels": ("pixels",), "evidence": ("evidence",), "agreement": ("pixels", "evidence")}
+"""The parts that make the map of a signal; gradients where it is not listed."""
+
+
+def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
+    """A record of the parts that a recipe uses: {"versions": ...}, or {} while all are at 1."""
+    parts = [*SIGNALS.get(recipe.signal, ("gradients",)), "cutting"]
+    return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
+
+
+def versions_of_classifier(pixel_unit: bool, evidence_unit: bool) -> dict[str, dict[str, int]]:
+    """The same of the parts that train a background classifier with or without further units."""
+    taught = ["teaching", "gradients", "cutting", "sharpening"] if pixel_unit else []
+    return _recorded({"learning", *taught, *(["evidence", "sharpening"] if evidence_unit else [])})
+
+
+def _recorded(parts):
+    above = {part: VERSIONS[part] for part in sorted(parts) if VERSIONS[part] > 1}
+    return {"versions": above} if above else {}

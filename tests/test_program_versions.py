@@ -1,0 +1,106 @@
+"""A change of what the code makes needs a new version, which gives masks and classifiers new keys.
+
+``python -m tests.test_program_versions`` records what today's code makes.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.mask_cache.shards import Provenance
+from stage1_bc import program_versions
+from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc.maker import MaskMaker
+from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.mask_settings import MaskSettings, recorded_facts
+from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
+from stage1_bc.recipe import RECIPES
+from tests.networks import small_classifier
+
+RECORD = Path(__file__).with_name("made_by_versions.json")
+SIDE = 32
+TOLERANCE = 0.01  # what processors and libraries may differ by
+
+
+def pictures(level):
+    """Three pictures of one bright square each on dark noise; the same ones anywhere."""
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 80, (3, 3, SIDE, SIDE))).float() / 255
+    for number in range(3):
+        images[number, :, 4 + 4 * number:16 + 4 * number, 8:22] += level
+    return images
+
+
+def thumbnail(maps):
+    """The mean of each of 16 cells of each map: small, and the same on any machine."""
+    return np.asarray(maps).reshape(len(maps), 4, SIDE // 4, 4, SIDE // 4).mean(axis=(2, 4))
+
+
+def made():
+    """What the code makes with a small random network, by the parts' names."""
+    classifier = small_classifier("pooled", SIDE)
+    random = np.random.default_rng(1)
+    features = [torch.from_numpy(random.normal(mean, 1, (20, 6))).float() for mean in (0.5, -0.5)]
+    train_unit(classifier, *features, ClassifierConfig(steps=50))
+    learnt = classifier.unit.weight.detach().numpy()
+    train_pixel_unit(classifier, [pictures(0.6)], [pictures(0)], RECIPES["guided-layers"])
+    train_evidence_unit(classifier, [pictures(0.6)], [pictures(0)])
+    found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
+             "evidence": classifier.evidence_unit.weight.numpy()}
+    for name, recipe in RECIPES.items():
+        maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
+        found[name] = thumbnail(maker.maps(pictures(0.6)))
+        found[f"{name}, masks"] = thumbnail(maker.masks(pictures(0.6), [0.8])[0.8].mask)
+    return {name: np.round(values, 4).tolist() for name, values in found.items()}
+
+
+def test_what_the_code_makes_is_what_its_versions_made():
+    record, now = json.loads(RECORD.read_text()), made()
+    assert record["versions"] == VERSIONS, "record what these versions make: see above"
+    assert record["made"].keys() == now.keys(), "record the new recipes: see above"
+    different = [name for name, values in now.items()
+                 if np.abs(np.subtract(values, record["made"][name])).max() > TOLERANCE]
+    assert not different, (f"{', '.join(different)}: the code makes something else than before. If "
+                           "that is meant, raise the version of what changed in "
+                           "stage1_bc/program_versions.py and record anew: see above")
+
+
+def test_at_version_1_records_stay_as_they_were():
+    assert set(VERSIONS.values()) == {1} or versions_of_recipe(RECIPES["default"])
+    if set(VERSIONS.values()) == {1}:
+        assert [versions_of_recipe(recipe) for recipe in RECIPES.values()] == [{}] * len(RECIPES)
+        assert versions_of_classifier(True, True) == {}
+
+
+@pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
+    ("pixels", "default", True, False), ("sharpening", "default", True, True),
+    ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
+    ("gradients", "blurred", True, False), ("cutting", "paper", True, False),
+    ("teaching", "default", False, True), ("learning", "blurred", False, True)])
+def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_classifier):
+    chosen = RECIPES[recipe]
+    settings = MaskSettings("tiny", "none", ClassifierConfig(
+        pixel_unit=chosen.signal == "pixels"), recipe, chosen)
+
+    def keys():
+        key = Provenance("images", "classifier", settings.recipe_fields, settings.size).key()
+        return key, settings.classifier_fields, settings.facts()
+    before = keys()
+    monkeypatch.setitem(program_versions.VERSIONS, part, 7)
+    after = keys()
+    assert (before[0] != after[0]) == of_masks and (before[1] != after[1]) == of_classifier
+    assert (before[2] != after[2]) == (of_masks or of_classifier)
+    facts = settings.facts()
+    assert MaskSettings.from_facts(facts, "none", recipe) == settings
+    manifest = {"about": settings.about(), "provenance": dataclasses.asdict(
+        Provenance("images", "classifier", settings.recipe_fields, settings.size))}
+    assert recorded_facts(manifest) == facts
+
+
+if __name__ == "__main__":
+    RECORD.write_text(json.dumps({"versions": VERSIONS, "made": made()}) + "\n")
