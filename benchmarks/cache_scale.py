@@ -1,4 +1,5 @@
-"""Benchmark of a mask cache of ILSVRC's size: opening and reading, compared with one of 10,000.
+"""Benchmark of a mask cache of ILSVRC's size: opening and reading, compared with one of 10,000;
+listing as many images, and verifying what independent parts have made.
 
 ``make scale`` runs it: about 10 minutes, and 0.8 GB in the temporary folder, which it removes. One
 blob is drawn per 64 images and the shards are written from copies; ids and everything else are as
@@ -21,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from common.boxes import mask_to_box
-from common.mask_cache.manifest import write_manifest
+from common.datasets import open_dataset
+from common.mask_cache.manifest import read_manifest, write_manifest
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import (SHARD_SIZE, CutMasks, Provenance, shard_path, shard_slices,
-                                      write_shard)
+from common.mask_cache.shards import (SHARD_SIZE, CutMasks, Provenance, shard_is_done, shard_path,
+                                      shard_slices, write_shard)
 
 SIZE = (224, 224)
 
@@ -133,6 +135,44 @@ class _Reads:
                 resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
 
 
+def write_images(folder, count, a_class=1300):
+    """A data set of ``count`` images in class folders; links to few files, so that it takes no
+    room and a minute."""
+    bases = []
+    for number in range(count // 50_000 + 1):  # file systems allow 65,000 links to a file
+        bases.append(folder / f"{number}.jpg")
+        bases[-1].write_bytes(b"an image that nobody opens")
+    for number in range(count):
+        name = f"n{number // a_class:08d}"
+        if number % a_class == 0:
+            (folder / "images" / name).mkdir(parents=True)
+        os.link(bases[number % len(bases)], folder / "images" / name / f"{name}_{number}.jpg")
+    return folder / "images"
+
+
+def measure_listing(images):
+    """Seconds to list a data set and look at each file once, as every command does."""
+    start, before = time.perf_counter(), time.process_time()
+    dataset = open_dataset("folder", images, "train")
+    dataset.listing_digest
+    seconds = time.perf_counter() - start
+    return {"images": len(dataset.records), "listing_seconds": round(seconds, 1),
+            "listing_processor_seconds": round(time.process_time() - before, 1),
+            "with_records_mib": peak_mib()}
+
+
+def measure_verifying(folder):
+    """Seconds of processor time that ``bcct masks --finish`` takes to verify a thousand masks."""
+    manifest = read_manifest(folder)
+    provenance = Provenance(**manifest["provenance"])
+    ids, seconds = list(MaskCache(folder, check=False)), []
+    for index, part in list(enumerate(shard_slices(len(ids))))[:9]:
+        start = time.process_time()
+        assert shard_is_done(shard_path(folder, index), ids[part], manifest["deltas"], provenance)
+        seconds.append(time.process_time() - start)
+    return {"verifying_seconds_a_shard": round(statistics.median(seconds), 3)}
+
+
 def measure_large_cache():
     """Write both caches, measure them, and print each figure as a line of JSON."""
     parser = argparse.ArgumentParser(description=measure_large_cache.__doc__)
@@ -150,6 +190,9 @@ def measure_large_cache():
                           manifest_mb=round(sizes["manifest.json"] / 1e6, 2))
             print_figures(masks=count, **in_fresh_process(measure_opening, folder))
         print_figures(**in_fresh_process(measure_reads, *folders, arguments.reads))
+        print_figures(**in_fresh_process(measure_verifying, folders[0]))
+        print_figures(**in_fresh_process(
+            measure_listing, write_images(Path(name), arguments.count)))
         for workers in (1, 8):
             print_figures(workers=workers, **in_fresh_process(
                 measure_workers, folders[1], workers, 10 * arguments.reads))

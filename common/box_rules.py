@@ -1,7 +1,7 @@
 """From a score map and thresholds to boxes.
 
 A box rule defines how a score map is cut at tau, which contour becomes the box, how the
-ground truth enters the frame and how two boxes are compared. Two rules stand behind one interface:
+ground truth enters the frame and how two boxes are compared. Two rules share one interface:
 
 * ``largest``, ours: pixels with score >= tau, the 8-connected component with the most pixels,
   half-open boxes, exact IoU.

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+LARGEST_SIDE = 2 ** 15 - 1  # of a mask, in pixels: mask caches store boxes as int16
+
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """Keep the largest 8-connected component of a binary mask (paper, section 3.2, after Eq. 2).

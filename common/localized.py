@@ -1,8 +1,8 @@
 """The folder that ``bcct localize`` writes: which boxes and masks were found in which pictures.
 
 ``boxes.csv`` and ``pictures.jsonl`` have the results, ``masks/`` is a mask cache, and
-``localized.json``, the manifest, says which model found them and whether all of it is there. Until
-then, finished parts lie in ``parts/``: a run that was stopped goes on after them.
+``localized.json``, the manifest, states which model found them and whether all of it is there.
+Until then, finished parts are in ``parts/``; a stopped run resumes after them.
 """
 
 import csv
@@ -88,7 +88,7 @@ class LocalizedFolder:
         return self.folder / "masks"
 
     def manifest(self) -> dict[str, Any]:
-        """What the folder says of itself.
+        """The manifest.
 
         Raises:
             LocalizedError: it is not such a folder.
@@ -108,7 +108,7 @@ class LocalizedFolder:
             overwrite: whether results of another run are removed.
 
         Returns:
-            Whether there are parts of a stopped run to go on with.
+            Whether there are parts of a stopped run to resume from.
 
         Raises:
             LocalizedError: the folder holds other results, or anything else.

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.datasets.listing import Notes, content, files_under, is_picture, is_unsupported
-from common.datasets.records import (Dataset, DatasetError, Record, Skipped, listed,
-                                     sorted_records)
+from common.datasets.records import Dataset, DatasetError, Record, Skipped, listed, sorted_records
 from common.text import composed, few, quoted
 
 

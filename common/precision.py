@@ -9,14 +9,17 @@ def choose_precision(name: str, device: str | torch.device) -> torch.dtype:
     """The torch dtype of a precision's name.
 
     Args:
-        name: key of ``PRECISIONS``, or "auto": float16 on a GPU, bfloat16 on a CPU with
-            instructions for it (AMX, AVX-512 BF16: 2.5 times as fast here), else float32.
+        name: key of ``PRECISIONS``, or "auto": bfloat16 on a GPU or a CPU with instructions for
+            it (AMX, AVX-512 BF16: 2.5 times as fast here); else float16 on a GPU, where the
+            scaling of losses makes the host wait for the device in each step, and float32 on a
+            CPU.
         device: torch device.
     """
     if name != "auto":
         return PRECISIONS[name]
     if torch.device(device).type == "cuda":
-        return torch.float16
+        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if multiplies else torch.float16
     return torch.bfloat16 if _multiplies_bfloat16(cpu_capabilities()) else torch.float32
 
 

@@ -293,7 +293,7 @@ class Evaluator:
     def _check_all_or_none(self, has, what):
         if has.any() and not has.all():
             missing = self.truths.all[int(np.argmin(has))].image_id
-            raise EvaluationError(f"{missing}: has not {what}, while others have; hand it in for "
+            raise EvaluationError(f"{missing}: lacks {what}, which others have; pass it for "
                                   "every image or for none.")
 
     def _at(self, column):

@@ -1,4 +1,4 @@
-"""The page of ``bcct localize``: pictures with their boxes, those to be looked at first on top."""
+"""The page of ``bcct localize``: pictures with their boxes, the least certain first."""
 
 import heapq
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-SIMPLIFIED = 0.75  # pixels of the mask that an outline may lie off: nothing that can be seen
+SIMPLIFIED = 0.75  # how far an outline may be off, in pixels of the mask: invisible
 
 
 def outline_path(mask: np.ndarray, size: tuple[int, int]) -> str:

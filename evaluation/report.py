@@ -1,7 +1,7 @@
 """The files of an evaluation: ``report.json``, ``boxes.csv`` and ``report.html``.
 
-The builder takes plain data and knows no stage and no method. The same input gives the same bytes:
-no file holds a date, a duration or a path.
+The builder takes plain data and depends on no stage and no method. The same input gives the same
+bytes: no file holds a date, a duration or a path.
 """
 
 import csv
@@ -52,7 +52,7 @@ KEYS = {
                  "null where not known",
     "training": "the lines of the training log, one for each epoch; empty when not handed in",
     "made": "command and date of the evaluation, as handed in; empty otherwise",
-    "beside": "the method shown beside this one, with its name, metrics, tau, seeds, over_seeds, "
+    "beside": "the method compared with this one, with its name, metrics, tau, seeds, over_seeds, "
               "hashes and settings as here; null for none",
     "curves": "tau and the percentage of boxes that reach IoU 0.3, 0.5 and 0.7 there; iou and the "
               "percentage of boxes at the tau above that reach it; null without boxes",
@@ -80,7 +80,7 @@ DEFINITIONS = {
     "top5_cls": ("Top-5 classification", "The right class is among the five most probable."),
     "mean_iou": ("Mean IoU", "Mean IoU of the box with the best true box."),
     "max_box_acc": ("MaxBoxAcc", "IoU of at least 0.5 at the tau that is best on these images: an "
-                    "upper end (Choe et al., CVPR 2020)."),
+                    "upper bound (Choe et al., CVPR 2020)."),
     "max_box_acc_v2": ("MaxBoxAccV2", "Mean of MaxBoxAcc at IoU 0.3, 0.5 and 0.7, the best of all "
                        "contours' boxes counting (Choe et al., TPAMI 2022)."),
     "max_box_acc_v2_30": ("MaxBoxAccV2 at IoU 0.3", "Its first part."),

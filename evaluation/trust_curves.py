@@ -1,4 +1,4 @@
-"""How well a score tells right boxes from wrong ones: reliability, and risk against coverage."""
+"""How well a score separates right from wrong boxes: reliability, and risk over coverage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def risk_coverage(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def area_under_risk(scores: np.ndarray, right: np.ndarray) -> float:
-    """Area under the risk-coverage curve; the share of wrong boxes for a score that says nothing.
+    """Area under the risk-coverage curve; the share of wrong boxes for an uninformative score.
 
     Arguments as for ``risk_coverage``; 0 is best.
     """

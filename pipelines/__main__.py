@@ -6,6 +6,8 @@ import sys
 import click
 
 from common.allocator import share_one_arena
+from pipelines.error_sentences import in_words
+from pipelines.output_streams import make_patient
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
@@ -53,13 +55,15 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bcct")
-def cli():
+@click.option("--debug", is_flag=True, help="Show where in the program an error came up.")
+def cli(debug):
     """Weakly supervised object localization from labels and background photographs."""
 
 
 def main():
-    """Run the command line; bad input ends with one sentence and exit code 1."""
+    """Run the command line; whatever goes wrong ends with one sentence and exit code 1."""
     share_one_arena()
+    streams = make_patient()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -67,16 +71,15 @@ def main():
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (ValueError, OSError, FloatingPointError) as error:
-        # All our errors for bad input are of these types, and their message says what to do.
-        sys.exit(f"bcct: {_in_words(error)}")
-
-
-def _in_words(error):
-    """The message of an error; for one raised by the system, its file and reason only."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"bcct: {in_words(error)}")
+    finally:
+        sys.stdout.flush()
+    if streams[0].failure is not None:
+        sys.exit(f"bcct: not all of the output could be written ({streams[0].failure.strerror}); "
+                 "all work is done")
 
 
 if __name__ == "__main__":

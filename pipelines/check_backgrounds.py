@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from common.backbones import weights_identity
-from common.files import write_json
+from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from pipelines.jobs import options
 from pipelines.jobs.progress_bar import progress_bar
@@ -30,6 +30,7 @@ def command(folder, **arguments):
     contact_sheet.png into CACHE/backgrounds/NAME/.
     """
     options.require_options(arguments, "data")
+    require_writable(arguments["cache"] / "backgrounds")
     job = Stage1Job.from_options(background=folder, **arguments)
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,

@@ -4,7 +4,10 @@ import datetime
 
 import click
 
+from common.backbones import require_side
+from common.boxes import LARGEST_SIDE
 from common.datasets import open_dataset
+from common.files import require_writable
 from evaluation.evaluator import Evaluator
 from evaluation.localization import Protocol
 from evaluation.references import reference_rows
@@ -58,7 +61,7 @@ class TauSource(click.ParamType):
               "used; val: a few boxes per class; test: the test boxes, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
               help="Boxes per class that --tau-from val uses.")
-@click.option("--input-size", type=click.IntRange(16),
+@click.option("--input-size", type=click.IntRange(16, LARGEST_SIDE),
               help="Side of the square that images are squashed to.  [default: 9/7 of training's, "
               "whose random crops show objects larger]")
 @click.option("--seeds", callback=options.parse_seeds, metavar="0,1,2",
@@ -84,9 +87,12 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
+        require_writable(out)
         report = _score_folder(scoremaps, metadata, arguments, protocol, unreadable)
     else:
         runs, localization = _trained_runs(run, seeds, protocol, unreadable, arguments)
+        out = out or runs[0].run.folder / "report"
+        require_writable(out)
         main = evaluate(runs, localization)
         other = None
         if beside:
@@ -123,6 +129,10 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
                 name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
         runs = [trained if seed == trained.seed else _train_seed(
             job_of_run(trained, images, compute, cache, seed)) for seed in seeds] or [trained]
+    if protocol.input_size is not None:
+        for one in runs:
+            description = one.manifest["description"]
+            require_side(protocol.input_size, description["backbone"], one.config.fine)
     masks = None
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][

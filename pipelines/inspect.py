@@ -3,6 +3,7 @@
 import click
 
 from common.datasets import KINDS
+from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks, summary_lines, summary_sections
@@ -34,6 +35,7 @@ def command(masks, data, kind, delta, against, count, seed, cache):
     CACHE/inspect/NAME.png: masks at random, the worst and the best against boxes, invalid masks,
     and the same images of another cache next to them.
     """
+    require_writable(cache / "inspect")
     root = cache / MASKS
     shown = MaskCache(resolve(masks, root, "mask cache"), delta)
     other = MaskCache(resolve(against, root, "mask cache"), delta) if against else None

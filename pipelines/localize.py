@@ -41,7 +41,7 @@ def command(run, pictures, out, formats, overlays, objects, tau, overwrite, on_b
 
     RUN is the folder of a training run, the beginning of its name in CACHE/ct, or a file that bcct
     pack wrote; nothing of the training data is needed. Writes boxes.csv, a mask cache and a page
-    to look through the pictures, those with the lowest scores first. A stopped run goes on where
+    to look through the pictures, those with the lowest scores first. A stopped run resumes where
     it stopped.
     """
     for folder in pictures:

@@ -6,7 +6,7 @@ import time
 import click
 import torch
 
-from common.files import write_json
+from common.files import require_writable, write_json
 from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
@@ -32,7 +32,9 @@ def command(recipes, delta, split, bc_set, **arguments):
     Writes CACHE/recipes.json.
     """
     options.require_options(arguments, "data", "background")
-    job = Stage1Job.from_options(bc_set=(*bc_set, "pixel_unit=true"), **arguments)
+    require_writable(arguments["cache"])
+    job = Stage1Job.from_options(bc_set=(
+        *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())

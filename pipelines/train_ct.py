@@ -3,8 +3,8 @@
 import click
 
 from common import processes
-from common.files import CannotWrite
 from common.images import BadImage
+from common.system_errors import CannotWrite
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
 from pipelines.jobs.tau import choose_tau_after_training

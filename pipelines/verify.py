@@ -37,7 +37,7 @@ def command(masks, data, dataset, split, cache):
             if entry["file"] not in damaged:
                 findings += check_shard(folder, manifest, index)
             advance(1)
-    if not damaged:
+    if not findings:
         findings += check_index_and_counts(folder, manifest)
         if data is not None:
             findings += _check_data(folder, manifest, data, dataset, split)

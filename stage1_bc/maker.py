@@ -52,7 +52,7 @@ class MaskMaker:
 
     def _maps(self, images):
         """Maps before sharpening, (N, height, width) float32 tensor."""
-        make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
+        make_map = pixel_map if self.recipe.reads_pixels else gradient_map
         with torch.enable_grad(), autocast(self.device, self.precision):
             return make_map(self.classifier, images, self.recipe, self.size).detach().float()
 

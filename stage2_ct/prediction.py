@@ -1,4 +1,4 @@
-"""What a trained method sees in images: predictions and score maps, batch by batch."""
+"""Predictions and score maps of a trained method, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,8 +15,8 @@ from common.threads import map_in_order, one_thread_per_operation
 from stage2_ct.model import LocalizationMethod, Prediction
 from stage2_ct.score_maps import score_maps
 
-# Random crops show objects larger in training than they are in a whole image; seen this much larger
-# they look alike again (Touvron et al., NeurIPS 2019). Chosen on training images held out.
+# Random crops show objects larger in training than in whole images; enlarging these by this factor
+# makes up for it (Touvron et al., NeurIPS 2019). Chosen on training images held out.
 ENLARGEMENT = 9 / 7
 
 
@@ -28,9 +28,9 @@ def default_input_side(training_side: int) -> int:
 def predict(method: LocalizationMethod, records: Sequence[Record], side: int, compute: Compute,
             look: Callable, cache: MaskCache | None = None, unreadable: dict | None = None,
             progress: Callable = silent, description: str = "predicting") -> Iterator[tuple]:
-    """What is seen in the predictions of a trained method, batch by batch.
+    """Apply a function to the predictions of a trained method, batch by batch.
 
-    Several batches are under way at once, so that the caller works on one batch while the network
+    Several batches are in flight at once, so that the caller works on one batch while the network
     computes the next. On the CPU the figures are the same to the last bit for any number of cores.
 
     Args:
@@ -137,6 +137,6 @@ def score_prediction(prediction: Prediction, kind: str, frame: int,
     scores, predicted = logits.softmax(1).max(1)
     classes = predicted if labels is None else torch.tensor(labels, device=logits.device)
     maps = score_maps(prediction, kind, classes, (frame, frame))
-    # Ties count against the true class: a model that says nothing is not always right.
+    # Ties count against the true class: a model without a preference is not always right.
     ranks = (logits >= logits.gather(1, classes[:, None])).sum(1) - 1
     return np.asarray(maps.cpu()), (ranks.tolist(), predicted.tolist(), scores.tolist())

@@ -1,9 +1,11 @@
 """How a method of stage 2 is trained."""
 
 import dataclasses
+import math
 from typing import Any
 
-from common.config import ConfigError, check_choice, to_dict
+from common.boxes import LARGEST_SIDE
+from common.config import check_choice, check_ranges, to_dict
 from common.precision import PRECISIONS
 from stage2_ct.losses import MASK_LOSSES
 from stage2_ct.model import MASK_INPUTS
@@ -47,9 +49,9 @@ class TrainingConfig:
     mask_input: str = "class maps"
     """What the mask branch reads: "class maps", or the class block's "features"."""
     mask_loss: str = "two-sided"
-    """Eq. 5: "two-sided" (with its background term) or "printed"."""
+    """Form of equation 5: "two-sided" (with a background term) or "printed" (without)."""
     mask_weight: float = 1.0
-    """Weight of the mask loss in Eq. 6."""
+    """Weight of the mask loss in equation 6."""
     score_map: str = "mask"
     """What a box is cut from, see ``stage2_ct.score_maps``."""
     smallest_crop: float = 0.4
@@ -64,10 +66,13 @@ class TrainingConfig:
         check_choice(self, "mask_loss", MASK_LOSSES)
         check_choice(self, "score_map", SCORE_MAPS)
         check_choice(self, "precision", ("auto", *PRECISIONS))
-        if min(self.epochs, self.batch_size, self.decay_every, self.image_size, self.width,
-               self.mask_width) < 1:
-            raise ConfigError("epochs, batch_size, decay_every, image_size, width and mask_width "
-                              "must be at least 1")
+        check_ranges(
+            self, image_size=(1, LARGEST_SIDE), momentum=(0, 1), smallest_crop=(0.01, 1),
+            colour=(0, 0.99),
+            **dict.fromkeys(("epochs", "batch_size", "decay_every", "width", "mask_width"),
+                            (1, math.inf)),
+            **dict.fromkeys(("backbone_rate", "head_rate", "weight_decay", "mask_weight",
+                             "gradient_limit"), (0, math.inf)))
 
     def of_training(self) -> dict[str, Any]:
         """The fields that the trained weights depend on, as plain values by name."""

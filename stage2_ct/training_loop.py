@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from common import processes
+from common.batch_loading import BatchLoader
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 from stage2_ct.data import TrainingBatch
@@ -17,7 +17,7 @@ from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
 from stage2_ct.training_config import TrainingConfig
 
-Batches = Iterable[TrainingBatch | ValueError]
+Batches = Iterable[TrainingBatch]
 
 
 def build_optimizer(method: LocalizationMethod, config: TrainingConfig) -> tuple[
@@ -80,15 +80,14 @@ def train_epoch(method: nn.Module, source: MaskSource,
     method.train()
     sums, steps = {}, 0
     for batch in batches:
-        if isinstance(batch, ValueError):
-            raise batch
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
                             precision)
         steps += 1
         for name, loss in losses.items():  # stays on the device, so that no step waits for the host
             sums[name] = sums.get(name, 0) + loss
+    totals = torch.stack(list(sums.values())).tolist()  # the one time that the host waits
     means = processes.mean_over_processes(
-        {name: float(value) / steps for name, value in sums.items()})
+        {name: total / steps for name, total in zip(sums, totals)})
     if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
         raise FloatingPointError(f"the losses are no longer finite ({means}); lower the learning "
                                  "rates")
@@ -103,9 +102,9 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
-        progress: Callable[[int, DataLoader], Batches] | None = None,
+        progress: Callable[[int, BatchLoader], Batches] | None = None,
         on_epoch: Callable[[LocalizationMethod, dict], object] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
@@ -114,7 +113,7 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, conf
     Args:
         method: module on ``device``.
         source: mask source.
-        loader: DataLoader over EpochBatches.
+        loader: BatchLoader over EpochBatches.
         config: TrainingConfig.
         run: Run.
         device: torch device.

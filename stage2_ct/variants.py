@@ -23,7 +23,7 @@ class Variant:
     config: TrainingConfig
     """Its settings, before any override."""
     trained_as: str | None = None
-    """The variant whose runs it shares, since training would not differ; None for its own."""
+    """The variant whose runs it shares, because it is trained alike; None for its own."""
 
 
 FROM_LABELS = TrainingConfig(score_map="class")

@@ -11,8 +11,14 @@ from common.precision import autocast, choose_precision
 def test_a_cpu_takes_bfloat16_where_it_multiplies_it_itself(monkeypatch, capabilities, chosen):
     monkeypatch.setattr(precision_module, "cpu_capabilities", lambda: capabilities)
     assert choose_precision("auto", "cpu") == chosen
-    assert choose_precision("auto", "cuda:1") == torch.float16
     assert choose_precision("float32", "cuda") == torch.float32
+
+
+@pytest.mark.parametrize("multiplies, chosen", [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_takes_the_format_that_needs_no_scaling_where_it_has_it(monkeypatch, multiplies,
+                                                                      chosen):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: multiplies)
+    assert choose_precision("auto", "cuda:1") == chosen
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

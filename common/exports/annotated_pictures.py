@@ -1,4 +1,4 @@
-"""What every export writes: pictures with boxes, masks and class names, one after another."""
+"""The input of every export: a stream of pictures with boxes, masks and class names."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ class AnnotatedObject:
     size: tuple[int, int]
     """(height, width) of the picture in pixels."""
     score: float | None = None
-    """How far to trust the box, in [0, 1]; None where nobody has said."""
+    """How far to trust the box, in [0, 1]; None if unknown."""
 
     @functools.cached_property
     def mask(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class AnnotatedPicture:
     label: str = ""
     """Name of the picture's class."""
     probability: float | None = None
-    """Of that class, in [0, 1]; None where nobody has said."""
+    """Of that class, in [0, 1]; None if unknown."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ def write_coco(path: Path, annotations: Annotations, polygons: bool = False) -> 
     category = {name: number for number, name in enumerate(annotations.classes, 1)}
     head = {"info": {"description": annotations.origin},
             "categories": [{"id": number, "name": name} for name, number in category.items()]}
-    # Written as they come: a million annotations need no more memory than a hundred.
+    # Written one by one: a million annotations need no more memory than a hundred.
     spool = path.with_name(path.name + ".images")
     with replacing(path) as temporary, replacing(spool) as images:
         with (open(temporary, "w", encoding="utf-8") as out,

@@ -1,4 +1,4 @@
-"""Predictions for Label Studio, to correct instead of drawing from nothing."""
+"""Predictions for Label Studio, to be corrected instead of drawn from scratch."""
 
 import json
 from pathlib import Path

@@ -11,7 +11,7 @@ def write_voc(folder: Path, annotations: Annotations) -> Path:
     """Write ``Annotations/IMAGE.xml`` for each picture, subfolders kept.
 
     As in VOC's own files, ``xmin`` and ``ymin`` count from 1 and ``xmax`` and ``ymax`` belong to
-    the box. A score, which VOC's annotations do not have, stands in ``confidence``.
+    the box. A score, which VOC's annotations lack, is in ``confidence``.
 
     Returns:
         The folder.

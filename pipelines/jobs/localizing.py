@@ -70,6 +70,7 @@ class Localization:
         """What tau is chosen on: boxes of masks or of training images; None if it is a number."""
         if self.protocol.tau_from == "masks":
             masks = self.masks(trained)
+            masks.require_valid()
             if masks.folder not in self._tuning:
                 self._tuning[masks.folder] = mask_truths(
                     masks, self.images.split("train").records)

@@ -8,7 +8,8 @@ import click
 from click.core import ParameterSource
 
 from common.backbones import ARCHITECTURES
-from common.config import field_help
+from common.boxes import LARGEST_SIDE
+from common.config import LARGEST_SEED, field_help
 from common.datasets import KINDS
 from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
@@ -18,7 +19,7 @@ from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 
 PATH = click.Path(path_type=Path)
-SEED = click.IntRange(0)
+SEED = click.IntRange(0, LARGEST_SEED)
 SPLIT = click.Choice(["train", "test", "all"])
 FIELDS = {"--set": ("training settings of stage 2", TrainingConfig),
           "--recipe-set": ("the recipe", Recipe),
@@ -85,7 +86,7 @@ _OPTIONS = {
         "background": click.option(
             "--background", type=PATH, help="Folder of background images."),
         "image_size": click.option(
-            "--image-size", type=click.IntRange(16), default=224, show_default=True,
+            "--image-size", type=click.IntRange(16, LARGEST_SIDE), default=224, show_default=True,
             help="Side in pixels of the square that images are squashed to, and of a mask."),
         "on_bad_image": click.option(
             "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail",
@@ -243,6 +244,6 @@ def parse_seeds(context, parameter, value):
         seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
     except ValueError:
         seeds = (-1,)
-    if any(seed < 0 for seed in seeds):
+    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
         raise click.BadParameter("must be whole numbers from 0, separated by commas, such as 0,1,2")
     return seeds

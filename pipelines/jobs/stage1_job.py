@@ -13,6 +13,7 @@ from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override, to_dict
 from common.datasets import Record
+from common.files import require_writable
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
 from common.mask_cache.manifest import held_deltas
@@ -28,18 +29,18 @@ from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_c
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import RECIPES, UNITS_READ
 
 
 def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
                   recipe="default", recipe_set=(), precision="float32") -> MaskSettings:
     """The MaskSettings of a command line; arguments as in ``pipelines.jobs.options``."""
     chosen = override(RECIPES[recipe], recipe_set)
-    config = override(ClassifierConfig(
-        head=head, image_size=image_size, seed=bc_seed, pixel_unit=chosen.signal == "pixels"),
-        bc_set)
-    return MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe, chosen,
-                        precision)
+    config = override(_plain_config(head, image_size, bc_seed, chosen), bc_set)
+    settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
+                            chosen, precision)
+    settings.require_possible()
+    return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +74,7 @@ class Stage1Job:
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
         """The command line that makes a split's masks, to be copied and run from any folder."""
         settings, config = self.settings, self.settings.config
-        plain = ClassifierConfig(head=config.head, image_size=config.image_size, seed=config.seed,
-                                 pixel_unit=settings.recipe.signal == "pixels")
+        plain = _plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
         weights = settings.weights
         if weights not in ("imagenet", "none"):
@@ -92,6 +92,14 @@ class Stage1Job:
             word for name, value in words.items()
             for one in (value if isinstance(value, tuple) else (value,))
             for word in (f"--{name}", str(one)))])
+
+
+def _plain_config(head, image_size, seed, recipe) -> ClassifierConfig:
+    """The background classifier's settings for a recipe, without overrides."""
+    units = UNITS_READ.get(recipe.signal, ())
+    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
+                            pixel_unit="pixel_unit" in units,
+                            evidence_unit="evidence_unit" in units)
 
 
 def _overrides(plain, config) -> tuple[str, ...]:
@@ -133,6 +141,7 @@ def _ensure_file(job: Stage1Job) -> Path:
         with lock_classifiers(job):
             found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
+                require_writable(job.cache / MASKS)  # where what it is for will go
                 click.echo(f"no background classifier of these images and settings in "
                            f"{job.cache / CLASSIFIERS} yet: training it")
                 found = train_and_save(job)

@@ -9,7 +9,7 @@ import torch
 import tqdm
 
 from common import processes
-from common.backbones import weights_identity
+from common.backbones import require_side, weights_file, weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.loading import find_unreadable
@@ -58,6 +58,9 @@ class TrainingJob:
         """
         config = override(VARIANTS[variant].config,
                           [f"image_size={settings['image_size']}", *train_set])
+        require_side(config.image_size, settings["backbone"], config.fine)
+        if settings["weights"] not in ("imagenet", "none"):
+            weights_file(settings["weights"])
         stage1 = Stage1Job(images or Images(dataset, data),
                            Backgrounds(background) if background else None,
                            mask_settings(**{**settings, "image_size": config.image_size}),
@@ -108,11 +111,15 @@ def plan(job: TrainingJob) -> PlannedRun:
     """Find a job's masks and its run.
 
     Raises:
-        ArtefactError, MaskCacheError: the masks that it learns from are not there.
+        ArtefactError, MaskCacheError: the masks that it learns from are not there, or none of
+            them is valid.
     """
     cache = _masks_of(job)
     description = _describe(job, cache)
-    return PlannedRun(job, cache, description, _run_of(job, description))
+    planned = PlannedRun(job, cache, description, _run_of(job, description))
+    if planned.supervision is not None:
+        planned.supervision.require_valid()
+    return planned
 
 
 def _masks_of(job: TrainingJob) -> MaskCache | None:

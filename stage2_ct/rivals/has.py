@@ -45,14 +45,23 @@ class HideAndSeek(PlainClassActivation):
         self.register_buffer("colour", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1),
                              persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._note_place()
+        self.register_load_state_dict_post_hook(lambda module, keys: module._note_place())
+
+    def _note_place(self) -> None:
+        """Keep the next draw's seed on the host: read in each step from a buffer, which lies on
+        the device, it would make the host wait for that."""
+        self.next_draw = int(self.seed) + int(self.steps)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor,
                 masks: torch.Tensor | None = None,
                 valid: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """The classification loss of a batch with hidden patches; masks are ignored."""
-        generator = torch.Generator().manual_seed(int(self.seed) + int(self.steps))
+        generator = torch.Generator().manual_seed(self.next_draw)
+        self.next_draw += 1
         self.steps += 1
-        hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device)
+        hidden = draw_hidden(images.shape, self.hiding, generator).to(images.device,
+                                                                      non_blocking=True)
         # The mean colour of ImageNet's photographs: hidden patches then excite the first layer as
         # the average image does (section 3.2 of the source).
         images = hide(images, hidden, self.hiding.side, self.colour)

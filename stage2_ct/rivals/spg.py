@@ -1,10 +1,10 @@
 """Self-produced guidance, SPG (Zhang et al., ECCV 2018).
 
-A class map is sure of some pixels and unsure of most. The sure ones teach a branch that tells
-foreground from background (SPG-B), whose own sure pixels teach a second one, and what both are
-sure of teaches a third (SPG-C) on the class head's own features. The class head (SPG-A), which
-gives the score map, learns where the object is through those features. Without B and C it is a
-plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
+A class map is certain of some pixels and uncertain of most. The certain ones teach a branch that
+separates foreground from background (SPG-B), whose certain pixels teach a second one, and those
+that both are certain of teach a third (SPG-C) on the class head's own features. The class head
+(SPG-A), which gives the score map, learns where the object is through those features. Without B and
+C it is a plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
 """
 
 import dataclasses
