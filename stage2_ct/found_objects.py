@@ -12,7 +12,7 @@ OBJECTS = ("one", "many")
 SMALLEST_OBJECT = 0.01  # of the frame's area: smaller components are no objects with "many"
 # The box is cut again at these distances from tau. Wide enough to tell a blurred edge from a sharp
 # one; see docs/evaluation.md for how they and the score were chosen.
-TAU_STEPS = (-0.2, -0.1, 0.1, 0.2)
+TAU_STEPS = (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)
 LOWEST_TAU, HIGHEST_TAU = 0.02, 0.98  # of the boxes that are compared with the one at tau
 _RULE = LargestComponent()
 

@@ -138,9 +138,9 @@ def test_one_object_or_many():
 
 def test_the_score_is_one_for_a_sharp_object_and_less_where_tau_matters():
     sharp, weak = cut_objects(two_squares(), 0.6, "many")
-    assert sharp.score == 1.0  # cut at 0.4, 0.5, 0.7, 0.8 as at 0.6
-    # The weak square is there at 0.4, 0.5 and 0.7 (float32 of 0.7 against 0.7), but not at 0.8.
-    assert weak.score == pytest.approx(0.75)
+    assert sharp.score == 1.0  # cut at 0.3 to 0.9 as at 0.6
+    # The weak square is there from 0.3 to 0.7 (float32 of 0.7 against 0.7), not at 0.8 and 0.9.
+    assert weak.score == pytest.approx(4 / 6)
 
 
 def test_whole_pixels_go_with_the_nearest_pixels_of_a_mask():

@@ -128,7 +128,7 @@ def test_a_finished_cache_needs_no_lock(inputs, monkeypatch):
 
 
 def test_a_full_disk_in_training_says_how_to_go_on(inputs, monkeypatch):
-    def full(job):
+    def full(job, on_epoch):
         raise CannotWrite(errno.ENOSPC, "make room, and run the same command again")
     run(inputs, "masks")
     monkeypatch.setattr(train_ct, "train", full)
