@@ -80,7 +80,7 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         if moments is None:
             moments = Moments(
-                *features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         unit.cpu()
         for number in range(GROWING + SETTLING):
             moments.fit(unit, labels)

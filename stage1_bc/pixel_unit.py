@@ -126,7 +126,7 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         if moments is None:
             moments = Moments(
-                *features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         moments.fit(unit, labels)
         answers = resize_maps(unit.cpu()(moments.targets).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
