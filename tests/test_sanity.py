@@ -106,3 +106,15 @@ def test_recipes_with_classifiers_that_know_less(inputs, tmp_path):
             assert row["mean_iou_difference"]["value"] == pytest.approx(difference, abs=2e-4)
             assert f"| {recipe} | {classifier} | {row['strict']['value']:.1f} |" in output
     assert any(row["mean_iou_difference"]["value"] for row in rows.values())
+
+
+def test_an_image_that_cannot_be_read_counts_as_a_miss(tmp_path):
+    write_inputs(tmp_path)
+    for record in open_dataset("cub", tmp_path / "cub", "test").records:
+        record.path.write_bytes(record.path.read_bytes()[:-300])  # its header is whole
+    run("recipes", "--sanity", "--recipe", "guided-layers", "--data", tmp_path / "cub",
+        "--background", tmp_path / "backgrounds", *TINY, "--cache", tmp_path / "cache")
+    rows = json.loads((tmp_path / "cache" / "sanity.json").read_text())["rows"]
+    assert [row["classifier"] for row in rows] == [
+        "trained", "random unit 0", "ones", "no backgrounds"]
+    assert all(row["images"] == 4 and row["mean_iou"]["high"] == 0 for row in rows)
