@@ -59,8 +59,8 @@ FINISHED = "$(RUN)" $(IMAGES) --cache "$(CACHE)"
 TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call option,data,$(DATA)) \
 	$(call option,background,$(BACKGROUND)))
 
-.PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes verify \
-	inspect check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list \
+.PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes sanity \
+	verify inspect check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list \
 	compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
@@ -145,6 +145,9 @@ list: install ## Show the classifiers, masks and runs in CACHE.
 
 recipes: install ## Measure the masks of several recipes, side by side.
 	$(BCCT) recipes $(STAGE1) $(FIRST_DELTA) $(ARGS)
+
+sanity: install ## Measure what the background classifier is worth to each recipe.
+	$(BCCT) recipes --sanity $(STAGE1) $(FIRST_DELTA) $(ARGS)
 
 compare: install ## Train VARIANT on cached, online and joint masks, side by side.
 	$(BCCT) compare $(TRAINING) $(ARGS)

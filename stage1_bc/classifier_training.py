@@ -18,7 +18,7 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
-from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.pixel_unit import Moments, train_pixel_unit
 from stage1_bc.recipe import RECIPES
 
 
@@ -195,7 +195,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                                  "it with a lower --bc-set learning_rate")
     if config.pixel_unit or config.evidence_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
-        _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
+        teach_pixels(classifier, readable, backgrounds, config, compute, progress)
     return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
             "unreadable": unreadable}
 
@@ -225,12 +225,25 @@ def _features(classifier, records, config, compute, description, unreadable, pro
     return features
 
 
-def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
-    """Teach the units that read every pixel a sample of the targets and all backgrounds."""
+def teach_pixels(classifier: BackgroundClassifier, targets: Sequence[Record],
+                 backgrounds: Sequence[Record], config: ClassifierConfig, compute: Compute,
+                 progress: Callable = silent, moments: Moments | None = None) -> Moments:
+    """Teach the units that read every pixel a sample of the targets and all backgrounds.
+
+    Args:
+        classifier: BackgroundClassifier on the device, its unit trained; the units for pixels that
+            ``config`` names are set.
+        targets, backgrounds, config, compute, progress: as for ``train_classifier``.
+        moments: what this function returned for the same images; saves time.
+
+    Returns:
+        Moments of the images.
+    """
     chosen = [targets[index] for index in
               sample_targets(len(targets), config.pixel_targets, config.seed)]
     units = config.pixel_unit + config.evidence_unit
-    with progress(units * (len(chosen) + len(backgrounds)), "units for pixels") as advance:
+    unread = 0 if moments is not None else len(backgrounds)
+    with progress(units * len(chosen) + unread, "units for pixels") as advance:
         def images(records):
             for batch in load_frames(records, (config.image_size,) * 2,
                                      consecutive(len(records), compute.batch_size),
@@ -240,10 +253,13 @@ def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
                     yield to_float(batch.images.to(compute.device)).contiguous(
                         memory_format=torch.channels_last)
         if config.pixel_unit:
-            train_pixel_unit(classifier, images(chosen), images(backgrounds),
-                             RECIPES["guided-layers"])
+            moments = train_pixel_unit(classifier, images(chosen), images(backgrounds),
+                                       RECIPES["guided-layers"], moments)
         if config.evidence_unit:
-            train_evidence_unit(classifier, images(chosen), images(backgrounds))
+            moments = train_evidence_unit(
+                classifier, images(chosen), images(backgrounds), moments)
+    assert moments is not None, "config names no unit for pixels"
+    return moments
 
 
 @torch.no_grad()

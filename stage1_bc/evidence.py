@@ -52,13 +52,18 @@ def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> to
 
 
 def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                        backgrounds: Iterable[torch.Tensor]) -> None:
+                        backgrounds: Iterable[torch.Tensor],
+                        moments: Moments | None = None) -> Moments:
     """Give a trained classifier its evidence unit.
 
     Args:
         classifier: BackgroundClassifier; ``evidence_unit`` is set.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         backgrounds: the same for background images.
+        moments: see ``train_pixel_unit``.
+
+    Returns:
+        Moments of the images.
     """
     device = classifier.unit.weight.device
     unit = PixelUnit(classifier.backbone).to(device)
@@ -69,18 +74,20 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
     def look(images):
         seeds = resize_maps(evidence_map(classifier, images), images.shape[2:]).cpu()
         return (on_grid(_cut(seeds, SEED_CUT)), resize_maps(unit_maximum(seeds), (SIDE, SIDE)),
-                shrink_images(images).cpu(), read(images))
+                shrink_images(images).cpu(), *([read(images)] if moments is None else []))
 
     with (torch.autocast(device.type, enabled=False),  # half precision is too coarse for moments
           one_thread_per_operation() as threads):  # the same bits for any number of cores
-        labels, seeds, frames, features = map(
+        labels, seeds, frames, *features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
-        moments = Moments(
-            features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+        if moments is None:
+            moments = Moments(
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         unit.cpu()
         for number in range(GROWING + SETTLING):
             moments.fit(unit, labels)
-            answers = torch.cat([unit(part) for part in features.split(64)]).clamp_min(0)
+            answers = torch.cat([unit(part) for part in moments.targets.split(64)])
+            answers = answers.clamp_min(0)
             scores = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
             if number == 0:
                 scores = unit_maximum(scores + seeds)
@@ -90,6 +97,7 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
                 labels = on_grid(_cut(sharpen(frames / 255, scores, SETTLED), SETTLED_CUT))
         moments.fit(unit, labels)
     classifier.evidence_unit = unit.to(device)
+    return moments
 
 
 def _cut(maps, fraction):

@@ -96,7 +96,8 @@ def _answers(units, images):
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                     backgrounds: Iterable[torch.Tensor], seed_recipe: Recipe) -> None:
+                     backgrounds: Iterable[torch.Tensor], seed_recipe: Recipe,
+                     moments: "Moments | None" = None) -> "Moments":
     """Give a trained classifier its pixel unit.
 
     Args:
@@ -104,6 +105,11 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         backgrounds: the same for background images.
         seed_recipe: Recipe of the gradient masks that it learns first.
+        moments: what this function or ``train_evidence_unit`` returned for the same images: their
+            features are then not computed again, nor the backgrounds read.
+
+    Returns:
+        Moments of the images.
     """
     device = classifier.unit.weight.device
     unit = PixelUnit(classifier.backbone).to(device)
@@ -120,19 +126,21 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
         masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
         return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
-                read(images))
+                *([read(images)] if moments is None else []))
 
     with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
           one_thread_per_operation() as threads):  # the same bits for any number of cores
-        labels, seeds, frames, features = map(
+        labels, seeds, frames, *features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
-        moments = Moments(
-            features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+        if moments is None:
+            moments = Moments(
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         moments.fit(unit, labels)
-        answers = resize_maps(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
+        answers = resize_maps(unit.cpu()(moments.targets).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
         moments.fit(unit, on_grid(sharpened))
     classifier.pixel_unit = unit.to(device)
+    return moments
 
 
 class Moments:
