@@ -10,14 +10,14 @@ SPLIT ?= train
 BACKGROUND ?=
 BACKBONE ?= vgg16
 WEIGHTS ?= imagenet
-# Of the background classifier; BACKBONE and WEIGHTS where not given.
+# Of the background classifier; the same as BACKBONE and WEIGHTS if not given.
 BC_BACKBONE ?=
 BC_WEIGHTS ?=
 BC_SEED ?= 0
 RECIPE ?= default
 DELTA ?= 0.80
 VARIANT ?= bc-ct
-# Of stage 2.
+# Seed of stage 2.
 SEED ?= 0
 CACHE ?= cache
 # Processes that share the work of masks and train-ct: one per GPU.
@@ -27,15 +27,21 @@ PART ?=
 FINISH ?=
 # A mask cache, by folder or by the beginning of its name: for train-ct, verify and inspect.
 MASKS ?=
-# A training run, by folder or by the beginning of its name: for evaluate and export-scoremaps.
+# A training run, by folder or by the beginning of its name: for evaluate, localize and more.
 RUN ?=
 # Anything else that a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
+# For localize: files and folders of pictures, and the folder of the result.
+PICTURES ?=
+OUT ?= found
+# For export: a mask cache or the folder of localize, and a format.
+SOURCE ?=
+FORMAT ?= coco
 
 BCCT := $(BIN)/python -m pipelines
 SHARED = $(if $(filter 1,$(NPROC)),$(BCCT),$(BIN)/python -m torch.distributed.run --standalone \
 	--nproc-per-node $(NPROC) -m pipelines)
-# Options whose variable is empty are left out, so that the command's own message says what is missing.
+# Options with an empty variable are left out, so that the command's own message names what is missing.
 option = $(if $(2),--$(1) "$(2)")
 IMAGES = $(call option,data,$(DATA)) $(call option,dataset,$(DATASET))
 TARGETS = $(IMAGES) --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
@@ -43,19 +49,19 @@ TARGETS = $(IMAGES) --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
 	--bc-seed $(BC_SEED) --cache "$(CACHE)"
 STAGE1 = $(TARGETS) $(call option,background,$(BACKGROUND))
 FIRST_DELTA = --delta $(firstword $(DELTA))
-# Only where it was given: train-ct refuses named masks by another recipe than that.
+# Only if it was given: train-ct refuses named masks that were made by another recipe.
 GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
 TRAINING = $(STAGE1) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) --seed $(SEED)
 STAGE2 = $(TRAINING) $(call option,masks,$(MASKS))
-# A finished run needs the data set alone, and knows where that was.
+# A finished run needs only the data set, and records where that is.
 FINISHED = "$(RUN)" $(IMAGES) --cache "$(CACHE)"
-# Of the tables: DATA and BACKGROUND, or the small setting that lies in the folder SMALL.
+# Inputs of the tables: DATA and BACKGROUND, or the small setting in the folder SMALL.
 TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call option,data,$(DATA)) \
 	$(call option,background,$(BACKGROUND)))
 
-.PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes verify inspect \
-	check-backgrounds train-ct evaluate export-scoremaps list compare table1 table2 table3 \
-	ablate-backgrounds
+.PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes verify \
+	inspect check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list \
+	compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,7 +91,7 @@ test-gpu: install ## Run the tests that need a GPU, and measure both stages on i
 faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fault_runs $(ARGS)
 
-scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB for the time).
+scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB of disk).
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cache_scale $(ARGS)
 
 bench: install ## Measure how fast everything is, as ratios on this machine (about 55 minutes).
@@ -110,7 +116,7 @@ verify: install ## Check the mask cache MASKS; with DATA, its images too.
 inspect: install ## Summarize the mask cache MASKS and draw a contact sheet; with DATA, its images.
 	$(BCCT) inspect "$(MASKS)" $(IMAGES) --cache "$(CACHE)" $(ARGS)
 
-check-backgrounds: install ## Look for what is wrong with the pictures in BACKGROUND.
+check-backgrounds: install ## Find problems with the pictures in BACKGROUND.
 	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
 
 train-ct: install ## Stage 2: train VARIANT under the cached masks.
@@ -118,6 +124,18 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
 	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
+
+localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
+	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+export: install ## Write the masks or boxes in SOURCE as FORMAT (coco, yolo, voc ...) to OUT.
+	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+pack: install ## Put RUN into one file, OUT (ARGS=--onnx for ONNX).
+	$(BCCT) pack "$(RUN)" --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+
+plot: install ## Draw the losses of RUN.
+	$(BCCT) plot "$(RUN)" --cache "$(CACHE)" $(ARGS)
 
 export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
 	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)

@@ -4,6 +4,9 @@ Everything that a script or a notebook needs, each name imported when it is firs
 
     import bcct
 
+    model = bcct.load("cache/ct/bc-ct-s0-KEY")            # a run's folder, or bcct pack's file
+    found = model.localize("photo.jpg")                  # also arrays, and lists of either
+    print(found.box, found.label, found.score)           # found.mask, found.show()
     cache = bcct.MaskCache("cache/masks/NAME-KEY")       # what bcct masks wrote
     mask = cache["001.Albatross/x.jpg"]                  # (H, W) bool, squashed to the mask size
     box = bcct.mask_to_box(bcct.largest_component(mask))  # (4,) x0, y0, x1, y1, half-open
@@ -39,7 +42,9 @@ if TYPE_CHECKING:
     from stage1_bc.classifier_training import ClassifierConfig
     from stage1_bc.maker import MaskMaker
     from stage1_bc.recipe import RECIPES, Recipe
-    from stage2_ct.variants import VARIANTS, TrainingConfig
+    from stage2_ct.localizer import Found, Localizer, load
+    from stage2_ct.training_config import TrainingConfig
+    from stage2_ct.variants import VARIANTS
 
 _MODULES = {
     "common.backbones": ("ARCHITECTURES", "build_backbone"),
@@ -61,8 +66,9 @@ _MODULES = {
     "stage1_bc.classifier_training": ("ClassifierConfig",),
     "stage1_bc.maker": ("MaskMaker",),
     "stage1_bc.recipe": ("RECIPES", "Recipe"),
-    # "stage2_ct.localizer": ("load",),  # a run's folder to a model that localizes
-    "stage2_ct.variants": ("VARIANTS", "TrainingConfig"),
+    "stage2_ct.localizer": ("Found", "Localizer", "load"),
+    "stage2_ct.training_config": ("TrainingConfig",),
+    "stage2_ct.variants": ("VARIANTS",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_PLACES)

@@ -11,8 +11,8 @@ from benchmarks.setting import GRADIENT_RECIPE
 
 BCCT = (sys.executable, "-m", "pipelines")
 GROWTH_BACKBONE = "squeezenet1_1"  # cheap, so that costs other than its arithmetic show
-# n of each split: from 128 on, a report shows no more pictures; with fewer than 256 what the start
-# varies by, up to a second, is much of the difference between n and 4 n.
+# n of each split: from 128 on, a report shows no more pictures; with fewer than 256, the variation
+# of the start, up to a second, is a large part of the difference between n and 4 n.
 GROWTH_IMAGES = 256
 STEPS = (1, 4, 16)
 
@@ -42,7 +42,7 @@ def growth(setting):
     note = (f"{GROWTH_BACKBONE}, {' and '.join(str(step * GROWTH_IMAGES) for step in STEPS)} "
             "images of each split")
     return [line for name in _COMMANDS for line in (
-        ratio_row(f"growth of {name}: seconds a further image, 4 n to 16 n over n to 4 n",
+        ratio_row(f"growth of {name}: seconds per further image, 4 n to 16 n over n to 4 n",
             [_growth(*times) for times in zip(*(seconds[name][step] for step in STEPS))],
             Target(0.9, 1.1), note),
         ratio_row(f"growth of {name}: peak memory at 16 n over n",
@@ -79,8 +79,8 @@ def _command(cache, name, words, options):
     return (*BCCT, name, *words, *options)
 
 
-# A process of its own, small when it starts the command: on Linux a process counts what the one
-# that it was forked from had in memory as its own peak.
+# A separate process that is small when it starts the command: on Linux, a process's peak memory
+# includes that of the process it was forked from.
 _LAUNCHER = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

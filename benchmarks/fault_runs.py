@@ -1,4 +1,4 @@
-"""Fault-tolerance benchmark of the mask cache: kills and flipped bits by the thousand.
+"""Fault-tolerance benchmark of the mask cache: kills, flipped bits and crafted files en masse.
 
 ``make faults`` runs it in about 20 minutes. The tests try a few faults of the same kinds.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import fault_injection as faults
+from benchmarks.crafted_caches import survive_in_child
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError, shard_path
 
@@ -22,6 +23,7 @@ def try_faults():
     parser.add_argument("--part-kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=10000)
     parser.add_argument("--part-flips", type=int, default=200)
+    parser.add_argument("--crafted", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.seed)
@@ -34,6 +36,7 @@ def try_faults():
         _kill_parts(root, seconds, random, arguments.part_kills)
         _flip_in_parts(root, random, arguments.part_flips)
         _flip(root / "whole", random, arguments.flips)
+        _craft(root, arguments.seed, arguments.crafted)
 
 
 def _kill(root, seconds, random, world, wanted):
@@ -96,6 +99,15 @@ def _flip(folder, random, wanted):
         put_back()
     print(f"{noticed} of {wanted} flipped bits noticed, with the file's name", flush=True)
     assert noticed == wanted
+
+
+def _craft(root, first, wanted):
+    """Let readers have caches with right checksums and hostile content."""
+    (root / "crafted").mkdir()
+    for start in range(first, first + wanted, 100):
+        survive_in_child(root / "whole", root / "crafted",
+                         range(start, min(start + 100, first + wanted)))
+    print(f"{wanted} crafted caches refused with a file's name or read, within bounds", flush=True)
 
 
 if __name__ == "__main__":

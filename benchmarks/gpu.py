@@ -203,7 +203,7 @@ def _card(device):
 
 def _gradient(setting, device, frames, rate):
     """The network's own forward and input-backward in memory, and ``bcct masks`` with a recipe that
-    asks for no more than that; both in bfloat16."""
+    needs no more than that; both in bfloat16."""
     network = setting.network().to(device)
 
     def bare_pass():

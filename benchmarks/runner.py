@@ -14,6 +14,7 @@ MEASUREMENTS = {  # name: (module, function)
     "loader": ("benchmarks.training_rows", "loader"),
     "ct": ("benchmarks.training_rows", "epochs"),
     "evaluate": ("benchmarks.training_rows", "evaluation"),
+    "localize": ("benchmarks.localize_rows", "localizing"),
     "boxes": ("benchmarks.box_rule_rows", "wsol_rule"),
     "peers": ("benchmarks.peers", "peers"),
     "growth": ("benchmarks.commands", "growth"),

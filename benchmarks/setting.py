@@ -64,7 +64,7 @@ class BenchmarkSetting:
         """The options that name a command's inputs."""
         data, background = self.pictures
         return ("--data", data, "--background", background, "--cache", cache, "--backbone",
-                self.backbone, "--weights", self.weights, "--batch-size", self.batch_size)
+                self.backbone, "--weights", self.weights, "--inference-batch-size", self.batch_size)
 
     def network(self):
         """The frozen backbone, as fast as it runs."""

@@ -71,7 +71,7 @@ def epochs(setting):
                       None, f"{note}; decoding, augmentation and the start of workers included"),
             ratio_row("CT epoch with online masks / cached masks",
                       quotients(seconds["online"], cached), None,
-                      f"{note}, one gradient pass a mask in float32, training in "
+                      f"{note}, one gradient pass per mask in float32, training in "
                       f"{format_name(choose_precision(config.precision, 'cpu'))}")]
 
 
@@ -79,7 +79,7 @@ def evaluation(setting):
     """``bcct evaluate`` over the bare forward pass over the images that it scores.
 
     The report's pictures, its references and the start cost the same for any number of images
-    from 128 on; two splits of different size tell them from what each image costs, and the row is
+    from 128 on; two splits of different size separate them from the cost per image, and the row is
     for as many images as are scored with CUB-200-2011. Tau is stated here: choosing it is scoring
     more images.
     """
@@ -101,8 +101,8 @@ def evaluation(setting):
     fixed = statistics.median(fixed for fixed, _ in parts)
     return [ratio_row("evaluation / forward pass, for CUB's test images",
                       [each + fixed / CUB_SCORED for fixed, each in parts], Target(high=1.2),
-                      f"{setting.backbone}, {few} and {many} images; what does not grow with them "
-                      f"takes as long as {fixed:.0f} forward passes")]
+                      f"{setting.backbone}, {few} and {many} images; the part that does not grow "
+                      f"with them takes as long as {fixed:.0f} forward passes")]
 
 
 def _parts(one, first, second, few, many):

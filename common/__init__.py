@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from common.datasets import Dataset, DatasetError, Record, open_backgrounds, open_dataset
     from common.images import BadImage, image_size, read_image
 
-# OpenCV's own threads do not survive a fork, and data loaders fork: a worker process that touched
-# what is left of them would wait for ever. Images are shared out over threads and processes as a
-# whole instead.
+# OpenCV's own threads do not survive a fork, and data loaders fork: a worker process that used what
+# is left of them would hang. Instead, each thread or process works on whole images.
 cv2.setNumThreads(1)
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, {

@@ -9,9 +9,8 @@ _M_ARENA_MAX = -8  # mallopt's name for it, in glibc's malloc.h
 def share_one_arena() -> None:
     """Let all threads of this process take memory from one arena.
 
-    Threads that each run a network free blocks of every size; in an arena of its own for each,
-    what one has freed the others cannot use, and the process grows. Where there is no mallopt,
-    nothing happens.
+    Threads that run networks free blocks of all sizes. If each has its own arena, the others
+    cannot reuse these blocks, and the process grows. Does nothing where there is no mallopt.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

@@ -1,8 +1,8 @@
 """Boxes of an annotation in the frame of the picture as it is displayed.
 
-Annotation tools have shown pictures as their pixels lie in the file, without the turn that EXIF
-asks for; then the size in the annotation is that of the stored picture, and its boxes have to be
-turned along. Copies of a data set in another size come with the annotations of the original.
+Some annotation tools ignored EXIF's rotation and showed pictures as their pixels are stored. Then
+the size in the annotation is that of the stored picture, and the boxes have to be rotated with the
+picture. Copies of a data set in another size come with the annotations of the original.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def displayed_boxes(record: Record) -> DisplayedBoxes:
                               header.size)
     if frame == header.size and (sideways or header.orientation == 1):
         return DisplayedBoxes(boxes, header.size)
-    if frame == header.size:  # turned by half, mirrored or square: the sizes do not tell
+    if frame == header.size:  # turned by half, mirrored or square: sizes are the same
         return DisplayedBoxes(boxes, header.size, "are turned by EXIF, and their annotations do "
                               "not say in which frame the boxes are; the boxes are left as they "
                               "are")

@@ -1,8 +1,10 @@
 """The convolutional part of torchvision's networks, behind one builder."""
 
+import bisect
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +14,9 @@ from torch import nn
 from common import tiny
 from common.config import lookup
 from common.files import load_checkpoint
+from common.stored_weights import download, plain_state, require_finite
 
+LARGEST_OF_THE_SMALLEST = 512  # pixels: no network needs larger images than that
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -27,7 +31,7 @@ class Architecture:
     channels: int
     """Channels of the feature map."""
     stride: int
-    """Input pixels a feature map's pixel."""
+    """Input pixels per pixel of the feature map."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
     pixel_taps: tuple[str, ...] | None = None
@@ -93,13 +97,17 @@ class Backbone(nn.Module):
         name: str, its key in ``ARCHITECTURES``.
         layers: nn.Sequential, the layers in order; their indices are what ``taps`` name.
         channels: int, channels of the feature map.
-        stride: int, input pixels a feature map's pixel.
+        stride: int, input pixels per pixel of the feature map.
         taps: tuple of int, the layers that a layer-wise gradient map reads.
         pixel_taps: tuple of str, the modules among ``layers`` that a unit reads at every pixel.
         fully_connected: nn.Sequential from the feature map to fc7's output, or None.
     """
 
-    def __init__(self, name, layers, stride, fully_connected=None):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, layers: nn.Sequential, stride: int,
+                 fully_connected: nn.Sequential | None = None):
         super().__init__()
         architecture = ARCHITECTURES[name]
         self.name = name
@@ -113,7 +121,7 @@ class Backbone(nn.Module):
             values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)
             self.register_buffer(buffer, values, persistent=False)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features of RGB images.
 
         Args:
@@ -124,7 +132,8 @@ class Backbone(nn.Module):
         """
         return self.layers((images - self.mean) / self.std)
 
-    def forward_with_taps(self, images, taps):
+    def forward_with_taps(self, images: torch.Tensor,
+                          taps: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features, and the outputs of the layers with the indices ``taps``.
 
         Where gradients are recorded, they reach every tapped output; below the first one nothing
@@ -143,7 +152,7 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -151,7 +160,8 @@ class Backbone(nn.Module):
         return self
 
 
-def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
+def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = False,
+                   fully_connected: bool = False) -> Backbone:
     """Build a backbone and load its weights.
 
     Args:
@@ -173,17 +183,10 @@ def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
             missing keys).
     """
     architecture = lookup("backbone", name, ARCHITECTURES)
-    with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
-        network = architecture.network()
-    layers = _stages(network, architecture)
-    stride = architecture.stride
-    if fine:
-        (_dilate if architecture.strided else _refine_last_pool)(layers)
-        stride //= 2
+    network, layers, classifier = _without_memory(name, fine, fully_connected)
+    stride = architecture.stride // 2 if fine else architecture.stride
     parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
-    classifier = None
     if fully_connected:
-        classifier = _fully_connected(name, network)
         parts.append(("classifier", network.classifier))
     for module in (layers, classifier):
         if module is not None:
@@ -199,19 +202,65 @@ def build_backbone(name, weights="imagenet", fine=False, fully_connected=False):
     return Backbone(name, layers, stride, classifier).eval()
 
 
-def weights_identity(weights):
-    """What tells one set of weights from another: a word, or the digest of a file's bytes.
+def _without_memory(name, fine, fully_connected):
+    """(whole network, its layers, fc6 and fc7 or None) without any memory for their weights."""
+    architecture = lookup("backbone", name, ARCHITECTURES)
+    with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
+        network = architecture.network()
+    layers = _stages(network, architecture)
+    if fine:
+        (_dilate if architecture.strided else _refine_last_pool)(layers)
+    return network, layers, _fully_connected(name, network) if fully_connected else None
+
+
+def smallest_side(name: str, fine: bool = False, fully_connected: bool = False) -> int:
+    """Side of the smallest square that a backbone takes, in pixels; arguments as to build it."""
+    return 1 + bisect.bisect_left(
+        range(1, LARGEST_OF_THE_SMALLEST), True,
+        key=lambda side: takes_side(side, name, fine, fully_connected))
+
+
+@functools.lru_cache
+def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> bool:
+    """Whether anything is left of a square of a side in pixels behind a backbone's last layer.
+
+    Found out without computing anything; the other arguments are as for ``build_backbone``.
+    """
+    parts = [part for part in _without_memory(name, fine, fully_connected)[1:] if part is not None]
+    try:
+        return nn.Sequential(*parts).eval()(
+            torch.zeros(1, 3, side, side, device="meta")).numel() > 0
+    except RuntimeError:  # what torch says when nothing is left of an image
+        return False
+
+
+def require_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> None:
+    """Refuse images that are too small for a backbone.
+
+    Raises:
+        ValueError: names the smallest side.
+    """
+    if not takes_side(side, name, fine, fully_connected):
+        smallest = smallest_side(name, fine, fully_connected)
+        raise ValueError(f"images of {side} x {side} pixels are too small for {name}, of which "
+                         f"nothing would be left; the smallest are {smallest} x {smallest} "
+                         "(--image-size)")
+
+
+def weights_identity(weights: str | Path) -> str:
+    """The identity of a set of weights: a word, or the digest of a file's bytes.
 
     Raises:
         ValueError: no such file.
     """
     if weights in ("imagenet", "none"):
         return weights
-    with open(_weights_file(weights), "rb") as file:
+    with open(weights_file(weights), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _weights_file(weights):
+def weights_file(weights: str | Path) -> Path:
+    """The file of some weights; ValueError where there is none."""
     if not Path(weights).is_file():
         raise ValueError(f"weights {weights}: no such file (or say imagenet, or none)")
     return Path(weights)
@@ -234,7 +283,7 @@ def _refine_last_pool(layers):
 
 
 def _dilate(layers):
-    """Let the last layer that halves keep the size, and those behind it see as far as before."""
+    """Let the last halving layer keep the size, with the same receptive field behind it."""
     halving = max(index for index, layer in enumerate(layers)
                   if any(map(_halves, _convolutions(layer))))
     behind = False
@@ -280,10 +329,9 @@ def _load(name, weights, architecture, parts):
     if weights == "imagenet":
         if name == "tiny":
             raise ValueError("tiny has no ImageNet weights: use --weights demo/tiny.pth")
-        state = torchvision.models.get_model_weights(name).IMAGENET1K_V1.get_state_dict(
-            progress=True, check_hash=True)
+        state = download(torchvision.models.get_model_weights(name).IMAGENET1K_V1, name)
     else:
-        state = load_checkpoint(_weights_file(weights))
+        state = plain_state(load_checkpoint(weights_file(weights)))
     for part, module in parts:
         wanted = {key for key, tensor in module.state_dict().items() if not tensor.is_meta}
         found = {key.removeprefix(part + "."): tensor for key, tensor in state.items()
@@ -293,6 +341,7 @@ def _load(name, weights, architecture, parts):
             shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
             raise ValueError(f"weights {weights} do not fit {name}: {len(missing)} keys are "
                              f"missing ({shown})")
+        require_finite({key: found[key] for key in wanted}, weights)
         try:
             # Floats are cast to the module's own precision by the copy.
             module.load_state_dict({key: found[key] for key in wanted}, strict=False)

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+LARGEST_SIDE = 2 ** 15 - 1  # of a mask, in pixels: mask caches store boxes as int16
+
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """Keep the largest 8-connected component of a binary mask (paper, section 3.2, after Eq. 2).
@@ -97,6 +99,40 @@ def rescale(boxes: ArrayLike, from_size: Sequence[int], to_size: Sequence[int]) 
     """
     scale_y, scale_x = to_size[0] / from_size[0], to_size[1] / from_size[1]
     return np.asarray(boxes, np.float64) * [scale_x, scale_y, scale_x, scale_y]
+
+
+def whole_pixels(box: ArrayLike, size: Sequence[int]) -> tuple[int, int, int, int]:
+    """A box in whole pixels of its picture.
+
+    A pixel belongs to the box if its centre does, which is how ``resize_mask`` treats a mask: a
+    mask and its box stay together. A box keeps at least one pixel.
+
+    Args:
+        box: (4,) numbers in pixels of the picture.
+        size: (height, width) of the picture in pixels.
+
+    Returns:
+        (x0, y0, x1, y1) int, inside the picture.
+    """
+    height, width = size
+    x0, y0, x1, y1 = np.ceil(np.asarray(box, np.float64) - 0.5 - 1e-9).astype(int).tolist()
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    return x0, y0, min(max(x1, x0 + 1), width), min(max(y1, y0 + 1), height)
+
+
+def resize_mask(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A mask of a whole picture, squashed to any size, at another size (nearest pixel).
+
+    Args:
+        mask: (H, W) bool.
+        size: (height, width) of the result in pixels.
+
+    Returns:
+        (height, width) bool.
+    """
+    rows, columns = (np.minimum(np.floor((np.arange(new) + 0.5) * old / new + 1e-9).astype(int),
+                                old - 1) for new, old in zip(size, mask.shape))
+    return mask[rows][:, columns]
 
 
 def turned_boxes(boxes: Iterable[Sequence[float]], orientation: int,

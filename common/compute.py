@@ -22,7 +22,7 @@ class Compute:
 
 def choose_compute(device: str = "auto", batch_size: int | None = None,
                    workers: int | None = None) -> Compute:
-    """A Compute with what is left open chosen for this machine.
+    """A Compute; what is left open is chosen for this machine.
 
     Args:
         device: a torch device, or "auto" for a GPU where there is one.

@@ -7,12 +7,14 @@ import hashlib
 import inspect
 import itertools
 import json
+import math
 import textwrap
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
+LARGEST_SEED = 2 ** 63 - 1  # that NumPy's and torch's generators both take
 Config = TypeVar("Config")
 Value = TypeVar("Value")
 
@@ -64,7 +66,10 @@ def parse(text: str, kind: Any) -> Any:
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
-    return kind(text)
+    value = kind(text)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def lookup(kind: str, name: str, table: Mapping[str, Value]) -> Value:
@@ -88,6 +93,21 @@ def check_choice(config: Any, field: str, allowed: Collection[str]) -> None:
         raise ConfigError(f"{field} is '{value}'; it must be one of {', '.join(allowed)}")
 
 
+def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
+    """ConfigError unless each field holds a number between two others, both included.
+
+    Args:
+        config: a dataclass.
+        ranges: (smallest, largest) by the fields' names.
+    """
+    for field, (smallest, largest) in ranges.items():
+        value = getattr(config, field)
+        if not smallest <= value <= largest:  # so that NaN is refused too
+            limit = f"at least {smallest}" if largest == math.inf else (
+                f"from {smallest} to {largest}")
+            raise ConfigError(f"{field} is {value}; it must be {limit}")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as plain dicts, lists and numbers, as JSON would give them back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
@@ -106,7 +126,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
 def field_help(config_class: type) -> list[tuple[str, str]]:
     """What ``override`` can set: (name=default, what it means) of each field.
 
-    The meaning is the string literal behind the field, up to its first full stop.
+    The meaning is the string literal after the field, up to its first full stop.
 
     Args:
         config_class: a dataclass with defaults.

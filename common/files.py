@@ -4,6 +4,7 @@ torch is imported only where a checkpoint needs it: reading a mask cache does no
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -13,14 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common.system_errors import MISSING, cannot_read, cannot_write
+
 TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
-
-
-class CannotWrite(OSError):
-    """A file could not be written; its text is one sentence, without an error number."""
-
-    def __str__(self):
-        return self.strerror
 
 
 @contextlib.contextmanager
@@ -56,12 +52,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def cannot_write(path: Path, error: OSError) -> CannotWrite:
-    """A CannotWrite whose one sentence names the file and what to do."""
-    reason = error.strerror or str(error)
-    return CannotWrite(error.errno, f"cannot write {path.name} into the folder {path.parent} "
-                       f"({reason}); what was finished before is kept: make room there, or allow "
-                       "writing, and run the same command again")
+def require_writable(folder: str | Path) -> None:
+    """Make sure, before any work, that files can be written to a folder; changes nothing.
+
+    Args:
+        folder: may be missing, and then be made.
+
+    Raises:
+        CannotWrite: as of a read-only file system; names the folder.
+    """
+    folder = Path(os.path.abspath(folder))
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = None
+    if not nearest.is_dir():
+        number = errno.ENOTDIR
+    elif os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number is not None:
+        raise cannot_write(folder, OSError(number, os.strerror(number)))
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
@@ -76,11 +86,31 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """The value of a JSON file; ValueError naming the file when it is not JSON."""
+def read_whole(path: str | Path) -> bytes:
+    """The bytes of a file, read without any lock.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such file.
+        CannotRead: the operating system does not give its bytes, which is no damage.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        return Path(path).read_bytes()
+    except MISSING:
+        raise
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        ValueError: it is not JSON; names the file.
+        FileNotFoundError, CannotRead: as for ``read_whole``.
+    """
+    try:
+        return json.loads(read_whole(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); remove it and make it again") from error
 
 
@@ -88,7 +118,7 @@ def save_checkpoint(path: str | Path, checkpoint: dict) -> None:
     """Save a dict of tensors and plain values with ``torch.save``, whole or not at all."""
     import torch
 
-    content = io.BytesIO()  # torch's own writer has its own error for a full disk, a long one
+    content = io.BytesIO()  # torch's own writer reports a full disk by a long error of another kind
     torch.save(checkpoint, content)
     write_bytes(path, content.getbuffer())
 
@@ -98,17 +128,25 @@ def load_checkpoint(path: str | Path) -> dict:
 
     Raises:
         ValueError: the file is damaged or holds anything but tensors and plain values.
+        FileNotFoundError, CannotRead: as for ``read_whole``.
     """
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError):
+        with open(path, "rb") as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (*MISSING, MemoryError):
         raise
     except Exception as error:  # an unpickler that is fed with damaged bytes raises nearly anything
-        reason = _damage(error)
-        raise ValueError(f"{path} is not a checkpoint that can be trusted ({reason}); "
+        # A cut file lets torch seek to before its beginning, which is an invalid argument.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise cannot_read(path, error) from error
+        raise ValueError(f"{path} is not a checkpoint that can be trusted ({_damage(error)}); "
                          "make or fetch it again") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}; "
+                         "make or fetch it again")
+    return checkpoint
 
 
 def _damage(error):
@@ -119,11 +157,11 @@ def _damage(error):
 
 
 def file_crc32(path: str | Path) -> int:
-    """CRC-32 of a file's bytes, as an int; 0 for what is no file or cannot be read.
+    """CRC-32 of a file's bytes, as an int; 0 if it is not a file or cannot be read.
 
     Costs 0.03 to 0.1 ms for a photograph of 100 KB, a fiftieth of decoding it.
     """
-    if not os.path.isfile(path):  # opening a named pipe would wait for ever
+    if not os.path.isfile(path):  # opening a named pipe would hang
         return 0
     try:
         return zlib.crc32(Path(path).read_bytes())

@@ -1,7 +1,6 @@
 """Which picture formats are decoded, what their files are called, and why one is refused.
 
-The decoder and the readers of folders share these lists, so that a file that one of them takes for
-a picture is one for the other too.
+The decoder and the readers of folders share these lists, so that both agree on what is a picture.
 """
 
 import functools
@@ -137,7 +136,7 @@ def _unidentified(file):
 
 
 def _objection(name, beginning, file):
-    """What the plugin of a format says against a file that begins as the format does, or ""."""
+    """Why the plugin of a format refuses a file that begins as the format does, or ""."""
     factory, accepts = Image.OPEN[name]
     try:
         if accepts and accepts(beginning) is not True:

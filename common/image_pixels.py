@@ -1,8 +1,8 @@
 """The pixels of an opened picture as 8-bit RGB: depth, meaning and transparency looked at.
 
-Pillow gives the numbers of a file; what they mean (which is white, whether they are signed, whether
-alpha has been multiplied in) often stands elsewhere in the file, or is not kept at all. Where a
-picture would come out wrong it is put right here, or refused.
+Pillow gives the numbers of a file. What they mean (which is white, whether they are signed, whether
+alpha has been multiplied in) is often stated elsewhere in the file, or is lost. Pictures that would
+come out wrong are corrected here, or refused.
 """
 
 import struct
@@ -55,7 +55,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     tiles = getattr(image, "tile", None)
     covered = tiles[0][1] if image.format == "GIF" and tiles else None
     white_level, inverted = _levels(image)
-    image.load()  # NumPy would swallow what is wrong with the pixels
+    image.load()  # NumPy would hide errors in the pixels
     if image.mode == "F":
         raise NotSupported("floating-point pixels do not say which value is white")
     if image.mode.startswith("I"):
@@ -75,7 +75,7 @@ def _over_white(image):
     ignores_alpha = image.format == "BMP" or _lacks_extra_samples(image)
     image = image.convert("RGBA")
     if ignores_alpha and image.getextrema()[3] == (0, 0):
-        # Writers leave the fourth byte at 0 without meaning that nothing can be seen.
+        # Some writers leave the fourth byte at 0 without meaning full transparency.
         return image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image)

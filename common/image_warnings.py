@@ -1,4 +1,4 @@
-"""What Pillow and libtiff have to say about a file, with the file's name and once.
+"""Warnings of Pillow and libtiff about a file, given once and with the file's name.
 
 Pillow warns through ``warnings`` without saying of which file; libtiff writes straight to the
 process's standard error. Both are collected while a picture is decoded, and given as one

@@ -1,4 +1,4 @@
-"""The one decoder of stage 1, stage 2 and evaluation: a picture file as a person would see it.
+"""The decoder of stage 1, stage 2 and evaluation: a picture file as a viewer shows it.
 
 The first frame of an animation, turned as its EXIF says, transparent pixels over white, 16 bits
 reduced to 8. Embedded colour profiles are ignored, as in the decoders of torchvision and OpenCV;
@@ -35,7 +35,7 @@ _SIDEWAYS = {5, 6, 7, 8}
 
 
 class BadImage(ValueError):
-    """A file that is no picture anybody could see.
+    """A file that cannot be decoded as a picture.
 
     Attributes:
         path: the file, as it was given.
@@ -142,7 +142,7 @@ def read_header(path: str | os.PathLike) -> ImageHeader:
         BadImage: as ``read_image``; damage behind the header goes unnoticed.
     """
     with _opened_file(path) as file, _opened(path, file, pixels=False) as image:
-        if image.format == "TIFF":  # Pillow's versions differ in whether size is turned already
+        if image.format == "TIFF":  # Pillow's versions differ in whether size is already rotated
             tags = image.tag_v2
             return ImageHeader((tags[ExifTag.ImageLength], tags[ExifTag.ImageWidth]),
                                _valid(tags.get(ExifTag.Orientation, 1)))
@@ -185,7 +185,7 @@ def _opened(path, file, pixels=True):
 
 
 def _essential(file, pixels):
-    """What of a file the decoder is given: all of it, but of a PNG the picture alone."""
+    """What the decoder gets of a file: all of it; of a PNG, only the picture."""
     is_png = file.read(len(png_chunks.SIGNATURE)) == png_chunks.SIGNATURE
     file.seek(0)
     return png_chunks.without_metadata(file, pixels) if is_png else file
@@ -202,7 +202,7 @@ def _opened_file(path):
     """Open a regular file that is not empty."""
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would hang
             raise BadImage(path, "it is a folder or device, not a file")
         if status.st_size == 0:
             raise BadImage(path, "the file is empty")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import joblib
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from common import processes
+from common.batch_loading import BatchLoader
 from common.datasets import Record
 from common.images import BadImage, decode_image, read_bytes
 from common.progress import silent
@@ -66,7 +67,7 @@ def collate_frames(items: Iterable[tuple]) -> FrameBatch:
 
 
 def load_frames(records: Sequence[Record], size: tuple[int, int], batches: Sequence[list[int]],
-                workers: int, checksums: bool = False) -> DataLoader:
+                workers: int, checksums: bool = False) -> BatchLoader:
     """Iterate over batches of frames in the given order.
 
     Args:
@@ -76,8 +77,9 @@ def load_frames(records: Sequence[Record], size: tuple[int, int], batches: Seque
         workers: processes that decode; 0 decodes in this one.
         checksums: whether to compute the CRC-32 of each file.
     """
-    return DataLoader(Frames(records, size, checksums), batch_sampler=batches,
-                      collate_fn=collate_frames, num_workers=workers)
+    largest = max(map(len, batches), default=0)
+    return BatchLoader(Frames(records, size, checksums), batches, collate_frames, workers,
+                       batch_bytes=largest * 3 * size[0] * size[1])
 
 
 def consecutive(count: int, batch_size: int, start: int = 0) -> list[list[int]]:
@@ -113,7 +115,7 @@ def find_unreadable(records: Sequence[Record], workers: int,
         dict from the image id to the reason.
     """
     found = {}
-    # A small frame: the whole file is still read, and damage found wherever it is.
+    # A small frame: the whole file is still read, and damage is found anywhere in it.
     batches = load_frames(records, (32, 32), consecutive(len(records), 64), workers)
     with progress(len(records), "looking for unreadable images") as advance:
         for batch in batches:

@@ -1,15 +1,17 @@
 """Write locks on a folder: one shared by all processes of a run, or one for each item in it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from common.files import cannot_write
+from common.system_errors import SystemRefusal, cannot_write, reason_of
 
 LOCK = ".lock"
 ITEMS = 2 ** 32  # from this byte of the file on, one for each item; those before are for ranks
+HELD = (errno.EAGAIN, errno.EACCES)  # somebody else has the lock; POSIX allows either
 
 
 @contextlib.contextmanager
@@ -23,6 +25,10 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
     inherit it. It works between machines if the file system supports such locks, as NFS 4 does.
     It does not separate two threads of one process.
 
+    Where the file system has no locks, this refuses and does not go on without one: two runs
+    would write the same temporary file, and what one of them renames to its final name could be
+    a mixture of both.
+
     Args:
         folder: the folder; made when missing.
         rank: this process's number in its run, from 0.
@@ -30,7 +36,8 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
         notify: called once with a sentence when another run has to be waited for.
 
     Raises:
-        OSError: the folder cannot be written, or its file system has no locks.
+        CannotWrite: the folder cannot be written.
+        SystemRefusal: its file system has no locks; names the folder and says what to do.
     """
     with _opened(folder) as file:
         if rank == 0:
@@ -39,7 +46,7 @@ def write_lock(folder: str | Path, rank: int = 0, barrier: Callable[[], object] 
         if barrier is not None:
             barrier()
         if rank > 0:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, rank)
+            _wait_for_lock(file, 1, rank)
         yield
 
 
@@ -81,6 +88,22 @@ def _lock(file, length, start, notify, kind=fcntl.LOCK_EX):
     """Lock a range of bytes; notify before waiting."""
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        notify(f"process {os.getpid()} waits: another run is writing to {Path(file.name).parent}")
+    except OSError as error:
+        if error.errno in HELD:
+            notify(f"process {os.getpid()} waits: another run is writing to "
+                   f"{Path(file.name).parent}")
+        _wait_for_lock(file, length, start, kind)  # which fails again where there are no locks
+
+
+def _wait_for_lock(file, length, start, kind=fcntl.LOCK_EX):
+    try:
         fcntl.lockf(file, kind, length, start)
+    except OSError as error:
+        raise _no_locks(Path(file.name).parent, error) from error
+
+
+def _no_locks(folder, error):
+    return SystemRefusal(error.errno, (
+        f"cannot lock the folder {folder} ({reason_of(error)}): its file system gives no locks, "
+        "which keep two runs from writing the same files; name a folder on another one with "
+        "--cache, or mount this one with locks (NFS 4, or Lustre with the option flock)"))

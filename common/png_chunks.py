@@ -1,4 +1,4 @@
-"""The parts of a PNG that make its picture, without the metadata that may cost it.
+"""The parts of a PNG that make its picture, without metadata that may prevent decoding.
 
 Pillow gives up a picture over a text chunk that is too large, a damaged colour profile or an
 animation whose frames are out of order. None of these changes the first frame, so the decoder is
@@ -43,7 +43,7 @@ def without_metadata(file: BinaryIO, pixels: bool = True) -> io.BytesIO:
         if kind == b"tRNS":
             chunk = _transparency(chunk, depth, colour_type)
         if kind == b"IDAT" or body:
-            # What belongs before the pixels may stand behind them: EXIF does.
+            # Chunks that belong before the pixels may come after them, as EXIF does.
             (head if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") else body).append(chunk)
         else:
             head.append(chunk)
@@ -64,7 +64,7 @@ def _chunks(file, pixels):
                 file.seek(length + 4, io.SEEK_CUR)
                 yield kind, b""
                 continue
-            # No more than there is: a length of 4 GB would be 4 GB of memory.
+            # Not more than the file has: a stated length of 4 GB would take 4 GB of memory.
             chunk = start + file.read(min(length + 4, max(end - file.tell(), 0)))
             if kind not in (b"tEXt", b"zTXt", b"iTXt") or _says_orientation(kind, chunk[8:-4]):
                 yield kind, chunk

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[int], object]
-"""Called with a number of units each time so many more are done."""
+"""Called with the number of units that have been done since the last call."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Text files and names that other people's computers wrote, all read by the same rules.
+"""Text files and names from other computers, all read by the same rules.
 
 UTF-8, or whatever else a byte order mark says; any line ends; names in Unicode's composed form
-(NFC), for macOS decomposes what Linux and Windows compose, and both mean one name. Names in any
+(NFC), because macOS decomposes what Linux and Windows compose, and both mean one name. Names in any
 other encoding pass through unharmed (Python's ``surrogateescape``).
 """
 

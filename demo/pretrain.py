@@ -1,7 +1,7 @@
 """Pretrain the small backbone: ``python -m demo.pretrain`` writes ``demo/tiny.pth``.
 
 It stands in for ImageNet: a classification of 32 kinds of rendered things, none of them a bird,
-from one label an image and no box, on the backgrounds of the embedded data set. Batch norm helps
+from one label per image and no box, on the backgrounds of the embedded data set. Batch norm helps
 the training and is folded into the convolutions afterwards.
 
 The shipped weights: seed 0, 10,240 pictures, 16 epochs, 2026-11-23, 25 minutes on a busy two-core
@@ -28,8 +28,8 @@ from demo.habitats import paint_habitat
 from demo.kinds import KINDS
 from demo.painting import TEXTURES, Area, paint, rotate
 
-FRAME = 128  # pixels a side of the stored pictures
-CROP = 112  # pixels a side of what the network sees
+FRAME = 128  # side of the stored pictures, in pixels
+CROP = 112  # side of what the network sees, in pixels
 SUPERSAMPLING = 2
 
 
@@ -110,7 +110,7 @@ def augmented(pictures, random):
 
 
 class Classifier(nn.Sequential):
-    """The backbone with batch norm, global average pooling, and one score a kind."""
+    """The backbone with batch norm, global average pooling, and one score per kind."""
 
     def __init__(self):
         super().__init__(tiny_features(batch_norm=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),

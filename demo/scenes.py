@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.boxes import mask_to_box
-from common.files import read_json, write_json
+from common.files import read_json, write_bytes, write_json
 from demo import birds, habitats, painting
 from demo.birds import CLASSES
 
@@ -143,7 +143,7 @@ def _write_birds(folder, train, test, seed, processes):
         "train_test_split": _numbered(int(index < train) for index in range(len(names))),
         "bounding_boxes": _numbered(" ".join(f"{value:.1f}" for value in box) for box in corners)}
     for name, content in lines.items():
-        (folder / f"{name}.txt").write_text("\n".join(content) + "\n", encoding="utf-8")
+        write_bytes(folder / f"{name}.txt", ("\n".join(content) + "\n").encode())
 
 
 def _numbered(values):
@@ -160,10 +160,9 @@ def _write_pictures(jobs, title, processes):
 def _write_picture(path, seed, label):
     height, width = np.random.default_rng((*seed, 2)).integers(SHORTEST, LONGEST + 1, 2)
     scene = render_scene(seed, (int(height), int(width)), label)
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoded, data = cv2.imencode(".jpg", scene.image[..., ::-1],
                                  [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
         raise OSError(f"{path} could not be encoded as JPEG")
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
     return scene.box

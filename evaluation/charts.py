@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 460, 280
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 42  # room around the plot, in the SVG's units
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 26, 42  # room around the plot, in the SVG's units
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,53 @@ def _grid():
 
 
 def _name(mark, marks):
-    """A mark's name next to it, on the side away from other marks where there is room."""
+    """A mark's name above the plot, on the side away from other marks where there is room."""
     leftmost = len(marks) > 1 and mark.x == min(each.x for each in marks)
     left = mark.x > 0.75 or (leftmost and mark.x > 0.25)
-    return _text(_x(mark.x) + (-5 if left else 5), _y(1) + 12, mark.name,
-                 "end" if left else "start")
+    return _text(_x(mark.x) + (3 if left else -3), TOP - 8, mark.name, "end" if left else "start")
+
+
+def epoch_chart(lines: Sequence[Line], title: str, y_label: str) -> Markup:
+    """A chart of values against epochs, from 0 to the largest value.
+
+    Args:
+        lines: sequence of Line whose ``x`` are epochs from 1 and whose ``y`` are at least 0.
+        title: text for screen readers.
+        y_label: name of the vertical axis.
+
+    Returns:
+        Markup of one ``svg`` element, as by ``line_chart``.
+    """
+    last = max(max(line.x) for line in lines)
+    top = _round_up(max(max(line.y) for line in lines))
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+             f'aria-label="{escape(title)}">']
+    for step in range(0, 5):
+        value = step / 4
+        parts += [f'<path class="{"grid" if step else "axis"}" d="M{_x(0)} {_y(value)}H{_x(1)}"/>',
+                  _text(LEFT - 6, _y(value) + 4, f"{value * top:g}", "end")]
+    for epoch in sorted({1, round((1 + last) / 2), last}):
+        parts.append(_text(_x(_place(epoch, last)), HEIGHT - BOTTOM + 16, f"{epoch}", "middle"))
+    parts += [_text(_x(0.5), HEIGHT - 6, "epoch", "middle"),
+              f'<text class="label" text-anchor="middle" transform="translate(11 {_y(0.5)}) '
+              f'rotate(-90)">{escape(y_label)}</text>']
+    for line in lines:
+        points = " ".join(f"{_x(_place(x, last))},{_y(y / top)}" for x, y in zip(line.x, line.y))
+        parts.append(f'<polyline class="{escape(line.style)}" points="{points}"/>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def _place(epoch, last):
+    """Where an epoch from 1 lies on the axis, a fraction."""
+    return (epoch - 1) / max(1, last - 1)
+
+
+def _round_up(value):
+    """The next of 1, 2, 4, 6, 8 times a power of ten that is not less than a value."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value))
 
 
 def _text(x, y, content, anchor):

@@ -8,9 +8,9 @@ import joblib
 import numpy as np
 
 from common import boxes as box_geometry
+from common.box_rules import Candidates, box_rule
 from evaluation import metrics
 from evaluation.bootstrap import Figure, bootstrap
-from evaluation.box_rules import Candidates, box_rule
 from evaluation.threshold import TauChoice, fixed_tau
 from evaluation.truth import EvaluationError, Truth, Truths, first_names
 
@@ -52,8 +52,9 @@ class Result:
         warnings: sentences, each with a count, on what was left out.
         rows: ImageResult of each image, in the order of the truths.
         tau_curve: {"tau": (T,), "iou_30", "iou_50", "iou_70": (T,) share of single boxes that
-            reach this IoU}; None for masks.
-        iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}.
+            reach this IoU}; None for masks, and where no image has a box.
+        iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}; None
+            where no image has a box.
     """
 
     metrics: dict[str, Figure]
@@ -64,7 +65,7 @@ class Result:
     warnings: tuple[str, ...]
     rows: tuple[ImageResult, ...]
     tau_curve: dict[str, np.ndarray] | None
-    iou_curve: dict[str, np.ndarray]
+    iou_curve: dict[str, np.ndarray] | None
 
     @property
     def iou_by_image(self) -> dict[str, float]:
@@ -110,7 +111,7 @@ class Evaluator:
 
     Args:
         truths: iterable of Truth, one for every image that will be scored.
-        rule: name of a box rule, see ``evaluation.box_rules``.
+        rule: name of a box rule, see ``common.box_rules``.
         taus: (T,) float64 ascending thresholds in [0, 1].
         tau: a further threshold at which ``compute`` may be asked, off the grid.
         size: (height, width) of the frame, that is of every score map, in pixels.
@@ -233,24 +234,29 @@ class Evaluator:
         Returns:
             Result with ``gt_known``, ``mean_iou``, ``max_box_acc``, ``max_box_acc_v2`` and its
             parts ``_30``, ``_50``, ``_70``; with ranks also ``top1_loc``, ``top5_loc``,
-            ``top1_cls``, ``top5_cls``; with pixel masks also ``pxap``.
+            ``top1_cls``, ``top5_cls``; with pixel masks also ``pxap``. Where some images have one
+            box and others several, also ``gt_known_single`` and ``gt_known_several``. Where no
+            image has a box, ``top1_cls`` and ``top5_cls`` alone, and no curves.
 
         Raises:
-            EvaluationError: an image is missing, none has a box, only some have a rank or a pixel
-                mask, or tau was not evaluated.
+            EvaluationError: an image is missing, none has a box or a rank, only some have a rank
+                or a pixel mask, or tau was not evaluated.
         """
-        self.truths.check_complete()
+        self.truths.check_complete(needs_boxes=not (self._ranks >= 0).any())
         choice = tau if isinstance(tau, TauChoice) else fixed_tau(tau)
         column = self._column(choice.tau)
         self._check_all_or_none(self._ranks >= 0, "a rank of its class")
         masked = np.zeros(len(self.truths.all), bool)
         masked[list(self._pixel_counts)] = True
         self._check_all_or_none(masked, "a pixel mask")
-        figures = bootstrap(self._statistics(column), len(self.truths.all), resamples, seed)
+        boxed = bool(self.truths.with_boxes.any())
+        statistics = self._statistics(column) if boxed else self._class_statistics
+        figures = bootstrap(statistics, len(self.truths.all), resamples, seed)
         return Result(metrics=figures, tau=choice, box_rule=self.rule.name,
                       images=len(self.truths.all), with_boxes=int(self.truths.with_boxes.sum()),
                       warnings=self._warnings(column), rows=self._rows(column),
-                      tau_curve=self._tau_curve(), iou_curve=_iou_curve(self._at(column)))
+                      tau_curve=self._tau_curve() if boxed else None,
+                      iou_curve=_iou_curve(self._at(column)) if boxed else None)
 
     def _put_boxes(self, place, candidates):
         truth = self.truths.all[place]
@@ -287,7 +293,7 @@ class Evaluator:
     def _check_all_or_none(self, has, what):
         if has.any() and not has.all():
             missing = self.truths.all[int(np.argmin(has))].image_id
-            raise EvaluationError(f"{missing}: has not {what}, while others have; hand it in for "
+            raise EvaluationError(f"{missing}: lacks {what}, which others have; pass it for "
                                   "every image or for none.")
 
     def _at(self, column):
@@ -305,9 +311,13 @@ class Evaluator:
         pixel_counts = np.stack([self._pixel_counts[place] for place in range(len(boxed))], axis=1
                                 ) if self._pixel_counts else None  # (2, N, S)
 
+        groups = self._box_counts()
+
         def statistics(weights):
             of_boxed = weights[:, boxed]
             figures = {"gt_known": metrics.gt_known(of_boxed, at_tau)}
+            figures |= {name: metrics.gt_known(of_boxed[:, group], at_tau[group])
+                        for name, group in groups.items()}
             if ranks[0] >= 0:
                 for k in (1, 5):
                     figures[f"top{k}_loc"] = metrics.topk_loc(of_boxed, at_tau, boxed_ranks, k)
@@ -321,6 +331,17 @@ class Evaluator:
                 figures["pxap"] = metrics.pxap(weights, *pixel_counts)
             return figures
         return statistics
+
+    def _class_statistics(self, weights):
+        """As ``_statistics``, of images without any box."""
+        return {f"top{k}_cls": metrics.topk_cls(weights, self._ranks, k) for k in (1, 5)}
+
+    def _box_counts(self):
+        """Which images with boxes have one and which several, (N,) bool; {} unless both occur."""
+        several = np.array([len(truth.boxes) > 1 for truth in self.truths.all if truth.boxes])
+        if several.all() or not several.any():
+            return {}
+        return {"gt_known_single": ~several, "gt_known_several": several}
 
     def _warnings(self, column):
         warnings = self.truths.warnings(self.class_names)

@@ -1,4 +1,4 @@
-"""Figures of anything that gives score maps, with tau chosen as a protocol says."""
+"""Figures of anything that gives score maps, with tau chosen by a protocol."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from evaluation.threshold import (TauChoice, choose_validation, fixed_tau, tau_f
                                   tau_from_masks, tau_oracle)
 from evaluation.truth import Truth, truth_from_mask, truths_from_dataset
 
-LOCALIZING = 2  # raised whenever tau, a score map or a box is found in another way than before
+LOCALIZING = 2  # raised whenever tau, score maps or boxes are computed in another way
 TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
 
 Scorer = Callable
@@ -30,7 +30,7 @@ class Protocol:
     score_map: str | None = None
     """What a box is cut from; None for the method's own."""
     box_rule: str = "largest"
-    """Name of the box rule, see ``evaluation.box_rules``."""
+    """Name of the box rule, see ``common.box_rules``."""
     tau_from: str = "masks"
     """masks, val, test (an oracle) or a number."""
     boxes_per_class: int = 5

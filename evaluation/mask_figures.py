@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from common.boxes import iou, largest_component, mask_to_box, rescale
 from common.datasets import Dataset
 from common.mask_cache.checks import require_unchanged
 from common.mask_cache.reader import MaskCache
+from evaluation import metrics
+from evaluation.bootstrap import Figure, bootstrap
 from evaluation.evaluator import MaskEvaluator, Result
 from evaluation.truth import truths_from_dataset
 
@@ -50,6 +53,36 @@ def score_masks(cache: MaskCache, dataset: Dataset, seed: int = 0) -> Result | N
     chosen = np.sort(np.random.default_rng(seed).permutation(len(records))[:SCORED])
     return _figures(cache, dataclasses.replace(
         dataset, records=tuple(records[index] for index in chosen)))
+
+
+def agreement_with_masks(cache: MaskCache, dataset: Dataset, result: Result) -> dict[str, Figure]:
+    """How well boxes agree with those of stage 1's masks; no annotated box is looked at.
+
+    Args:
+        cache: MaskCache of the images.
+        dataset: Dataset of the images.
+        result: Result whose rows have the boxes.
+
+    Returns:
+        ``mask_mean_iou`` and ``mask_half``, see ``evaluation.report.DEFINITIONS``, over the images
+        with a valid mask; {} where there is none.
+
+    Raises:
+        MaskCacheError: an image has changed since its mask was made.
+    """
+    require_unchanged(cache, dataset.records)
+    sizes = {truth.image_id: truth.size for truth in truths_from_dataset(dataset)}
+    ious = []
+    for row in result.rows:
+        mask, valid, _ = cache.read(row.image_id)
+        if valid:
+            box = mask_to_box(largest_component(mask))
+            ious.append(iou(rescale(box, mask.shape, sizes[row.image_id]), row.box))
+    if not ious:
+        return {}
+    return bootstrap(lambda weights: {
+        "mask_mean_iou": metrics.mean(weights, np.array(ious)),
+        "mask_half": metrics.mean(weights, np.array(ious) >= 0.5)}, len(ious))
 
 
 def figure_lines(result: Result | None) -> list[str]:

@@ -68,8 +68,8 @@ def hits(ious: np.ndarray, iou_threshold: float) -> np.ndarray:
 def max_box_acc(weights: np.ndarray, hits: np.ndarray) -> np.ndarray:
     """MaxBoxAcc: share of boxes with IoU >= 0.5 at the one tau, for all images, that is best.
 
-    Source: Choe et al., CVPR 2020, section 4.1. tau is the best on these very images, so the
-    figure is an upper end by definition. Every resample chooses its own best tau.
+    Source: Choe et al., CVPR 2020, section 4.1. tau is the best on these images, so the figure is
+    an upper bound by definition. Every resample chooses its own best tau.
 
     Args:
         weights: (R, N).

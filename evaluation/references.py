@@ -10,7 +10,7 @@ from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
 from evaluation.truth import EvaluationError, Truth
 
 SQUARE_SIDE = 0.68  # of the image's side: a fixed number, stated in the row
-GAUSSIAN_SIGMA = 0.25  # of the frame's side; at tau it is a centred ellipse, whatever its width
+GAUSSIAN_SIGMA = 0.25  # of the frame's side; at any tau it is a centred ellipse
 
 
 def full_image_map(size: tuple[int, int]) -> np.ndarray:
@@ -99,7 +99,7 @@ def reference_rows(truths: Iterable[Truth], rule: str = "largest",
         side = best_square_side(tuning)
         evaluator = _accumulate(gaussian, tuning, rule, size)
         gaussian_tau = TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)),
-                                 tuning_source, note="Most IoUs of 0.5, as for the square.")
+                                 tuning_source, note="Most IoUs >= 0.5, as for the square.")
         square_note = f"Side {side:.2f} of the image's, chosen from {tuning_source}."
     else:
         as_wide = float(np.exp(-(side / 2) ** 2 / (2 * GAUSSIAN_SIGMA ** 2)))

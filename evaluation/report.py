@@ -1,7 +1,7 @@
 """The files of an evaluation: ``report.json``, ``boxes.csv`` and ``report.html``.
 
-The builder takes plain data and knows no stage and no method. The same input gives the same bytes:
-no file holds a date, a duration or a path.
+The builder takes plain data and depends on no stage and no method. The same input gives the same
+bytes: no file holds a date, a duration or a path.
 """
 
 import csv
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_bytes, write_json
+from evaluation.bootstrap import Figure
 from evaluation.evaluator import ImageResult, Result
 from evaluation.page import render
 from evaluation.threshold import best_tau
@@ -35,7 +36,8 @@ KEYS = {
            "test (oracle), fixed; note, how it was chosen; image_ids, the images whose annotated "
            "boxes were looked at for it",
     "oracle": "the tau that is best on the test images themselves: tau; gt_known there, in "
-              "percent; behind, by how many points gt_known at the tau above is less",
+              "percent; behind, by how many points gt_known at the tau above is less; null without "
+              "boxes",
     "metrics": "every figure by its plain name: value, with low and high, the ends of its 95 % "
                "bootstrap interval over images; in percent",
     "over_seeds": "mean and std, the sample standard deviation, of every figure over the seeds; "
@@ -44,10 +46,16 @@ KEYS = {
     "masks": "figures of stage 1's masks of the same images: mask_strict and bc_star; null when "
              "not handed in",
     "references": "rows without a model by name, each with metrics, tau and images as here",
-    "beside": "the method shown beside this one, with its name, metrics, tau, seeds, over_seeds, "
+    "agreement": "how well the boxes agree with those of stage 1's masks of the same images, no "
+                 "annotated box looked at: mask_mean_iou and mask_half; null without such masks",
+    "per_class": "images, and in percent gt_known, mean_iou, top1_loc and top1_cls of each class; "
+                 "null where not known",
+    "training": "the lines of the training log, one for each epoch; empty when not handed in",
+    "made": "command and date of the evaluation, as handed in; empty otherwise",
+    "beside": "the method compared with this one, with its name, metrics, tau, seeds, over_seeds, "
               "hashes and settings as here; null for none",
     "curves": "tau and the percentage of boxes that reach IoU 0.3, 0.5 and 0.7 there; iou and the "
-              "percentage of boxes at the tau above that reach it",
+              "percentage of boxes at the tau above that reach it; null without boxes",
     "definitions": "what each figure means, by its plain name",
     "unreadable": "images that could not be read and count in no figure, each with the reason",
     "warnings": "sentences with counts on what was left out",
@@ -61,6 +69,9 @@ KEYS = {
 DEFINITIONS = {
     "gt_known": ("GT-known localization", "Box with IoU of at least 0.5 with a true box, the class "
                  "given."),
+    "gt_known_single": ("GT-known, one object", "The same over images with one true box."),
+    "gt_known_several": ("GT-known, several objects", "The same over images with several true "
+                         "boxes, any of which counts."),
     "top1_loc": ("Top-1 localization", "The most probable class is right, and the box cut from its "
                  "own score map has IoU of at least 0.5."),
     "top5_loc": ("Top-5 localization", "The right class is among the five most probable, and the "
@@ -69,7 +80,7 @@ DEFINITIONS = {
     "top5_cls": ("Top-5 classification", "The right class is among the five most probable."),
     "mean_iou": ("Mean IoU", "Mean IoU of the box with the best true box."),
     "max_box_acc": ("MaxBoxAcc", "IoU of at least 0.5 at the tau that is best on these images: an "
-                    "upper end (Choe et al., CVPR 2020)."),
+                    "upper bound (Choe et al., CVPR 2020)."),
     "max_box_acc_v2": ("MaxBoxAccV2", "Mean of MaxBoxAcc at IoU 0.3, 0.5 and 0.7, the best of all "
                        "contours' boxes counting (Choe et al., TPAMI 2022)."),
     "max_box_acc_v2_30": ("MaxBoxAccV2 at IoU 0.3", "Its first part."),
@@ -79,6 +90,10 @@ DEFINITIONS = {
              "2020)."),
     "mask_strict": ("Masks, strict", "Box of the mask's largest component with IoU of at least "
                     "0.5."),
+    "mask_mean_iou": ("Mean IoU with the masks", "Mean IoU of the box with that of the image's "
+                      "stage-1 mask: no annotated box is looked at."),
+    "mask_half": ("Agreement with the masks", "Box with IoU of at least 0.5 with that of the "
+                  "image's stage-1 mask."),
     "bc_star": ("Masks, BC*", "IoU of at least 0.5, or the box covers the whole object: the "
                 "paper's looser rule."),
 }
@@ -166,6 +181,10 @@ class Report:
         gallery: at most 100 GalleryItem.
         gradients: at most 24 GradientItem.
         unreadable: {image id: reason} of images that could not be read and were left out.
+        agreement: {name: Figure} of ``evaluation.mask_figures.agreement_with_masks``, or {}.
+        training: lines of the training log, dicts with ``epoch`` and losses.
+        made: command, date and the like; the report holds no other text that changes from one day
+            to the next.
     """
 
     title: str
@@ -179,6 +198,9 @@ class Report:
     gallery: tuple[GalleryItem, ...] = ()
     gradients: tuple[GradientItem, ...] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
+    agreement: dict[str, Figure] = field(default_factory=dict)
+    training: tuple[dict, ...] = ()
+    made: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for name, items, limit in (("gallery", self.gallery, GALLERY_LIMIT),
@@ -192,6 +214,8 @@ def pick_gallery(result: Result, each: int = 8, worst: int = 50,
                  limit: int = 96) -> tuple[tuple[str, str], ...]:
     """Which images a gallery shows: the best, median and worst boxes, then every class in turn.
 
+    Where no image has a box, every class in turn.
+
     Args:
         result: Result to pick by.
         each: number of best and of median ones.
@@ -202,8 +226,10 @@ def pick_gallery(result: Result, each: int = 8, worst: int = 50,
         tuple of (image id, kind); kind is ``best``, ``median``, ``worst`` or ``more``.
     """
     ious = result.iou_by_image
-    rows = sorted((row for row in result.rows if row.image_id in ious),
-                  key=lambda row: (-ious[row.image_id], row.image_id))
+    rows = sorted((row for row in result.rows if row.image_id in ious or not ious),
+                  key=lambda row: (-ious.get(row.image_id, 0), row.image_id))
+    if not ious:
+        each = worst = 0
     each, worst = (min(number, math.ceil(len(rows) / 3)) for number in (each, worst))
     middle = max(0, len(rows) // 2 - each // 2)
     picked = {}
@@ -259,23 +285,55 @@ def summary(report: Report) -> dict:
         dict of plain values; every figure in percent, NaN as None.
     """
     result = report.method.result
-    names = {*result.metrics, *(report.masks.metrics if report.masks else ())}
+    names = {*result.metrics, *report.agreement,
+             *(report.masks.metrics if report.masks else ())}
     return {
         "title": report.title, "dataset": report.dataset, "split": report.split,
         "images_with_boxes": result.with_boxes, "box_rule": result.box_rule,
-        "oracle": _oracle(result),
+        "oracle": _oracle(result) if result.tau_curve else None,
         **_method(report.method),
-        "masks": _figures(report.masks) if report.masks else None,
+        "masks": _figures(report.masks.metrics) if report.masks else None,
+        "agreement": _figures(report.agreement) if report.agreement else None,
         "references": {name: _found(row) for name, row in report.references.items()},
         "beside": _method(report.beside) if report.beside else None,
-        "curves": {**{name: [_percent(value) if name != "tau" else round(float(value), 6)
-                             for value in values] for name, values in result.tau_curve.items()},
-                   "iou": [round(float(value), 6) for value in result.iou_curve["iou"]],
-                   "share": [_percent(value) for value in result.iou_curve["share"]]},
+        "curves": _curves(result) if result.tau_curve else None,
+        "per_class": _per_class(report),
+        "training": list(report.training), "made": dict(report.made),
         "definitions": {name: DEFINITIONS[name][1] for name in sorted(names)},
         "unreadable": dict(report.unreadable),
         "warnings": _warnings(report), "versions": versions(), "keys": KEYS,
     }
+
+
+def _curves(result):
+    return {**{name: [_percent(value) if name != "tau" else round(float(value), 6)
+                      for value in values] for name, values in result.tau_curve.items()},
+            "iou": [round(float(value), 6) for value in result.iou_curve["iou"]],
+            "share": [_percent(value) for value in result.iou_curve["share"]]}
+
+
+def _per_class(report):
+    """Figures of each class, in the order of the labels."""
+    by_label = {}
+    for row in report.method.result.rows:
+        if row.label is not None:
+            by_label.setdefault(row.label, []).append(row)
+    table = []
+    for label, rows in sorted(by_label.items()):
+        ious = [row.iou for row in rows if row.iou is not None]
+        ranked = [row for row in rows if row.rank is not None]
+        boxed = [row for row in ranked if row.iou is not None]
+        table.append({
+            "class": str(class_name(report, label)), "images": len(rows),
+            "gt_known": _mean_percent([iou >= 0.5 for iou in ious]),
+            "mean_iou": _mean_percent(ious),
+            "top1_loc": _mean_percent([row.iou >= 0.5 and row.rank == 0 for row in boxed]),
+            "top1_cls": _mean_percent([row.rank == 0 for row in ranked])})
+    return table
+
+
+def _mean_percent(values):
+    return _percent(float(np.mean(values))) if values else None
 
 
 def figures_as_text(report: Report) -> str:
@@ -294,6 +352,8 @@ def figures_as_text(report: Report) -> str:
                          f"{', '.join(map(str, method.seeds))}")
             lines.append(line)
         lines.extend(f"  {warning}" for warning in result.warnings)
+    lines.extend(f"  {name:20}{100 * figure.value:7.2f}   [{100 * figure.low:.2f}, "
+                 f"{100 * figure.high:.2f}]" for name, figure in report.agreement.items())
     return "\n".join(lines)
 
 
@@ -316,14 +376,14 @@ def _method(method):
 
 
 def _found(result):
-    return {"images": result.images, "metrics": _figures(result),
+    return {"images": result.images, "metrics": _figures(result.metrics),
             "tau": {"value": round(result.tau.tau, 6), "source": result.tau.source,
                     "note": result.tau.note, "image_ids": list(result.tau.image_ids)}}
 
 
-def _figures(result):
+def _figures(metrics):
     return {name: {"value": _percent(figure.value), "low": _percent(figure.low),
-                   "high": _percent(figure.high)} for name, figure in result.metrics.items()}
+                   "high": _percent(figure.high)} for name, figure in metrics.items()}
 
 
 def _warnings(report):
@@ -353,13 +413,13 @@ def _boxes(report):
     writer.writerow(["image_id", "x0", "y0", "x1", "y1", "best_iou", "class", "predicted_class",
                      "score"])
     for row in report.method.result.rows:
-        writer.writerow([row.image_id, *(round(edge, 2) for edge in row.box),
-                         _or_empty(row.iou, 6), _class(report, row.label),
-                         _class(report, row.predicted), _or_empty(row.score, 6)])
+        writer.writerow([row.image_id, *(round(edge, 4) for edge in row.box),
+                         _or_empty(row.iou, 6), class_name(report, row.label),
+                         class_name(report, row.predicted), _or_empty(row.score, 6)])
     return lines.getvalue().encode("utf-8", errors="surrogateescape")
 
 
-def _class(report, label):
+def class_name(report: Report, label: int | None) -> str | int:
     """A class's name, its number where the class has none, nothing where there is no class."""
     if label is None:
         return ""

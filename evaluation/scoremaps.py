@@ -6,12 +6,13 @@ folder describes one split in four text files: ``image_ids.txt`` (one id in each
 ``class_labels.txt`` (``id,label``), ``image_sizes.txt`` (``id,width,height``) and
 ``localization.txt`` (``id,x0,y0,x1,y1``, a line for each box, in pixels of the original image).
 
-Other people's files are taken as a person would take them: text with or without a byte order mark,
-with any line ends, ids in any Unicode form, maps with an axis of one channel, values that rounding
-has carried past 0 or 1. What desktops put into folders is left alone.
+Other people's files are read tolerantly: text with or without a byte order mark, with any line
+ends, ids in any Unicode form, maps with an axis of one channel, values that rounding has moved past
+0 or 1. Files that desktops put into folders are ignored.
 """
 
 import collections
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ import numpy as np
 
 from common.datasets.listing import files_under
 from common.datasets.records import DatasetError
+from common.files import write_bytes
 from common.text import composed, numbered_lines, spellings
 from evaluation.evaluator import Evaluator
 from evaluation.truth import EvaluationError, Truth
@@ -63,16 +65,19 @@ def score_map_path(folder: str | os.PathLike, image_id: str) -> Path:
 
 
 def write_score_map(folder: str | os.PathLike, image_id: str, score_map: np.ndarray) -> None:
-    """Write one score map, folders included.
+    """Write one score map, whole or not at all, folders included.
 
     Args:
         folder: where all score maps go.
         image_id: the image.
         score_map: (H, W) floating point in [0, 1].
+
+    Raises:
+        CannotWrite: as on a full disk; names the file.
     """
-    path = score_map_path(folder, image_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, score_map)
+    content = io.BytesIO()
+    np.save(content, score_map)
+    write_bytes(score_map_path(folder, image_id), content.getbuffer())
 
 
 def read_score_map(folder: str | os.PathLike, image_id: str) -> np.ndarray:
@@ -208,7 +213,7 @@ def read_metadata(folder: str | os.PathLike) -> list[Truth]:
 
 
 def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
-    """Write the four text files, so that the published code can score our maps.
+    """Write the four text files, whole or not at all, for the published code to score our maps.
 
     Boxes are rounded to whole pixels, for the published code reads no others.
 
@@ -217,7 +222,6 @@ def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
         truths: iterable of Truth.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     truths = tuple(truths)
     for truth in truths:
         if set(",\n\r") & set(truth.image_id) or truth.image_id != truth.image_id.strip():
@@ -232,8 +236,8 @@ def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
                              for truth in truths for box in truth.boxes],
     }
     for name, content in lines.items():
-        (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8",
-                                   errors="surrogateescape")
+        text = "".join(f"{line}\n" for line in content)
+        write_bytes(folder / name, text.encode("utf-8", "surrogateescape"))
 
 
 def _one_line_each(path, numbers):

@@ -88,7 +88,7 @@ def tau_oracle(evaluator: "Evaluator") -> TauChoice:
 def agreement(ious: np.ndarray) -> np.ndarray:
     """How well boxes agree with others: the share of IoU >= 0.5, that is GT-known localization.
 
-    Of equal shares that with the larger mean IoU is the better.
+    Of equal shares, the one with the larger mean IoU is better.
 
     Args:
         ious: (N, T) IoU of N images' boxes at each of T thresholds.

@@ -13,7 +13,7 @@ from common.images import BadImage
 
 
 class EvaluationError(ValueError):
-    """The evaluation cannot go on; the message is one sentence that names the image."""
+    """The evaluation cannot continue; the message is one sentence that names the image."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Truth:
         if min(self.size) < 1:
             raise EvaluationError(f"{self.image_id}: its size must be positive, not "
                                   f"{self.size} (height, width); correct the list of image sizes.")
-        # Boxes that reach a little beyond their image occur in CUB and ILSVRC, and stand as given.
+        # Boxes that reach a little beyond their image occur in CUB and ILSVRC, and are kept.
         if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
             raise EvaluationError(f"{self.image_id}: a box must be x0, y0, x1, y1 with x0 <= x1 "
                                   f"and y0 <= y1, not {boxes.tolist()}; correct the list of boxes.")
@@ -83,7 +83,7 @@ def truths_from_dataset(dataset: Dataset, unreadable: dict[str, str] | None = No
 
 
 def truth_from_mask(image_id: str, mask: np.ndarray, label: int = -1) -> Truth:
-    """A stage-1 mask in the place of ground truth, so that tau needs no annotated box.
+    """A stage-1 mask as ground truth, so that tau needs no annotated box.
 
     Args:
         image_id: the image's name.
@@ -126,13 +126,13 @@ class Truths:
         self.seen[place] = True
         return place
 
-    def check_complete(self) -> None:
-        """Refuse to go on while an image has not been scored, or if none has a box."""
+    def check_complete(self, needs_boxes: bool = True) -> None:
+        """Refuse to continue while an image has not been scored, or if none has a needed box."""
         if not self.seen.all():
             missing = [self.all[place].image_id for place in np.flatnonzero(~self.seen)]
             raise EvaluationError(f"{missing[0]}: its score map is missing, one of {len(missing)} "
                                   f"missing of {len(self.all)}; score every image.")
-        if not self.with_boxes.any():
+        if needs_boxes and not self.with_boxes.any():
             raise EvaluationError(f"{self.all[0].image_id}: neither this nor any other image has a "
                                   "box; localization needs annotated boxes.")
 

@@ -6,16 +6,22 @@ import sys
 import click
 
 from common.allocator import share_one_arena
+from pipelines.error_sentences import in_words
+from pipelines.output_streams import make_patient
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
     "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
-    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if need be."),
-    "verify": ("pipelines.verify", "Check a mask cache; names what has to be made again."),
-    "inspect": ("pipelines.inspect", "Look at masks in figures and on a contact sheet."),
+    "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if needed."),
+    "verify": ("pipelines.verify", "Check a mask cache and name what to make again."),
+    "inspect": ("pipelines.inspect", "Summarize masks and draw a contact sheet."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "localize": ("pipelines.localize", "Find objects in pictures that nobody has labelled."),
+    "export": ("pipelines.export", "Write masks and boxes as COCO, YOLO, VOC, PNG, CSV ..."),
+    "pack": ("pipelines.pack", "Put a trained model into one file, or into ONNX."),
+    "plot": ("pipelines.plot", "Draw the losses and rates of training runs."),
     "list": ("pipelines.list_artefacts", "Show what the cache holds, and what made it."),
     "export-scoremaps": ("pipelines.export_scoremaps", "Write score maps for other evaluators."),
     "recipes": ("pipelines.recipes", "Measure the masks of several recipes, side by side."),
@@ -25,9 +31,9 @@ COMMANDS = {
     "real": ("pipelines.paper.real", "Run everything on CUB birds and print the main table."),
     "table1": ("pipelines.paper.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
     "table2": ("pipelines.paper.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
-    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: a row a delta."),
+    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: one row per delta."),
     "ablate-backgrounds": (
-        "pipelines.paper.ablate_backgrounds", "How many backgrounds are enough."),
+        "pipelines.paper.ablate_backgrounds", "Measure how many backgrounds are enough."),
 }
 
 
@@ -49,13 +55,15 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="bcct")
-def cli():
+@click.option("--debug", is_flag=True, help="Show where in the program an error came up.")
+def cli(debug):
     """Weakly supervised object localization from labels and background photographs."""
 
 
 def main():
-    """Run the command line; bad input ends with one sentence and exit code 1."""
+    """Run the command line; whatever goes wrong ends with one sentence and exit code 1."""
     share_one_arena()
+    streams = make_patient()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -63,16 +71,15 @@ def main():
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (ValueError, OSError, FloatingPointError) as error:
-        # Every error of ours for bad input is one of these and says what to do.
-        sys.exit(f"bcct: {_in_words(error)}")
-
-
-def _in_words(error):
-    """An error's sentence; of one that the system raised, its file and reason without a number."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"bcct: {in_words(error)}")
+    finally:
+        sys.stdout.flush()
+    if streams[0].failure is not None:
+        sys.exit(f"bcct: not all of the output could be written ({streams[0].failure.strerror}); "
+                 "all work is done")
 
 
 if __name__ == "__main__":

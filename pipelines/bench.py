@@ -1,4 +1,4 @@
-"""``bcct bench``: what everything costs beside the network's own arithmetic."""
+"""``bcct bench``: what each command costs compared with the network's own arithmetic."""
 
 import contextlib
 import dataclasses
@@ -20,9 +20,9 @@ from common.memory import batch_size_for
 @click.option("--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
               show_default=True, help="Network that is measured; the paper's by default.")
 @click.option("--weights", default="none", show_default=True,
-              help="Its weights; random ones take as long as any.")
+              help="Its weights; random ones take as long as any others.")
 @click.option("--rows", default=",".join(MEASUREMENTS), show_default=True,
-              help="What to measure, with commas between.")
+              help="What to measure, separated by commas.")
 @click.option("--images", type=click.IntRange(16), default=64, show_default=True,
               help="Training images; one and a half times as many background images.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True,
@@ -34,7 +34,7 @@ from common.memory import batch_size_for
 def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     """Measure every command as a ratio to the bare network on the same machine.
 
-    Writes CACHE/bench.json and CACHE/bench.md after each measurement; the same command goes on
+    Writes CACHE/bench.json and CACHE/bench.md after each measurement; the same command resumes
     where it stopped. Pictures are synthetic, of CUB's size, under CACHE/bench/.
     """
     folder = cache / "bench" / backbone
@@ -45,7 +45,7 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
         return
     names = rows.split(",")
     if unknown := set(names) - set(MEASUREMENTS):
-        raise click.UsageError(f"--rows: no {', '.join(sorted(unknown))}; there are "
+        raise click.UsageError(f"--rows: unknown {', '.join(sorted(unknown))}; known are "
                                f"{', '.join(MEASUREMENTS)}")
     found = run_benchmarks(setting, names, cache / "bench.json",
                            lambda line: click.echo(line, err=True))

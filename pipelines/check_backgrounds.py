@@ -1,11 +1,11 @@
-"""``bcct check-backgrounds``: what is wrong with a folder of background images."""
+"""``bcct check-backgrounds``: find problems in a folder of background images."""
 
 import dataclasses
 
 import click
 
 from common.backbones import weights_identity
-from common.files import write_json
+from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from pipelines.jobs import options
 from pipelines.jobs.progress_bar import progress_bar
@@ -25,11 +25,12 @@ def command(folder, **arguments):
     """Check FOLDER of background images against a data set; changes nothing in either.
 
     Looks for unreadable files, duplicates, pictures that are in the data set too, pictures that
-    seem to hold a target, and for sharpness and size that give backgrounds away. Trains
-    classifiers of its own for that, each judging pictures it has not seen. Writes report.json and
+    seem to hold a target, and for sharpness and size that give backgrounds away. Trains separate
+    classifiers for that; each judges only pictures it was not trained on. Writes report.json and
     contact_sheet.png into CACHE/backgrounds/NAME/.
     """
     options.require_options(arguments, "data")
+    require_writable(arguments["cache"] / "backgrounds")
     job = Stage1Job.from_options(background=folder, **arguments)
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
@@ -39,7 +40,8 @@ def command(folder, **arguments):
     if len(backgrounds.records) < 4 or len(targets.records) < 4:
         raise click.ClickException(
             f"{folder}: {len(backgrounds.records)} readable backgrounds and "
-            f"{len(targets.records)} readable targets are too few to compare; four are the least")
+            f"{len(targets.records)} readable targets are too few to compare; at least four "
+            "of each are needed")
     logits = cross_fit(classifier, targets.features, backgrounds.features, settings.config)
     report = background_report(*examined, logits, settings.config.image_size,
                                _about(job))

@@ -1,4 +1,4 @@
-"""``bcct compare``: masks from the cache, made on the way, or learnt along."""
+"""``bcct compare``: cached, online and joint masks side by side."""
 
 import click
 
@@ -17,7 +17,7 @@ from stage2_ct.run import load_run
 def command(**arguments):
     """Train one variant on cached, online and joint masks for the same number of epochs.
 
-    Makes what is missing on the way. Prints accuracy, localization and time per epoch.
+    Makes what is missing first. Prints accuracy, localization and time per epoch.
     """
     options.require_options(arguments, "data", "background")
     images = Images(arguments["dataset"], arguments["data"])

@@ -20,7 +20,7 @@ BUDGET = ("width=64", "mask_width=64", "epochs=24", "decay_every=16", "batch_siz
 @click.command("demo")
 @options("cache", "device", "workers", "batch_size", "seed")
 def command(cache, **arguments):
-    """Draw the embedded data set, run both stages on it, and show plain CAM beside BC-CT.
+    """Draw the embedded data set, run both stages on it, and compare plain CAM with BC-CT.
 
     Takes about 5 minutes on two cores. Writes CACHE/demo/summary.json and a page of pictures.
     """

@@ -1,8 +1,13 @@
 """``bcct evaluate``: localize with a trained model, or score anybody's score maps."""
 
+import datetime
+
 import click
 
+from common.backbones import require_side
+from common.boxes import LARGEST_SIDE
 from common.datasets import open_dataset
+from common.files import require_writable
 from evaluation.evaluator import Evaluator
 from evaluation.localization import Protocol
 from evaluation.references import reference_rows
@@ -46,21 +51,21 @@ class TauSource(click.ParamType):
 @click.argument("run", required=False)
 @options.options(*options.STAGE2, "on_bad_image")
 @click.option("--split", type=options.SPLIT, default="test", show_default=True,
-              help="Images that the figures are of.")
+              help="Images to evaluate.")
 @click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="What a box is cut from.  [default: the variant's own]")
 @click.option("--box-rule", type=click.Choice(["largest", "wsol"]), default="largest",
               show_default=True, help="How a score map becomes a box: our rule or Choe et al.'s.")
 @click.option("--tau-from", default="masks", show_default=True, type=TauSource(),
-              help="masks: the training images' cached masks, no box is looked at; val: a few "
-              "boxes per class; test: the field's habit, an oracle; or a number.")
+              help="What tau is chosen on. masks: the training images' cached masks, no box is "
+              "used; val: a few boxes per class; test: the test boxes, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
-              help="Boxes per class that --tau-from val looks at.")
-@click.option("--input-size", type=click.IntRange(16),
+              help="Boxes per class that --tau-from val uses.")
+@click.option("--input-size", type=click.IntRange(16, LARGEST_SIDE),
               help="Side of the square that images are squashed to.  [default: 9/7 of training's, "
               "whose random crops show objects larger]")
 @click.option("--seeds", callback=options.parse_seeds, metavar="0,1,2",
-              help="Train (where need be) and evaluate with each seed; gives mean and standard "
+              help="Train (if needed) and evaluate with each seed; gives mean and standard "
               "deviation.")
 @click.option("--beside", metavar="RUN", help="Another run to show next to this one.")
 @click.option("--scoremaps", type=options.PATH,
@@ -73,8 +78,8 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
             scoremaps, metadata, out, on_bad_image, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
-    RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs nothing
-    but the data set: what it was made from may be gone. Without RUN, the run in CACHE that the
+    RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs
+    only the data set: what it was made from may be gone. Without RUN, the run in CACHE that the
     given options made is taken.
     """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
@@ -82,15 +87,19 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
+        require_writable(out)
         report = _score_folder(scoremaps, metadata, arguments, protocol, unreadable)
     else:
         runs, localization = _trained_runs(run, seeds, protocol, unreadable, arguments)
+        out = out or runs[0].run.folder / "report"
+        require_writable(out)
         main = evaluate(runs, localization)
         other = None
         if beside:
             folder = resolve(beside, arguments["cache"] / RUNS, "run")
             other = evaluate([load_run(folder, localization.compute.device)], localization)
-        report = build_report(main, localization, other)
+        report = build_report(main, localization, other, {
+            "command": options.command_line(), "date": f"{datetime.date.today()}"})
         out = out or runs[0].run.folder / "report"
     page = write_report(out, report)
     click.echo(figures_as_text(report))
@@ -120,6 +129,10 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
                 name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
         runs = [trained if seed == trained.seed else _train_seed(
             job_of_run(trained, images, compute, cache, seed)) for seed in seeds] or [trained]
+    if protocol.input_size is not None:
+        for one in runs:
+            description = one.manifest["description"]
+            require_side(protocol.input_size, description["backbone"], one.config.fine)
     masks = None
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
@@ -133,7 +146,7 @@ def _option(name):
 
 
 def _train_seed(job):
-    """The finished run of a job, which is trained first where it is not."""
+    """The finished run of a job; trains it first if needed."""
     return load_run(train(plan(job)).folder, job.compute.device, job.variant)
 
 

@@ -2,6 +2,7 @@
 
 import click
 
+from common.files import require_writable
 from evaluation.localization import Protocol
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
@@ -31,6 +32,7 @@ def command(run, out, split, score_map, on_bad_image, **arguments):
     [0, 1]. OUT/metadata holds wsolevaluation's four files for the split.
     """
     unreadable = {}
+    require_writable(out)
     trained, images, compute = open_run(run, **arguments)
     localization = Localization(images, Protocol(split, score_map), compute,
                                 [arguments["cache"] / MASKS], unreadable=unreadable)

@@ -1,8 +1,9 @@
-"""``bcct inspect``: look at the masks of a cache, in figures and in pictures."""
+"""``bcct inspect``: summarize the masks of a cache in figures and pictures."""
 
 import click
 
 from common.datasets import KINDS
+from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks, summary_lines, summary_sections
@@ -14,7 +15,7 @@ from pipelines.jobs.artefacts import MASKS, resolve
 @options.grouped_command("inspect")
 @click.argument("masks")
 @click.option("--data", type=options.PATH,
-              help="The data set's folder, for pictures and boxes; without it masks alone are "
+              help="The data set's folder, for pictures and boxes; without it only masks are "
               "shown.")
 @click.option("--dataset", "kind", type=click.Choice(KINDS),
               help="Layout of the data set.  [default: the one that the masks were made from]")
@@ -34,6 +35,7 @@ def command(masks, data, kind, delta, against, count, seed, cache):
     CACHE/inspect/NAME.png: masks at random, the worst and the best against boxes, invalid masks,
     and the same images of another cache next to them.
     """
+    require_writable(cache / "inspect")
     root = cache / MASKS
     shown = MaskCache(resolve(masks, root, "mask cache"), delta)
     other = MaskCache(resolve(against, root, "mask cache"), delta) if against else None

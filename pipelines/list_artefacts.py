@@ -21,7 +21,7 @@ HEADINGS = ("name", "made from", "when", "size", "state", "figures")
 def command(cache):
     """Show the classifiers, mask caches and training runs in CACHE.
 
-    The beginning of a name, as far as it is unique, names a thing in the other commands.
+    The other commands accept a unique beginning of a name.
     """
     for title, lines in (("background classifiers", _classifiers(cache / CLASSIFIERS)),
                          ("mask caches", _mask_caches(cache / MASKS)),

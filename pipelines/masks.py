@@ -46,11 +46,15 @@ def command(split, deltas, on_bad_image, part, finish, **arguments):
         stored = ensure_classifier(job)
         folder = make_masks(job, stored, split, deltas)
         if processes.rank() == 0:
-            _report(job, split, stored, folder, on_bad_image)
+            _report(job, split, stored, folder, deltas, on_bad_image)
 
 
-def _report(job, split, stored, folder, on_bad_image):
-    """Say what the cache holds, and name each image that could not be read, once."""
+def _report(job, split, stored, folder, deltas, on_bad_image):
+    """Say what the cache holds, and name each image that could not be read, once.
+
+    Raises:
+        MaskCacheError: not one mask is valid at one of the deltas.
+    """
     click.echo(stored.accuracy())
     cache = MaskCache(folder, check=False)
     for delta in cache.deltas:
@@ -62,7 +66,9 @@ def _report(job, split, stored, folder, on_bad_image):
     bad = cache.manifest["unreadable"]
     own = {str(record.path) for record in job.images.split(split).records}
     training = {str(record.path) for record in job.images.split("train").records}
-    # What is said of the training images when masks of others are made was said before.
+    # Masks of other images: bad training images have been reported with their own masks.
     backgrounds = {path: reason for path, reason in stored.about["unreadable"].items()
                    if path not in own | training}
     report_bad_images({**backgrounds, **bad}, on_bad_image)
+    for delta in deltas:
+        MaskCache(folder, delta, check=False).require_valid()

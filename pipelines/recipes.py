@@ -1,4 +1,4 @@
-"""``bcct recipes``: what each recipe's masks are worth, and what they cost."""
+"""``bcct recipes``: how good each recipe's masks are, and what they cost."""
 
 import dataclasses
 import time
@@ -6,7 +6,7 @@ import time
 import click
 import torch
 
-from common.files import write_json
+from common.files import require_writable, write_json
 from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
@@ -28,11 +28,13 @@ ROUNDS = 5
 def command(recipes, delta, split, bc_set, **arguments):
     """Measure the masks of several recipes, made by one background classifier.
 
-    The time is that of maps and masks of images in memory, relative to one plain gradient pass.
+    Time is that of making masks from images in memory, relative to one plain gradient pass.
     Writes CACHE/recipes.json.
     """
     options.require_options(arguments, "data", "background")
-    job = Stage1Job.from_options(bc_set=(*bc_set, "pixel_unit=true"), **arguments)
+    require_writable(arguments["cache"])
+    job = Stage1Job.from_options(bc_set=(
+        *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())
@@ -64,8 +66,8 @@ def _row(figures, relative_time):
 def _seconds(job, stored, names, delta):
     """Shortest time that each recipe takes for a few training images, the recipes in turn.
 
-    Batches follow each other and an operation has one thread, so that no recipe gains by threads
-    of its own.
+    Batches run one after another and each operation has one thread, so that no recipe gains from
+    additional threads.
     """
     classifier = stored.build(job.settings.weights)
     makers = {name: MaskMaker(classifier, RECIPES[name], job.settings.size, job.compute.device)

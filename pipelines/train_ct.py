@@ -3,23 +3,29 @@
 import click
 
 from common import processes
-from common.files import CannotWrite
 from common.images import BadImage
+from common.system_errors import CannotWrite
 from pipelines.jobs import options
 from pipelines.jobs.bad_images import report_bad_images
+from pipelines.jobs.tau import choose_tau_after_training
 from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
 from stage1_bc.mask_settings import describe_masks, require_agreement
+from stage2_ct.run import losses_of
+from stage2_ct.tensorboard_log import TensorBoardLog
 
 
 @options.grouped_command("train-ct")
 @options.options(*options.STAGE2, "on_bad_image")
 @click.option("--resume", is_flag=True, help="Resume a stopped run after its last epoch.")
-def command(resume, on_bad_image, **arguments):
-    """Train one variant with one seed; its masks must be there (bcct masks makes them).
+@click.option("--tensorboard", is_flag=True, help="Also write losses, rates and a few pictures "
+              "with their score maps to RUN/tensorboard, for TensorBoard to show.")
+def command(resume, tensorboard, on_bad_image, **arguments):
+    """Train one variant with one seed, under masks that bcct masks has made.
 
     Finished masks need nothing of what made them, so --background is for --masks online and joint
-    alone. Writes CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the
-    processes share each batch.
+    alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
+    CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the processes
+    share each batch.
     """
     options.require_options(arguments, "data")
     with processes.process_group(f"{processes.AGAIN}, with --resume"):
@@ -33,18 +39,28 @@ def command(resume, on_bad_image, **arguments):
         if planned.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{planned.run.folder} has been trained already, wholly or in part; add --resume "
-                "to go on with it, or remove it to start again")
-        _train(planned)
+                "to continue it, or remove it to start again")
+        _train(planned, _tensorboard(planned) if tensorboard else None)
         if processes.rank() == 0:
+            click.echo(choose_tau_after_training(planned))
             _report(planned.run)
             report_bad_images(planned.run.manifest()["unreadable"], on_bad_image)
 
 
-def _train(planned):
-    """Train, or say how to go on."""
+def _tensorboard(planned):
+    """What writes each epoch for TensorBoard; None in processes that log nothing."""
+    if processes.rank() > 0:
+        return None
+    job = planned.job
+    return TensorBoardLog(planned.run.folder / "tensorboard", job.images.split("train").records,
+                          job.config, job.compute.device)
+
+
+def _train(planned, on_epoch=None):
+    """Train; an error says how to continue."""
     try:
-        train(planned)
-    except CannotWrite as error:  # its advice, too, is to run the same command again
+        train(planned, on_epoch)
+    except CannotWrite as error:  # its advice is also to run the same command again
         raise click.ClickException(f"{error}, with --resume") from error
     except BadImage as error:
         raise click.ClickException(f"{error} {_how_to_go_on(planned)}") from error
@@ -55,14 +71,14 @@ def _how_to_go_on(planned):
     otherwise = (f"remove {planned.run.folder} to start again without it"
                  if planned.supervision is None else
                  "run bcct masks, which says how to do without it")
-    return f"It could be read before: put it back and go on with --resume, or {otherwise}"
+    return f"It could be read before: put it back and continue with --resume, or {otherwise}"
 
 
 def _report(run):
     """The last epoch's losses, where the run is, and the next command."""
     last = run.logged()[-1]
-    losses = ", ".join(f"{name} loss {value:.4f}" for name, value in last.items()
-                       if name not in ("epoch", "seconds", "precision"))
+    losses = ", ".join(f"{name} loss {value:.4f}" for name, value in losses_of(last).items())
     click.echo(f"epoch {last['epoch']}: {losses}")
-    click.echo(f"next: bcct evaluate {run.folder}")
+    click.echo(f"next: bcct evaluate {run.folder}, or bcct localize {run.folder} PICTURES --out "
+               "FOLDER")
     click.echo(f"wrote {run.folder}")

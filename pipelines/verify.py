@@ -1,4 +1,4 @@
-"""``bcct verify``: check a mask cache, and name what has to be made again."""
+"""``bcct verify``: check a mask cache and name what has to be made again."""
 
 import click
 
@@ -24,8 +24,8 @@ from pipelines.jobs.progress_bar import progress_bar
 def command(masks, data, dataset, split, cache):
     """Check a mask cache: checksums, counts, ids, and each mask against its own box and flag.
 
-    MASKS is the cache's folder, or the beginning of its name in CACHE/masks. Ends with an error
-    when anything is wrong, after naming the files and the command that makes only these again.
+    MASKS is the cache's folder, or the beginning of its name in CACHE/masks. If anything
+    is wrong, names the files and the command that makes only these again, and ends with an error.
     Writes nothing.
     """
     folder = resolve(masks, cache / MASKS, "mask cache")
@@ -37,7 +37,7 @@ def command(masks, data, dataset, split, cache):
             if entry["file"] not in damaged:
                 findings += check_shard(folder, manifest, index)
             advance(1)
-    if not damaged:
+    if not findings:
         findings += check_index_and_counts(folder, manifest)
         if data is not None:
             findings += _check_data(folder, manifest, data, dataset, split)

@@ -16,6 +16,8 @@ HEADS = {
     "fc7": "the unit reads the backbone's own frozen fc7 (VGG-16 and AlexNet)",
 }
 
+PIXEL_UNITS = ("pixel_unit", "evidence_unit")
+
 
 class BackgroundClassifier(nn.Module):
     """Distinguishes target images from background images (paper, section 3.2).
@@ -23,7 +25,8 @@ class BackgroundClassifier(nn.Module):
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
 
-    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``), which its logit does not use.
+    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``) and an ``evidence_unit``
+    (``stage1_bc.evidence``), which its logit does not use.
 
     Args:
         backbone: Backbone; frozen here.
@@ -41,6 +44,7 @@ class BackgroundClassifier(nn.Module):
             width = self.features(torch.zeros(1, 3, image_size, image_size)).shape[1]
         self.unit = nn.Linear(width, 1)
         self.pixel_unit: PixelUnit | None = None
+        self.evidence_unit: PixelUnit | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logit of "holds a target".
@@ -63,6 +67,7 @@ class BackgroundClassifier(nn.Module):
             return feature_map.mean(dim=(2, 3))
         if self.head == "flattened":
             return feature_map.flatten(1)
+        assert self.backbone.fully_connected is not None  # the backbone was built for this head
         return self.backbone.fully_connected(feature_map)
 
     def train(self, mode: bool = True) -> "BackgroundClassifier":
@@ -78,14 +83,19 @@ class BackgroundClassifier(nn.Module):
         """
         return {"backbone": self.backbone.name, "head": self.head, "image_size": self.image_size,
                 "unit": _on_cpu(self.unit),
-                "pixel_unit": None if self.pixel_unit is None else _on_cpu(self.pixel_unit),
+                **{name: unit and _on_cpu(unit) for name, unit in self.pixel_units().items()},
                 "backbone_digest": state_digest(self.backbone), "about": about}
 
     def digest(self) -> str:
         """Hex digest of everything its logits and its maps depend on."""
-        units = [unit for unit in (self.unit, self.pixel_unit) if unit is not None]
-        return digest(self.head, self.image_size, state_digest(self.backbone),
-                      *map(state_digest, units))
+        parts = [state_digest(unit) for unit in (self.unit, self.pixel_unit) if unit is not None]
+        if self.evidence_unit is not None:
+            parts.append(f"evidence {state_digest(self.evidence_unit)}")
+        return digest(self.head, self.image_size, state_digest(self.backbone), *parts)
+
+    def pixel_units(self) -> dict[str, PixelUnit | None]:
+        """The units that read every pixel, by name; None where one is not taught."""
+        return {name: getattr(self, name) for name in PIXEL_UNITS}
 
 
 def build_classifier(backbone: str, weights: str | Path, head: str = "pooled",
@@ -107,9 +117,11 @@ def load_classifier(checkpoint: dict, weights: str | Path) -> BackgroundClassifi
         raise ValueError(f"the background classifier was trained on other weights than {weights}; "
                          "give those, or train it again with bcct train-bc")
     classifier.unit.load_state_dict(checkpoint["unit"])
-    if checkpoint["pixel_unit"] is not None:
-        classifier.pixel_unit = PixelUnit(classifier.backbone)
-        classifier.pixel_unit.load_state_dict(checkpoint["pixel_unit"])
+    for name in PIXEL_UNITS:
+        if checkpoint.get(name) is not None:  # a checkpoint may be older than the unit
+            unit = PixelUnit(classifier.backbone)
+            unit.load_state_dict(checkpoint[name])
+            setattr(classifier, name, unit)
     return classifier.eval()
 
 

@@ -66,5 +66,5 @@ def stored_classifiers(root: Path) -> Iterator[StoredClassifier]:
     for path in sorted(root.glob("*.pt")):
         try:
             yield read_classifier(path)
-        except (ValueError, OSError):
+        except ValueError:  # and not what the system refuses: that says nothing about a file
             continue

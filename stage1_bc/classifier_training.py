@@ -1,19 +1,23 @@
 """Training the background classifier on features that are computed once."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from common.boxes import LARGEST_SIDE
 from common.compute import Compute
+from common.config import LARGEST_SEED, check_choice, check_ranges
 from common.datasets import Record
 from common.loading import consecutive, load_frames, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.classifier import HEADS, BackgroundClassifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.recipe import RECIPES
 
@@ -29,21 +33,31 @@ class ClassifierConfig:
     steps: int = 2000
     """Optimizer steps."""
     batch_size: int = 64
-    """Feature vectors a step; each is a target or a background with equal probability."""
+    """Feature vectors per step; each is a target or a background with equal probability."""
     learning_rate: float = 0.01
     """Adam's step size, falling to zero along a cosine."""
     weight_decay: float = 0.05
-    """Pull of the unit's weights towards zero."""
+    """L2 penalty on the unit's weights."""
     held_back: float = 0.1
     """Fraction of each kind kept for validation."""
     max_targets: int = 20000
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
     """Also train the unit that reads every pixel, which the recipe "pixels" needs."""
+    evidence_unit: bool = False
+    """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
+    "evidence" and "agreement" need."""
     pixel_targets: int = 1000
-    """Target images that unit learns from at most; a sample of them where there are more."""
+    """Target images that a unit for pixels learns from at most; a sample where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
+
+    def __post_init__(self):
+        check_choice(self, "head", HEADS)
+        check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
+                     weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
+                     **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
+                                     (1, math.inf)))
 
 
 def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
@@ -55,7 +69,7 @@ def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
 
 def compute_features(classifier: BackgroundClassifier, batches: Iterable[torch.Tensor],
                      device: str | torch.device) -> torch.Tensor:
-    """What the unit reads, for every image once; the same bits whatever the number of cores.
+    """What the unit reads, once per image; the same bits for any number of cores.
 
     Args:
         classifier: BackgroundClassifier on ``device``.
@@ -81,12 +95,12 @@ def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]
     held = max(1, round(count * config.held_back))
     if count - held < 1:
         raise ValueError(f"{count} image(s) are too few to train on and hold some back; "
-                         "two of each kind are the least")
+                         "at least two of each kind are needed")
     order = np.random.default_rng(config.seed).permutation(count)
     return order[held:], order[:held]
 
 
-@one_thread_per_operation()  # the same bits whatever the number of cores
+@one_thread_per_operation()  # the same bits for any number of cores
 def train_unit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
                config: ClassifierConfig) -> dict[str, float]:
     """Train the unit with binary cross-entropy (paper, Eq. 3).
@@ -167,6 +181,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
 
     Raises:
         ValueError: not one image of a kind can be read, or too few to hold any back.
+        FloatingPointError: what the backbone or the unit gives is no longer finite.
     """
     classifier.to(compute.device).to(memory_format=torch.channels_last)
     unreadable = {}
@@ -175,7 +190,10 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                 for records, description in (([targets[index] for index in chosen], "targets"),
                                              (backgrounds, "backgrounds"))]
     accuracies = train_unit(classifier, features[0], features[1], config)
-    if config.pixel_unit:
+    if not all(values.isfinite().all() for values in classifier.unit.parameters()):
+        raise FloatingPointError("the background classifier's weights are no longer finite; train "
+                                 "it with a lower --bc-set learning_rate")
+    if config.pixel_unit or config.evidence_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
         _teach_pixels(classifier, readable, backgrounds, config, compute, progress)
     return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
@@ -183,7 +201,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
 
 
 def _features(classifier, records, config, compute, description, unreadable, progress):
-    """What the unit reads, for every readable record once, (n, D) float32."""
+    """What the unit reads, once per readable record, (n, D) float32."""
     batches = load_frames(records, (config.image_size,) * 2,
                           consecutive(len(records), compute.batch_size), compute.workers)
     readable = 0
@@ -199,14 +217,20 @@ def _features(classifier, records, config, compute, description, unreadable, pro
             if readable == 0:
                 raise ValueError(f"none of the {len(records)} {description} can be read; the first "
                                  f"is {records[0].path}")
-        return compute_features(classifier, images(), compute.device)
+        features = compute_features(classifier, images(), compute.device)
+    if not features.isfinite().all():
+        raise FloatingPointError(
+            f"the backbone makes NaN or infinity of some {description}, from which the background "
+            "classifier cannot learn: its --weights are of another network, or damaged")
+    return features
 
 
 def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
-    """Train the pixel unit on a sample of the readable target images and on all backgrounds."""
+    """Teach the units that read every pixel a sample of the targets and all backgrounds."""
     chosen = [targets[index] for index in
               sample_targets(len(targets), config.pixel_targets, config.seed)]
-    with progress(len(chosen) + len(backgrounds), "pixel unit") as advance:
+    units = config.pixel_unit + config.evidence_unit
+    with progress(units * (len(chosen) + len(backgrounds)), "units for pixels") as advance:
         def images(records):
             for batch in load_frames(records, (config.image_size,) * 2,
                                      consecutive(len(records), compute.batch_size),
@@ -215,7 +239,11 @@ def _teach_pixels(classifier, targets, backgrounds, config, compute, progress):
                 if batch.positions:
                     yield to_float(batch.images.to(compute.device)).contiguous(
                         memory_format=torch.channels_last)
-        train_pixel_unit(classifier, images(chosen), images(backgrounds), RECIPES["guided-layers"])
+        if config.pixel_unit:
+            train_pixel_unit(classifier, images(chosen), images(backgrounds),
+                             RECIPES["guided-layers"])
+        if config.evidence_unit:
+            train_evidence_unit(classifier, images(chosen), images(backgrounds))
 
 
 @torch.no_grad()

@@ -49,11 +49,16 @@ def cut(maps: np.ndarray, delta: float, recipe: Recipe) -> CutMasks:
         smallest.
     """
     masks = maps >= delta
-    # OpenCV frees the interpreter while it labels, so threads share the work.
     if recipe.component == "largest":
-        masks = np.stack(joblib.Parallel(n_jobs=-1, prefer="threads")(
-            joblib.delayed(largest_component)(mask) for mask in masks))
+        masks = largest_components(masks)
     boxes = np.stack([mask_to_box(mask) for mask in masks])
     areas = masks.mean(axis=(1, 2))
     valid = (areas > 0) & (areas >= recipe.smallest_area)
     return CutMasks(masks, valid, boxes)
+
+
+def largest_components(masks: np.ndarray) -> np.ndarray:
+    """The largest 8-connected component of each mask, (N, H, W) bool."""
+    # OpenCV frees the interpreter while it labels, so threads share the work.
+    return np.stack(joblib.Parallel(n_jobs=-1, prefer="threads")(
+        joblib.delayed(largest_component)(mask) for mask in masks))

@@ -2,16 +2,23 @@
 
 import contextlib
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
+from common.backbones import Backbone
 from stage1_bc.guided import GuidedBackpropagation
+from stage1_bc.recipe import Recipe
+
+if TYPE_CHECKING:  # the classifier imports the units that it may have, which use this module
+    from stage1_bc.classifier import BackgroundClassifier
 
 FRAME = 224  # the side that a recipe's blur is stated for, in pixels
 
 
-def input_gradient(classifier, images):
+def input_gradient(classifier: "BackgroundClassifier", images: torch.Tensor) -> torch.Tensor:
     """Gradient of the classifier's logit on the image (Eq. 1).
 
     Eq. 1 sends the unit's own value back as upstream gradient. With a single unit that scales
@@ -28,7 +35,7 @@ def input_gradient(classifier, images):
     return torch.autograd.grad(classifier(images).sum(), images)[0]
 
 
-def backbone_gradient(backbone, images):
+def backbone_gradient(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
     """Gradient map of the plain backbone, which has never seen a background image (Fig. 3).
 
     The feature map itself is sent back as upstream gradient.
@@ -45,8 +52,9 @@ def backbone_gradient(backbone, images):
     return _reduce(torch.autograd.grad(features, images, features.detach())[0], "max")
 
 
-def gradient_map(classifier, images, recipe, size):
-    """One map an image, high where the classifier sees the target.
+def gradient_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: Recipe,
+                 size: Sequence[int]) -> torch.Tensor:
+    """One map per image, high where the classifier sees the target.
 
     Args:
         classifier: BackgroundClassifier on the images' device.
@@ -57,20 +65,20 @@ def gradient_map(classifier, images, recipe, size):
     Returns:
         (N, height, width) float32, at least 0, not normalised.
     """
-    total = 0
+    total = torch.zeros((), device=images.device)
     for scale in recipe.scales:
         side = [round(length * scale) for length in size]
         resized = images
         if list(images.shape[2:]) != side:
             resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
         maps = _maps_at_one_scale(classifier, resized, recipe, size)
-        if len(maps) * len(recipe.scales) > 1:  # what is added up must first weigh the same
+        if len(maps) * len(recipe.scales) > 1:  # summed maps need equal weights
             maps = [unit_maximum(one) for one in maps]
         total = total + sum(maps)
     return total
 
 
-def unit_maximum(maps):
+def unit_maximum(maps: torch.Tensor) -> torch.Tensor:
     """Each map (N, h, w) divided by its largest value; a map of zeros stays one."""
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
@@ -122,7 +130,7 @@ def _reduce(gradient, reduction):
 def _fit(maps, recipe, size):
     """A map at the mask's size, blurred: (N, h, w) to (N, height, width).
 
-    Both are linear and act on each axis by itself, so that together they are one small matrix an
+    Both are linear and act on each axis separately, so that together they are one small matrix per
     axis. A convolution as wide as the blur would cost more than the network.
     """
     sigma = recipe.blur * size[0] / FRAME
@@ -146,7 +154,7 @@ def _fit_matrix(length, target, sigma):
 
 
 def _add_noise(images, standard_deviation, sample):
-    """The image plus Gaussian noise; the same noise for every image, whatever its batch."""
+    """The image plus Gaussian noise; the same noise for every image in any batch."""
     generator = torch.Generator().manual_seed(sample)
     noise = torch.randn(images.shape[1:], generator=generator)
     return images + standard_deviation * noise.to(images.device, non_blocking=True)

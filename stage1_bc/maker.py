@@ -47,12 +47,12 @@ class MaskMaker:
         images = images.to(self.device, memory_format=torch.channels_last)
         maps = in_parts(self._maps, images)
         if self.recipe.sharpen:
-            maps = sharpen(images, maps, self.recipe)
+            maps = sharpen(images, maps, self.recipe.sharpen, self.recipe.sharpen_by)
         return normalise(maps.cpu().numpy(), self.recipe)
 
     def _maps(self, images):
         """Maps before sharpening, (N, height, width) float32 tensor."""
-        make_map = pixel_map if self.recipe.signal == "pixels" else gradient_map
+        make_map = pixel_map if self.recipe.reads_pixels else gradient_map
         with torch.enable_grad(), autocast(self.device, self.precision):
             return make_map(self.classifier, images, self.recipe, self.size).detach().float()
 

@@ -1,10 +1,10 @@
-"""How masks are made, as a command asks for it and as a mask cache records it."""
+"""How masks are made, as requested by a command and as recorded in a mask cache."""
 
 import dataclasses
 from collections.abc import Collection, Iterator
 
-from common.backbones import weights_identity
-from common.config import from_dict, to_dict
+from common.backbones import require_side, weights_file, weights_identity
+from common.config import ConfigError, from_dict, to_dict
 from common.files import load_checkpoint
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
@@ -49,6 +49,25 @@ class MaskSettings:
         """(height, width) of a mask in pixels."""
         return (self.config.image_size,) * 2
 
+    def require_possible(self) -> None:
+        """Refuse settings by which no mask can be made, before anything is read.
+
+        Raises:
+            ConfigError, ValueError: says which do not go together.
+        """
+        if self.weights not in ("imagenet", "none"):
+            weights_file(self.weights)
+        config, recipe = self.config, self.recipe
+        scales = (1.0,) if recipe.signal == "pixels" else (1.0, *recipe.scales)
+        require_side(round(min(scales) * config.image_size), self.backbone,
+                     fully_connected=config.head == "fc7")
+        if recipe.signal == "pixels" and not config.pixel_unit:
+            raise ConfigError(f"the recipe {self.recipe_name} reads a pixel unit: leave out "
+                              "--bc-set pixel_unit=false, or take another --recipe")
+        if config.head == "flattened" and set(scales) != {1.0}:
+            raise ConfigError("the head flattened reads images of one size: set scales=1, or "
+                              "take --head pooled")
+
     def facts(self) -> dict:
         """What a mask cache records of these settings, as plain values; see ``recorded_facts``."""
         return {"backbone": self.backbone, "weights": weights_identity(self.weights),
@@ -88,7 +107,7 @@ def describe_masks(cache: MaskCache) -> str:
 
 
 def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
-    """A MaskMaker that makes masks as those of a cache were made.
+    """A MaskMaker that makes masks in the same way as those of a cache.
 
     Raises:
         ValueError, OSError: the classifier's file or its backbone's weights are not there any
@@ -107,18 +126,18 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
 
 def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
                       given: Collection[str]) -> None:
-    """Make sure that masks are those that a command line asks for, as far as it says so.
+    """Make sure that masks agree with the options given on a command line.
 
     Args:
         cache: MaskCache.
         settings: MaskSettings of the command line.
         options: the command line's values of ``recipe_set`` and ``bc_set``.
-        given: names of the options that stand on it; the others may differ.
+        given: names of the options given there; the others may differ.
 
     Raises:
         MaskCacheError: some differ; names each with both values.
     """
-    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, there it is {held}"
+    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, the masks have {held}"
                    for option, name, asked, held in _compared(cache, settings, options)
                    if option in given and held is not None and asked != held]
     if differences:

@@ -98,15 +98,15 @@ def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
 
     Args:
         classifier: BackgroundClassifier with an untrained unit.
-        recipe: Recipe. One that reads finished masks is replaced by the gradient recipe that would
-            teach it: there are no finished masks yet.
+        recipe: Recipe. A pixel recipe is replaced by the gradient recipe that would teach it,
+            because there are no finished masks yet.
         delta: threshold of Eq. 2.
         backgrounds: sequence of Record of background images.
         seed: of the order in which they are drawn.
         device: torch device.
     """
     nn.init.zeros_(classifier.unit.bias)
-    if recipe.signal == "pixels":
+    if recipe.reads_pixels:
         recipe = RECIPES["guided-layers"]
     size = (classifier.image_size,) * 2
     stream = _endless_batches(backgrounds, size, seed)

@@ -1,21 +1,30 @@
 """A second unit on the frozen backbone, that reads every pixel instead of the pooled image.
 
-The classifier's gradient tells, image by image, where its answer came from. What is right in most
-of these masks is common to all images, what is wrong differs from one to the next: a linear unit
-that learns them all at once, with every pixel of the background images as "not target", keeps the
-first and averages out the second. Its own answers, sharpened along the images' edges, teach it a
-second time. Making a mask then takes one forward pass and no gradient.
+The classifier's gradient shows for each image where its answer came from. What is right in these
+masks is common to most images, and what is wrong differs between them. A linear unit that learns
+from all of them at once, with every pixel of the background images as "not target", keeps the first
+and averages out the second. Its own answers, sharpened along the images' edges, then teach it
+again. Making a mask takes one forward pass and no gradient.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from common.backbones import Backbone
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
+from stage1_bc.recipe import UNITS_READ, Recipe
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
+
+if TYPE_CHECKING:  # the classifier imports this module
+    from stage1_bc.classifier import BackgroundClassifier
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
@@ -29,7 +38,10 @@ class PixelUnit(nn.Module):
         backbone: Backbone; frozen, and not part of this module's state.
     """
 
-    def __init__(self, backbone):
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, backbone: Backbone):
         super().__init__()
         extractor = create_feature_extractor(backbone.layers, list(backbone.pixel_taps))
         self.frozen = (backbone, extractor)  # in a tuple: the weights are the classifier's to keep
@@ -40,35 +52,51 @@ class PixelUnit(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
 
     @torch.no_grad()
-    def read(self, images):
+    def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
         backbone, extractor = self.frozen
         outputs = extractor((images - backbone.mean) / backbone.std)
-        grids = [functional.interpolate(output, (GRID, GRID), mode="bilinear", antialias=True)
-                 for output in outputs.values()]
+        grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
+            output.float(), (GRID, GRID), mode="bilinear", antialias=True)
+            for output in outputs.values()]
         return torch.cat(grids, 1).flatten(2).transpose(1, 2)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness to target, about 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
-        return (features.float() @ self.weight + self.bias).unflatten(1, (GRID, GRID))
+        with torch.autocast(features.device.type, enabled=False):
+            return (features.float() @ self.weight + self.bias).unflatten(1, (GRID, GRID))
 
 
-def pixel_map(classifier, images, recipe, size):
-    """One map an image from the classifier's pixel unit; as ``gradient_map`` in all else.
+def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: Recipe,
+              size: Sequence[int]) -> torch.Tensor:
+    """One map per image from the units that the recipe reads; otherwise like ``gradient_map``.
 
     Raises:
-        ValueError: the classifier has no pixel unit.
+        ValueError: the classifier lacks such a unit.
     """
-    if classifier.pixel_unit is None:
-        raise ValueError("this recipe needs a background classifier with a pixel unit; train it "
-                         "with bcct train-bc --bc-set pixel_unit=true")
-    total = _answers(classifier, images)
+    units = []
+    for name in UNITS_READ[recipe.signal]:
+        units.append(getattr(classifier, name))
+        if units[-1] is None:
+            raise ValueError("this recipe needs a background classifier with a unit for pixels; "
+                             f"train it with bcct train-bc --bc-set {name}=true")
+    maps = _answers(units, images)
     if recipe.mirror:
-        total = total + _answers(classifier, images.flip(3)).flip(2)
-    return _upsample(total.clamp_min(0), size)
+        maps = maps + _answers(units, images.flip(3)).flip(2)
+    return resize_maps(maps, size)
 
 
-def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
+def _answers(units, images):
+    """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
+    features = units[0].read(images)  # all units read the same layers
+    maps = [unit(features).clamp_min(0) for unit in units]
+    if len(maps) == 1:
+        return maps[0]
+    return torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
+
+
+def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
+                     backgrounds: Iterable[torch.Tensor], seed_recipe: Recipe) -> None:
     """Give a trained classifier its pixel unit.
 
     Args:
@@ -81,32 +109,38 @@ def train_pixel_unit(classifier, targets, backgrounds, seed_recipe):
     unit = PixelUnit(classifier.backbone).to(device)
 
     def read(images):
-        return unit.read(images).half().cpu()
+        features = unit.read(images).half().cpu()
+        if not features.isfinite().all():
+            raise FloatingPointError("the backbone's layers give values beyond 65,504, too large "
+                                     "for a pixel unit: take the recipe guided-layers, or other "
+                                     "--weights")
+        return features
 
     def look(images):
         maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
         masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
-        return (_on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
+        return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
                 read(images))
 
-    with one_thread_per_operation() as threads:  # the same bits whatever the number of cores
+    with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
+          one_thread_per_operation() as threads):  # the same bits for any number of cores
         labels, seeds, frames, features = map(
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
-        moments = _Moments(
+        moments = Moments(
             features, torch.cat(list(map_in_order(read, backgrounds, device, threads))))
         moments.fit(unit, labels)
-        answers = _upsample(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
+        answers = resize_maps(unit.cpu()(features).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
-        moments.fit(unit, _on_grid(sharpened))
+        moments.fit(unit, on_grid(sharpened))
     classifier.pixel_unit = unit.to(device)
 
 
-class _Moments:
+class Moments:
     """First and second moments of the features; targets and backgrounds weigh the same."""
 
-    def __init__(self, targets, backgrounds):
+    def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor):
         self.targets = targets  # (n, GRID ** 2, D) half
-        self.mean, self.second = 0, 0
+        self.mean = self.second = torch.zeros((), dtype=torch.double)
         for features in (targets, backgrounds):
             weight = 0.5 / (features.shape[0] * features.shape[1])
             for part in features.split(64):
@@ -114,7 +148,7 @@ class _Moments:
                 self.mean = self.mean + weight * flat.sum(0).double()
                 self.second = self.second + weight * (flat.T @ flat).double()
 
-    def fit(self, unit, labels):
+    def fit(self, unit: PixelUnit, labels: torch.Tensor) -> None:
         """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
         weight = 0.5 / labels.numel()
         product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
@@ -129,15 +163,12 @@ class _Moments:
         unit.bias.copy_(level - solution @ self.mean)
 
 
-def _answers(classifier, images):
-    return classifier.pixel_unit(classifier.pixel_unit.read(images))
-
-
-def _on_grid(masks):
+def on_grid(masks: np.ndarray) -> torch.Tensor:
     """Share of each grid cell that a mask covers: (N, H, W) bool to (N, GRID ** 2) float."""
-    masks = torch.from_numpy(masks).float()[:, None]
-    return functional.adaptive_avg_pool2d(masks, GRID).flatten(1)
+    covered = torch.from_numpy(masks).float()[:, None]
+    return functional.adaptive_avg_pool2d(covered, GRID).flatten(1)
 
 
-def _upsample(maps, size):
+def resize_maps(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Maps at another size, interpolated: (N, h, w) float to (N, *size) float."""
     return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]

@@ -1,8 +1,13 @@
 """How a gradient map becomes a mask, as named recipes."""
 
 import dataclasses
+import math
 
-from common.config import ConfigError, check_choice
+from common.config import ConfigError, check_choice, check_ranges
+
+UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
+              "agreement": ("pixel_unit", "evidence_unit")}
+"""Signals that units for pixels make, and which of a classifier's units each reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,10 +18,12 @@ class Recipe:
     """
 
     signal: str = "layers"
-    """"input": gradient on the image (Eq. 1); "layers": gradient times activation at several
+    """"input": gradient on the image (equation 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
     of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
-    ``stage1_bc.pixel_unit``)."""
+    ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
+    answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
+    of those two, each in parts of its largest value."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
@@ -39,7 +46,7 @@ class Recipe:
     """What finds that object: "grabcut", on the host; "colours", on the device, in a tenth of the
     time (see ``stage1_bc.colour_models``)."""
     normalise: str = "max"
-    """"max": divide by the largest value (Eq. 2); "rank": fraction of pixels with a smaller
+    """"max": divide by the largest value (equation 2); "rank": fraction of pixels with a smaller
     value."""
     gamma: float = 1.0
     """Exponent on the normalised map. Order stays; a small one lets the paper's range of delta,
@@ -50,21 +57,29 @@ class Recipe:
     """A mask smaller than this fraction of the frame is invalid."""
 
     def __post_init__(self):
-        check_choice(self, "signal", ("input", "layers", "both", "pixels"))
+        check_choice(self, "signal", ("input", "layers", "both", *UNITS_READ))
         check_choice(self, "reduction", ("max", "sum", "square"))
         check_choice(self, "normalise", ("max", "rank"))
         check_choice(self, "component", ("largest", "all"))
         check_choice(self, "sharpen_by", ("grabcut", "colours"))
+        check_ranges(self, noise=(0, math.inf), smallest_area=(0, 1))
         if self.samples < 1 or not self.scales or min(self.scales) <= 0:
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
             raise ConfigError("a recipe needs gamma > 0, blur >= 0 and sharpen >= 0")
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether units that read every pixel make the map, and no gradient."""
+        return self.signal in UNITS_READ
 
 
 RECIPES = {
     "default": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
     "colours": Recipe(signal="pixels", mirror=False, sharpen=0.5, sharpen_by="colours",
                       gamma=0.126),
+    "evidence": Recipe(signal="evidence", mirror=False, sharpen=0.5, gamma=0.139),
+    "agreement": Recipe(signal="agreement", mirror=False, sharpen=0.5, gamma=0.126),
     "pixels": Recipe(signal="pixels", mirror=False, gamma=0.139),
     "guided-layers": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),

@@ -1,8 +1,8 @@
 """Sharpening maps along the images' edges.
 
 GrabCut (Rother et al., 2004) models the colours inside and outside of what a map points at and
-moves the border to where the image changes. By itself it fails more often than the map does, but
-where it holds it has the better shape: so it is added to the map and does not replace it.
+moves the border to where the image changes. Alone, it fails more often than the map, but where it
+works it has the better shape; so it is added to the map instead of replacing it.
 """
 
 import cv2
@@ -16,12 +16,12 @@ from stage1_bc.gradient_maps import unit_maximum
 
 SIDE = 112  # side of the picture that GrabCut works on, in pixels
 BLUR = 2.0  # standard deviation of the blur over the object that is added, in those pixels
-# From these fractions of a map's largest value on, a pixel is at first held to be ...
+# From these fractions of a map's largest value on, a pixel is initially labelled as ...
 PROBABLE_BACKGROUND, PROBABLE_OBJECT, SURE_OBJECT = 0.08, 0.35, 0.8
 ITERATIONS = 3
 
 
-def objects(frames, scores):
+def objects(frames: torch.Tensor, scores: torch.Tensor) -> np.ndarray:
     """The object that GrabCut finds in each image from a score map.
 
     Args:
@@ -31,25 +31,27 @@ def objects(frames, scores):
     Returns:
         (N, SIDE, SIDE) bool array.
     """
-    frames = frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    scores = unit_maximum(scores).cpu().numpy()
+    pixels = frames.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    fractions = unit_maximum(scores).cpu().numpy()
     # OpenCV frees the interpreter while it cuts, so threads share the work.
     return np.stack(joblib.Parallel(n_jobs=-1, prefer="threads")(
-        joblib.delayed(_grab_cut)(frame, score) for frame, score in zip(frames, scores)))
+        joblib.delayed(_grab_cut)(frame, score) for frame, score in zip(pixels, fractions)))
 
 
-def sharpen(images, maps, recipe):
+def sharpen(images: torch.Tensor, maps: torch.Tensor, weight: float,
+            by: str = "grabcut") -> torch.Tensor:
     """Maps, each at most 1, plus the object that is found from it, its border blurred.
 
     Args:
         images: (N, 3, H, W) float RGB in [0, 1].
         maps: (N, h, w) float, at least 0.
-        recipe: Recipe; uses ``sharpen`` and ``sharpen_by``.
+        weight: of the object against the map's largest value.
+        by: what finds the object, see ``Recipe.sharpen_by``.
 
     Returns:
         (N, h, w) float tensor on the maps' device, at least 0; a map of zeros stays one.
     """
-    if recipe.sharpen_by == "colours":
+    if by == "colours":
         found = probable_objects(images, maps)
         found = found * (maps.amax((1, 2), keepdim=True) > 0)  # a map of zeros points at nothing
     else:
@@ -57,16 +59,16 @@ def sharpen(images, maps, recipe):
         found = torch.from_numpy(np.stack([cv2.GaussianBlur(one, (0, 0), BLUR) for one in cut]))
     added = functional.interpolate(found[:, None], maps.shape[1:], mode="bilinear",
                                    align_corners=False)[:, 0]
-    return unit_maximum(maps) + recipe.sharpen * added.to(maps.device)
+    return unit_maximum(maps) + weight * added.to(maps.device)
 
 
-def shrink_images(images):
+def shrink_images(images: torch.Tensor) -> torch.Tensor:
     """Images at GrabCut's size: (N, 3, H, W) float in [0, 1] to (N, 3, SIDE, SIDE) uint8."""
     resized = functional.interpolate(images.detach(), (SIDE, SIDE), mode="area")
     return (resized * 255).round().byte()
 
 
-def shrink(maps):
+def shrink(maps: torch.Tensor) -> torch.Tensor:
     """Maps at GrabCut's size: (N, h, w) float to (N, SIDE, SIDE) float."""
     return functional.interpolate(maps.detach()[:, None], (SIDE, SIDE), mode="area")[:, 0]
 
@@ -77,7 +79,7 @@ def _grab_cut(frame, score):
     trimap[score >= PROBABLE_BACKGROUND] = cv2.GC_PR_BGD
     trimap[score >= PROBABLE_OBJECT] = cv2.GC_PR_FGD
     trimap[score >= SURE_OBJECT] = cv2.GC_FGD
-    cv2.setRNGSeed(0)  # its colour models start from random clusters; one generator a thread
+    cv2.setRNGSeed(0)  # its colour models start from random clusters; one generator per thread
     try:
         cv2.grabCut(np.ascontiguousarray(frame), trimap, None, np.zeros((1, 65)),
                     np.zeros((1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)

@@ -1,15 +1,12 @@
 """The paper's method, BC-CT, and plain CAM, which is the same model without masks."""
 
-from typing import TYPE_CHECKING
 
 import torch
 
 from common.backbones import Backbone
 from stage2_ct.losses import MASK_LOSSES, classification_loss
 from stage2_ct.model import ClassificationModel, LocalizationMethod, Prediction
-
-if TYPE_CHECKING:  # it names the methods, and so imports this module
-    from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 
 class BackgroundSupervised(LocalizationMethod):
@@ -21,7 +18,7 @@ class BackgroundSupervised(LocalizationMethod):
         config: TrainingConfig; uses its mask fields, ``width`` and ``last_layer``.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__()
         self.mask_loss = MASK_LOSSES[config.mask_loss]
         self.mask_weight = config.mask_weight
@@ -56,7 +53,7 @@ class PlainClassActivation(LocalizationMethod):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__()
         self.model = ClassificationModel(
             backbone, classes, config.width, last_layer=config.last_layer)

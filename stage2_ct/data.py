@@ -7,14 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from common.batch_loading import BatchLoader
 from common.datasets import Record
 from common.images import decode_image, read_bytes
 from common.mask_cache.reader import MaskCache
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +97,8 @@ class TrainingImages(Dataset):
     """Records as augmented images with labels and, from a cache, masks.
 
     The image is squashed to the frame that the mask covers before both are cropped, so that each
-    pixel keeps its mask. A draw depends on its seed alone: not on the process that makes it, nor
-    on what was drawn before.
+    pixel keeps its mask. A draw depends only on its seed, not on the process or on earlier
+    draws.
 
     Args:
         records: sequence of Record.
@@ -118,17 +119,8 @@ class TrainingImages(Dataset):
         return len(self.records)
 
     def __getitem__(self, draw):
-        """Image, label, mask and flag of one draw, a pair (index, seed).
-
-        Or the ValueError of a bad image or mask, for ``train_epoch`` to raise: raised in a worker
-        process, it would arrive as another error with many lines.
-        """
-        try:
-            return self._draw(*draw)
-        except ValueError as error:
-            return error
-
-    def _draw(self, index, seed):
+        """Image, label, mask and flag of one draw, a pair (index, seed)."""
+        index, seed = draw
         record = self.records[index]
         frame = (self.frame, self.frame)
         content = read_bytes(record.path)
@@ -142,18 +134,15 @@ class TrainingImages(Dataset):
                                interpolation=cv2.INTER_NEAREST_EXACT)
             mask = tv_tensors.Mask(torch.from_numpy(array[None]))
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds every kind of device too: where one has not
-            # started, it notes a stack trace for later, each time, and never forgets one.
+            # Not torch.manual_seed, which seeds every kind of device: for one that has not been
+            # started, each call records a stack trace and keeps it.
             torch.default_generator.manual_seed(seed)
             image, mask = self.transform(image, mask)
         return image, record.label, mask, valid
 
 
-def collate_training(samples: Sequence[tuple | ValueError]) -> TrainingBatch | ValueError:
-    """TrainingBatch of the samples of ``TrainingImages``, or the first error among them."""
-    for sample in samples:
-        if isinstance(sample, ValueError):
-            return sample
+def collate_training(samples: Sequence[tuple]) -> TrainingBatch:
+    """TrainingBatch of the samples of ``TrainingImages``."""
     images, labels, masks, valid = zip(*samples)
     cached = masks[0] is not None
     return TrainingBatch(
@@ -196,8 +185,9 @@ class EpochBatches:
 
 
 def training_loader(images: TrainingImages, batches: EpochBatches, workers: int,
-                    device: str | torch.device) -> DataLoader:
-    """DataLoader of TrainingBatch over EpochBatches."""
-    return DataLoader(images, batch_sampler=batches, collate_fn=collate_training,
-                      num_workers=workers, pin_memory=torch.device(device).type == "cuda",
-                      persistent_workers=False)
+                    device: str | torch.device) -> BatchLoader:
+    """BatchLoader of TrainingBatch over EpochBatches."""
+    side = images.frame  # a little more than that of a batch; masks are a fourth channel
+    return BatchLoader(images, batches, collate_training, workers,
+                       batch_bytes=-(-batches.batch_size // batches.world) * 4 * side * side,
+                       pin_memory=torch.device(device).type == "cuda")

@@ -25,7 +25,7 @@ def printed_mask_loss(mask_logits: torch.Tensor, masks: torch.Tensor,
     Args:
         mask_logits: (N, 1, h, w) float, A before its sigmoid; upsampled to the masks.
         masks: (N, 1, H, W) float, 0 or 1.
-        valid: (N,) bool; other masks count as zero loss, whatever they hold.
+        valid: (N,) bool; other masks count as zero loss.
 
     Returns:
         Scalar. The mean is over all N images, valid or not, so that it stays the same when a

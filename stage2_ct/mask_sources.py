@@ -1,5 +1,4 @@
-"""Where the training step gets its masks from; the training loop does not know which source it has.
-"""
+"""Sources of the training step's masks; the training loop does not know which one it has."""
 
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ Masks = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
 class MaskSource(Protocol):
-    """Gives the masks of a batch; what it learns during training travels in ``state_dict``."""
+    """Gives the masks of a batch; what it learns in training is in its ``state_dict``."""
 
     def __call__(self, batch: TrainingBatch, images: torch.Tensor) -> Masks:
         """Masks of a batch.
@@ -30,7 +29,7 @@ class MaskSource(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier ``state_dict``."""
+        """Continue from an earlier ``state_dict``."""
         ...
 
 
@@ -45,7 +44,7 @@ class _Stateless:
 
 
 class NoMasks(_Stateless):
-    """For methods that learn from labels alone."""
+    """For methods that learn from labels only."""
 
     def __call__(self, batch: TrainingBatch, images: torch.Tensor) -> Masks:
         return None, None

@@ -1,4 +1,4 @@
-"""What a trained method sees in images: predictions and score maps, batch by batch."""
+"""Predictions and score maps of a trained method, batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from common.loading import FrameBatch, consecutive, load_frames, to_float
 from common.mask_cache.reader import MaskCache
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
-from stage2_ct.model import LocalizationMethod
+from stage2_ct.model import LocalizationMethod, Prediction
 from stage2_ct.score_maps import score_maps
 
-# Random crops show objects larger in training than they are in a whole image; seen this much larger
-# they look alike again (Touvron et al., NeurIPS 2019). Chosen on training images held out.
+# Random crops show objects larger in training than in whole images; enlarging these by this factor
+# makes up for it (Touvron et al., NeurIPS 2019). Chosen on training images held out.
 ENLARGEMENT = 9 / 7
 
 
@@ -28,9 +28,9 @@ def default_input_side(training_side: int) -> int:
 def predict(method: LocalizationMethod, records: Sequence[Record], side: int, compute: Compute,
             look: Callable, cache: MaskCache | None = None, unreadable: dict | None = None,
             progress: Callable = silent, description: str = "predicting") -> Iterator[tuple]:
-    """What is seen in the predictions of a trained method, batch by batch.
+    """Apply a function to the predictions of a trained method, batch by batch.
 
-    Several batches are under way at once, so that the caller works on one batch while the network
+    Several batches are in flight at once, so that the caller works on one batch while the network
     computes the next. On the CPU the figures are the same to the last bit for any number of cores.
 
     Args:
@@ -61,9 +61,7 @@ def predict(method: LocalizationMethod, records: Sequence[Record], side: int, co
         seen = [records[index] for index in batch.positions]
         if not seen:
             return batch, seen, None
-        images = to_float(batch.images.to(compute.device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        return batch, seen, look(seen, method.predict(images))
+        return batch, seen, look(seen, predict_frames(method, batch.images, compute.device))
     with progress(count, description) as advance, one_thread_per_operation() as threads:
         for batch, seen, found in map_in_order(see, batches, compute.device, threads):
             for index, error in batch.bad:
@@ -78,36 +76,67 @@ def predict(method: LocalizationMethod, records: Sequence[Record], side: int, co
                 yield seen, found
 
 
+@torch.no_grad()
+def predict_frames(method: LocalizationMethod, frames: torch.Tensor,
+                   device: str | torch.device) -> Prediction:
+    """Prediction of (N, 3, H, W) uint8 RGB frames by a trained method on ``device``."""
+    images = to_float(frames.to(device))
+    return method.predict(images.contiguous(memory_format=torch.channels_last))
+
+
 def scored_batches(method: LocalizationMethod, records: Sequence[Record], kind: str, frame: int,
-                   side: int, compute: Compute, **options: Any) -> Iterator[tuple]:
-    """Score maps of the true classes, and how the true class ranks, batch by batch.
+                   side: int, compute: Compute, labelled: bool = True,
+                   **options: Any) -> Iterator[tuple]:
+    """Score maps, and how the true class ranks, batch by batch.
 
     Args:
         method: trained method on the device of ``compute``.
-        records: labelled images.
+        records: the images.
         kind: which score map, see ``stage2_ct.score_maps``.
         frame: side of the score maps, in pixels.
         side: of the square that images are squashed to, in pixels.
         compute: device, batch size and workers.
+        labelled: whether the maps are those of the images' labels; otherwise they are those of the
+            predicted classes.
         options: the optional arguments of ``predict``.
 
     Yields:
-        (list of N Record, (N, frame, frame) float32 array in [0, 1], (ranks, predicted classes,
-        their probabilities) as lists of N).
+        (list of N Record, *what ``score_prediction`` gives for them).
 
     Raises:
         FloatingPointError: the method's logits are not finite.
     """
     def score(batch, prediction):
-        logits = prediction.logits.float()
-        if not logits.isfinite().all():
-            raise FloatingPointError("the trained model gives logits that are not finite; train it "
-                                     "again with lower learning rates")
-        labels = torch.tensor([record.label for record in batch], device=logits.device)
-        maps = score_maps(prediction, kind, labels, (frame, frame))
-        # Ties count against the true class: a model that says nothing is not always right.
-        ranks = (logits >= logits.gather(1, labels[:, None])).sum(1) - 1
-        scores, predicted = logits.softmax(1).max(1)
-        return np.asarray(maps.cpu()), (ranks.tolist(), predicted.tolist(), scores.tolist())
+        labels = [record.label for record in batch] if labelled else None
+        return score_prediction(prediction, kind, frame, labels)
     for batch, found in predict(method, records, side, compute, score, **options):
         yield batch, *found
+
+
+def score_prediction(prediction: Prediction, kind: str, frame: int,
+                     labels: Sequence[int] | None = None) -> tuple:
+    """Score maps of one batch: the one place where evaluating and localizing look at a prediction.
+
+    Args:
+        prediction: Prediction of N images.
+        kind: which score map, see ``stage2_ct.score_maps``.
+        frame: side of the score maps, in pixels.
+        labels: the class of each image whose map is wanted; None for the predicted classes.
+
+    Returns:
+        ((N, frame, frame) float32 array in [0, 1], (ranks of the labels, predicted classes, their
+        probabilities) as lists of N).
+
+    Raises:
+        FloatingPointError: the logits are not finite.
+    """
+    logits = prediction.logits.float()
+    if not logits.isfinite().all():
+        raise FloatingPointError("the trained model gives logits that are not finite; train it "
+                                 "again with lower learning rates")
+    scores, predicted = logits.softmax(1).max(1)
+    classes = predicted if labels is None else torch.tensor(labels, device=logits.device)
+    maps = score_maps(prediction, kind, classes, (frame, frame))
+    # Ties count against the true class: a model without a preference is not always right.
+    ranks = (logits >= logits.gather(1, classes[:, None])).sum(1) - 1
+    return np.asarray(maps.cpu()), (ranks.tolist(), predicted.tolist(), scores.tolist())

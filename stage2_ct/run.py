@@ -1,11 +1,10 @@
-"""A training run's folder: it says what was trained and holds everything to use it.
+"""A training run's folder: it states what was trained and holds everything to use it.
 
 ``config.json`` is the run's manifest, ``log.jsonl`` has a line per epoch, ``last.pt`` is the
 checkpoint of the last finished epoch. A copied, moved or renamed run works as the original does.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from pathlib import Path
 import torch
 
 from common.backbones import build_backbone
-from common.files import (cannot_write, load_checkpoint, read_json,
-                          save_checkpoint, write_json)
+from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
+                          write_json)
 from stage2_ct.model import LocalizationMethod
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 MANIFEST = "config.json"
+NO_LOSSES = ("epoch", "seconds", "precision", "backbone_rate", "head_rate")  # in a log's line
 KIND = "run"
 
 
@@ -35,7 +36,7 @@ class Run:
         return self.folder / "last.pt"
 
     def manifest(self) -> dict:
-        """What the run says of itself; see ``pipelines.jobs.training`` for what is in it.
+        """The run's manifest; ``pipelines.jobs.training_job`` writes it.
 
         Raises:
             ValueError: the folder is not a run's, or of another version.
@@ -50,7 +51,7 @@ class Run:
         return manifest
 
     def write_manifest(self, manifest: dict) -> None:
-        """Write what the run says of itself, whole or not at all."""
+        """Write the run's manifest, whole or not at all."""
         write_json(self.folder / MANIFEST, {"kind": KIND, **manifest})
 
     def epochs_done(self) -> int:
@@ -63,7 +64,7 @@ class Run:
         Args:
             epoch: number of epochs done.
             parts: dict from a name to an object with ``state_dict``.
-            description: dict of plain values that travels along.
+            description: dict of plain values, saved with it.
         """
         states = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(self.checkpoint, {"epoch": epoch, "description": description, **states})
@@ -78,16 +79,10 @@ class Run:
         return state["epoch"]
 
     def log(self, line: dict) -> None:
-        """Append one JSON line."""
+        """Append one JSON line, whole or not at all."""
         path = self.folder / "log.jsonl"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        before = read_whole(path) if path.is_file() else b""
+        write_bytes(path, before + json.dumps(line, sort_keys=True).encode() + b"\n")
 
     def logged(self) -> list[dict]:
         """The lines of the log."""
@@ -96,9 +91,14 @@ class Run:
         return [json.loads(line) for line in lines]
 
 
+def losses_of(line: dict) -> dict[str, float]:
+    """The losses by name in a line of a run's log."""
+    return {name: value for name, value in line.items() if name not in NO_LOSSES}
+
+
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, loaded: all that localizing needs."""
+    """A finished run, loaded: everything that localizing needs."""
 
     run: Run
     manifest: dict
@@ -124,7 +124,7 @@ def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         try:
             yield Run(folder), Run(folder).manifest()
-        except (ValueError, OSError):
+        except ValueError:  # and not what the system refuses: that says nothing about a file
             continue
 
 

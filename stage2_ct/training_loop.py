@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from common import processes
+from common.batch_loading import BatchLoader
 from common.loading import to_float
 from common.precision import autocast, choose_precision, format_name
 from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import MaskSource
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.run import Run
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
-Batches = Iterable[TrainingBatch | ValueError]
+Batches = Iterable[TrainingBatch]
 
 
 def build_optimizer(method: LocalizationMethod, config: TrainingConfig) -> tuple[
@@ -80,8 +80,6 @@ def train_epoch(method: nn.Module, source: MaskSource,
     method.train()
     sums, steps = {}, 0
     for batch in batches:
-        if isinstance(batch, ValueError):
-            raise batch
         losses = train_step(method, source, batch, optimizer, scaler, device, gradient_limit,
                             precision)
         steps += 1
@@ -104,9 +102,10 @@ def shared(method: nn.Module, device: str | torch.device) -> nn.Module:
     return DistributedDataParallel(method, [torch.cuda.current_device()] if on_gpu else None)
 
 
-def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, config: TrainingConfig,
+def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, config: TrainingConfig,
         run: Run, device: str | torch.device, description: dict,
-        progress: Callable[[int, DataLoader], Batches] | None = None) -> None:
+        progress: Callable[[int, BatchLoader], Batches] | None = None,
+        on_epoch: Callable[[LocalizationMethod, dict], object] | None = None) -> None:
     """Train for ``config.epochs`` epochs, resuming from the run's last checkpoint if it has one.
 
     Each process of a run takes its part of every batch; the first one saves and logs.
@@ -114,13 +113,15 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, conf
     Args:
         method: module on ``device``.
         source: mask source.
-        loader: DataLoader over EpochBatches.
+        loader: BatchLoader over EpochBatches.
         config: TrainingConfig.
         run: Run.
         device: torch device.
         description: dict of plain values saved in the checkpoint.
         progress: called with (number of the epoch from 0, the loader); returns an iterator over
             the loader's batches, which may display progress. None for none.
+        on_epoch: called by the first process with (method, the log's line) after each epoch; must
+            leave the method and the random numbers as they are.
     """
     optimizer, schedule = build_optimizer(method, config)
     precision = choose_precision(config.precision, device)
@@ -134,9 +135,13 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: DataLoader, conf
         start = time.perf_counter()
         losses = train_epoch(learner, source, batches, optimizer, scaler, device,
                              config.gradient_limit, precision)
+        rates = dict(zip(("backbone_rate", "head_rate"), schedule.get_last_lr()))
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
         if processes.rank() == 0:
             run.save(epoch + 1, parts, description)
-            run.log({"epoch": epoch + 1, "seconds": seconds,
-                     "precision": format_name(precision), **losses})
+            line = {"epoch": epoch + 1, "seconds": seconds,
+                    "precision": format_name(precision), **rates, **losses}
+            run.log(line)
+            if on_epoch is not None:
+                on_epoch(method, line)

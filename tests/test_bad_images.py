@@ -154,7 +154,7 @@ def test_an_image_that_is_lost_in_training_says_how_to_go_on(inputs, variant, re
     damage(inputs / "cub/images/001.Disc/2.jpg")
     result = run(inputs, "train-ct", *arguments, succeeds=False)
     assert result.exit_code == 1
-    assert re.search(f"001.Disc/2.jpg': .* put it back and go on with --resume, or {remedy}",
+    assert re.search(f"001.Disc/2.jpg': .* put it back and continue with --resume, or {remedy}",
                      " ".join(result.output.split()))
 
 

@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from common.datasets import Record
 from stage2_ct.data import (EpochBatches, ScaleColour, TrainingImages, augmentation,
                             collate_training, training_loader)
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 CONFIG = TrainingConfig(image_size=28, colour=0.0)
 

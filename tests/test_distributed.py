@@ -22,8 +22,8 @@ from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
 from stage2_ct.run import Run
+from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import fit
-from stage2_ct.variants import TrainingConfig
 from tests.networks import small_backbone
 from tests.test_pipeline import write_cub
 

@@ -208,7 +208,7 @@ def test_ranks_for_some_images_only_are_refused():
     scored = evaluator([truth("a"), truth("b")])
     scored.accumulate(score_map(0, 0, 1, 1), "a", rank=0)
     scored.accumulate(score_map(0, 0, 1, 1), "b")
-    with pytest.raises(EvaluationError, match="b: has not a rank"):
+    with pytest.raises(EvaluationError, match="b: lacks a rank"):
         scored.compute(0.5)
 
 

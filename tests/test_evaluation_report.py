@@ -161,15 +161,15 @@ def test_too_many_pictures_are_refused():
 
 def test_pictures_are_data():
     assert thumbnail(np.zeros((600, 20, 3), np.uint8)).startswith("data:image/jpeg;base64,")
-    assert heat(np.ones((4, 4))).startswith("data:image/jpeg;base64,")
+    assert heat(np.ones((4, 4))).startswith("data:image/webp;base64,")
     assert grey(np.zeros((4, 4))).startswith("data:image/jpeg;base64,")
     assert black_and_white(np.eye(4, dtype=bool)).startswith("data:image/png;base64,")
 
 
 def test_chart_puts_fractions_where_they_belong():
     chart = line_chart([Line("a<b", [0, 1], [1, 0], "line-1")], "t", "x", "y", [Mark("here", 0.5)])
-    assert 'points="54.0,12.0 446.0,238.0"' in chart
-    assert 'd="M250.0 238.0V12.0"' in chart
+    assert 'points="54.0,26.0 446.0,238.0"' in chart
+    assert 'd="M250.0 238.0V26.0"' in chart
 
 
 def test_versions_name_what_computes():

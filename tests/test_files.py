@@ -5,9 +5,8 @@ import resource
 import pytest
 import torch
 
-from common.files import (CannotWrite, load_checkpoint, read_json, replacing, save_checkpoint,
-                          write_json)
-from pipelines import __main__ as program
+from common.files import load_checkpoint, read_json, replacing, save_checkpoint, write_json
+from common.system_errors import CannotWrite
 
 
 def test_replacing_leaves_the_old_file_when_the_body_fails(tmp_path):
@@ -88,15 +87,3 @@ def test_a_checkpoint_that_the_disk_does_not_take_is_one_sentence(tmp_path):
     assert sentence.startswith(f"cannot write c.pt into the folder {tmp_path} (File too large)")
     assert load_checkpoint(tmp_path / "c.pt") == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
-
-
-@pytest.mark.parametrize("error, sentence", [
-    (CannotWrite(errno.ENOSPC, "cannot write a"), "bcct: cannot write a"),
-    (PermissionError(errno.EACCES, "Permission denied", "a.pt"), "bcct: a.pt: Permission denied")])
-def test_the_command_line_shows_no_error_numbers(monkeypatch, error, sentence):
-    def fail(**options):
-        raise error
-    monkeypatch.setattr(program, "cli", fail)
-    with pytest.raises(SystemExit) as raised:
-        program.main()
-    assert raised.value.code == sentence

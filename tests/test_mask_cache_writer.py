@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import os
 import resource
@@ -223,7 +224,8 @@ def test_the_bytes_depend_on_no_number_of_threads_or_workers(pictures, tmp_path)
         maker = _Recording(classifier, RECIPES["blurred"], (64, 64))
         torch.set_num_threads(threads)
         try:
-            write_masks(records, maker, (0.5,), tmp_path / str(threads), faults.PROVENANCE,
+            write_masks(records, maker, (0.5,), tmp_path / str(threads),
+                        dataclasses.replace(faults.PROVENANCE, mask_size=(64, 64)),
                         batch_size=2, workers=workers, shard_size=4)
         finally:
             torch.set_num_threads(before)

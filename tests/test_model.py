@@ -5,7 +5,7 @@ import torch
 
 from common.config import ConfigError
 from stage2_ct.model import ClassificationModel
-from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 from tests.networks import small_backbone
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

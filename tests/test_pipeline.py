@@ -12,9 +12,9 @@ import torch
 from click.testing import CliRunner
 
 from common.datasets import open_dataset
-from common.files import CannotWrite
 from common.mask_cache import writer
 from common.mask_cache.reader import MaskCache
+from common.system_errors import CannotWrite
 from evaluation.mask_figures import mask_figures
 from pipelines import train_ct
 from pipelines.__main__ import cli

@@ -8,7 +8,7 @@ from common.backbones import build_backbone
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, RIDGE, PixelUnit, _Moments, _on_grid, train_pixel_unit
+from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, on_grid, train_pixel_unit
 from stage1_bc.recipe import RECIPES
 from tests.networks import small_backbone, small_classifier
 
@@ -20,7 +20,7 @@ def test_the_unit_is_the_ridge_regression_it_says():
     targets = random.normal(2, 3, (3, GRID ** 2, width)).astype(np.float16)
     backgrounds = random.normal(0, 1, (2, GRID ** 2, width)).astype(np.float16)
     labels = random.random((3, GRID ** 2)).astype(np.float32)
-    moments = _Moments(torch.from_numpy(targets), torch.from_numpy(backgrounds))
+    moments = Moments(torch.from_numpy(targets), torch.from_numpy(backgrounds))
     moments.fit(unit, torch.from_numpy(labels))
 
     # The same as weighted least squares with rows for the penalty, on standardised features.
@@ -59,7 +59,7 @@ def test_the_unit_reads_inside_a_block():
 def test_a_grid_cell_holds_the_share_that_the_mask_covers():
     mask = np.zeros((1, 28, 28), bool)
     mask[0, :1, :2] = True  # half of the first 2x2 cell
-    shares = _on_grid(mask)
+    shares = on_grid(mask)
     assert shares[0, 0] == 0.5 and shares[0, 1:].sum() == 0
 
 

@@ -15,8 +15,9 @@ from stage2_ct.rivals.backprop import InputGradient, saliency
 from stage2_ct.rivals.has import HideAndSeek, Hiding, draw_hidden, hide
 from stage2_ct.rivals.spg import (IGNORED, Certainty, SelfProducedGuidance, guidance_loss,
                                   label_regions)
+from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import build_optimizer, train_step
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.variants import VARIANTS
 from tests.networks import small_backbone
 
 CONFIG = TrainingConfig(image_size=16, width=8, mask_width=8, score_map="class")

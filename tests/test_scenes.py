@@ -8,7 +8,7 @@ import pytest
 
 from common.boxes import mask_to_box
 from common.datasets import open_backgrounds, open_dataset
-from demo.painting import TEXTURES, Area, ellipse, noise, paint, ribbon, smooth_outline, rotate
+from demo.painting import TEXTURES, Area, ellipse, noise, paint, ribbon, rotate, smooth_outline
 from demo.scenes import CLASSES, render_scene, write_dataset
 
 SIZE = 100, 130  # height, width

@@ -28,7 +28,7 @@ def test_the_auc_counts_pairs_and_half_of_the_draws():
     compared = compare("width", [3, 5], [1, 3, 4, 9])
     assert compared.auc == (1.5 + 3) / 8  # 3 beats 1 and draws with 3; 5 beats 1, 3 and 4
     assert compared.targets == (3.5, 4, 4.5)
-    assert not compared.telling and "does not tell" in compared.sentence()
+    assert not compared.telling and "does not separate" in compared.sentence()
 
 
 @pytest.mark.parametrize("targets, backgrounds, fewer", [

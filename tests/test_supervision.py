@@ -46,14 +46,15 @@ def test_what_is_not_given_may_differ(folder, cache, given, options):
 
 
 @pytest.mark.parametrize("given, options, difference", [
-    (("recipe",), {"recipe": "guided"}, "--recipe asks for blur 6.0, there it is 4.0"),
-    (("recipe_set",), {"recipe_set": ("blur=5",)}, "--recipe-set asks for blur 5.0, there .* 4.0"),
-    (("bc_seed",), {}, "--bc-seed asks for seed 0, there it is 3"),
+    (("recipe",), {"recipe": "guided"}, "--recipe asks for blur 6.0, the masks have 4.0"),
+    (("recipe_set",), {"recipe_set": ("blur=5",)},
+     "--recipe-set asks for blur 5.0, the masks have 4.0"),
+    (("bc_seed",), {}, "--bc-seed asks for seed 0, the masks have 3"),
     (("bc_backbone",), {"backbone": "vgg16"}, "--bc-backbone asks for backbone vgg16, .* tiny"),
     (("bc_weights",), {"weights": "imagenet"}, "--bc-weights asks for weights imagenet, .* none"),
     (("bc_set",), {"bc_set": ("weight_decay=9",)}, "--bc-set asks for weight_decay 9"),
     (("precision",), {"precision": "bfloat16"}, "--precision asks for precision bfloat16, "
-     "there it is float32")])
+     "the masks have float32")])
 def test_what_is_given_must_agree(folder, cache, given, options, difference):
     with pytest.raises(MaskCacheError, match=f"not those asked for: {difference}.*leave these"):
         agree(folder, cache, given, options)
@@ -63,7 +64,8 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
     arguments = ("train-ct", "--data", folder / "cub", "--background", folder / "backgrounds",
                  "--cache", folder / "cache", *TINY, "--masks", cache.folder, "--set", "epochs=1",
                  "--set", "width=8")
-    with pytest.raises(MaskCacheError, match="--recipe asks for signal pixels, there it is input"):
+    with pytest.raises(MaskCacheError,
+                       match="--recipe asks for signal pixels, the masks have input"):
         run(*arguments, "--recipe", "default")
     assert "wrote" in run(*arguments).output
 

@@ -43,7 +43,7 @@ def test_measured_and_quoted_never_share_a_line(inputs):
     assert masks["gt_known"] and not masks["top5_error"]
     missing = lines["HaS-32", "not measured"]
     assert missing["run"] == "`bcct table2 --rows has ...`" and not missing["gt_known"]
-    assert "is of no single model" in result.output
+    assert "belongs to no single model" in result.output
     assert (inputs / "cache/tables/table2.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((inputs / "cache/ct").iterdir())) == 2
 

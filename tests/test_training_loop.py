@@ -10,8 +10,9 @@ from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
 from stage2_ct.run import Run
+from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import build_optimizer, fit, train_step
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.variants import VARIANTS
 from tests.networks import small_backbone
 
 CONFIG = TrainingConfig(precision="float32", epochs=3, batch_size=4, decay_every=2,

@@ -109,7 +109,7 @@ def test_missing_and_unknown_shards(cache):
     shard_path(cache, 1).rename(shard_path(cache, 7))
     result = verify(cache)
     assert result.exit_code == 1
-    assert "shard-00001.h5: No such file" in result.output
+    assert "shard-00001.h5: it is missing" in result.output
     assert "shard-00007.h5: the manifest does not know it" in result.output
 
 

@@ -66,7 +66,7 @@ def class_files(images: Path, part: str,
         (class name in Unicode's composed form, list of (name relative to ``images``, bytes)).
 
     Raises:
-        DatasetError: there are pictures beside the class folders, or a folder that cannot be a
+        DatasetError: there are pictures next to the class folders, or a folder that cannot be a
             class because its pictures lie in folders of their own.
     """
     prefix = "" if part == "." else f"{part}/"
@@ -84,7 +84,7 @@ def class_files(images: Path, part: str,
 
 
 def _refuse_loose_pictures(folder):
-    """Refuse pictures beside the class folders: they have no class and must not vanish."""
+    """Refuse pictures next to the class folders: they have no class and must not vanish."""
     loose = loose_pictures(folder)
     if loose:
         others = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
@@ -100,11 +100,11 @@ def _refuse_nested(folder):
         f"expected pictures directly in the class folder {quoted(folder)}, found only the folders "
         f"{few(inside)} there; if these are the classes, give {quoted(folder)} itself; if "
         f"{folder.name!r} is a split, call it train or test; if it is one class, move its pictures "
-        "up, and move away what is no class")
+        "up, and move away what is not a class")
 
 
 def _note_what_lies_beside(root, folders, notes):
-    """Count what lies beside the folders of the splits."""
+    """Count what lies next to the folders of the splits."""
     taken = set(folders)
     for entry in sorted(entries(root, notes), key=lambda entry: entry.name):
         if is_folder(entry):

@@ -51,9 +51,9 @@ def read_ilsvrc(root: Path, split: str,
 def _read_annotation(path, index_of_class):
     """Label, boxes and frame of one validation image from its XML.
 
-    The corners are taken as pixel edges and so as they stand, as published localization results
-    on ILSVRC take them: xmin runs from 0 and xmax up to the width of the image, which numbers of
-    pixels, counted from 0 or from 1, could not both do. At stake is one pixel.
+    The corners are taken as pixel edges, without correction, as in published localization results
+    on ILSVRC: xmin starts at 0 and xmax reaches the image's width, which is impossible for pixel
+    indices. The difference is one pixel.
     """
     try:
         annotation = ElementTree.parse(path).getroot()

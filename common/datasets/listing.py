@@ -1,4 +1,4 @@
-"""Listing folders: every file once with its size, and what nobody means as an image set apart."""
+"""Listing folders: every file once with its size, apart from files that are not images."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ NAMES_KEPT = 3  # of each kind of what is left out
 
 
 class Notes:
-    """Collects what a reader leaves out and what it finds odd, while it lists.
+    """Collects what a reader leaves out or finds odd while it lists.
 
     Args:
         root: folder that names are given relative to.
@@ -50,7 +50,7 @@ class Notes:
 
 
 def is_litter(name: str) -> bool:
-    """Whether nobody means a file or folder of this name as an image: hidden, or a desktop's."""
+    """Whether a file or folder of this name is hidden, or left by a desktop or a camera."""
     lower = name.lower()
     return name.startswith(".") or lower in _LITTER or lower.endswith(_LITTER_ENDINGS)
 

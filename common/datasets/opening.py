@@ -1,4 +1,4 @@
-"""Opening a data set: by its kind, or by what lies in its folder."""
+"""Opening a data set: by its kind, or by what is in its folder."""
 
 import os
 from pathlib import Path
@@ -24,11 +24,12 @@ def open_dataset(kind: str | None, root: str | os.PathLike, split: str = "train"
         kind: ``cub``, CUB-200-2011's official layout; ``imagenet``, ILSVRC's CLS-LOC layout, with
             the validation images as the test split; ``folder``, a folder of class folders, either
             ``root/<class>/*``, all of them training images, or ``root/train/<class>/*`` and
-            ``root/test/<class>/*``, where ``Train``, ``training``, ``valid`` and their like do as
-            well; ``pictures``, all pictures in a folder and its subfolders as one class,
-            ``target``, without a test split; ``auto`` or None, the first three by what lies there.
-            ``folder`` and ``pictures`` take boxes from an optional ``root/boxes.csv`` of columns
-            ``image_id, x0, y0, x1, y1``, one line for each box, x1 and y1 exclusive.
+            ``root/test/<class>/*``, where names such as ``Train``, ``training`` and ``valid`` also
+            work; ``pictures``, all pictures in a folder and its subfolders as one class,
+            ``target``, without a test split; ``auto`` or None, one of the first three, recognized
+            from what is there. ``folder`` and ``pictures`` take boxes from an optional
+            ``root/boxes.csv`` of columns ``image_id, x0, y0, x1, y1``, one line for each box, x1
+            and y1 exclusive.
         root: the data set's folder.
         split: ``train``, ``test`` or ``all``.
 
@@ -103,7 +104,7 @@ def _read_pictures(root, split, notes):
 
 def _given_folder(root: str | os.PathLike, what: str, option: str,
                   refuse_current: bool) -> Path:
-    """The folder as a Path; a folder that was forgotten is the current one, which is refused."""
+    """The folder as a Path; refuses the current folder, which means that none was given."""
     if os.fspath(root) == "" or (refuse_current and Path(root) == Path()):
         raise DatasetError(
             f"expected the folder of {what}, found {'none' if os.fspath(root) == '' else repr('.')}"

@@ -1,4 +1,4 @@
-"""Which layout a folder has, by what lies there."""
+"""Which layout a folder has, by what is in it."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ _LOOKED_INTO = 20  # folders inside one that is no data set, to find it there
 
 
 def recognize(root: str | os.PathLike) -> tuple[str, ...]:
-    """The kinds of data set that a folder may be, of those that stand on layouts.
+    """The kinds of data set that a folder may be, of those that have a layout.
 
     Looks at names only, and stops in each folder at the first picture.
 
@@ -114,7 +114,7 @@ def _holds_class_folders(root):
         if split_folders(root):
             return True
     except DatasetError:
-        return True  # splits they are, if not the right ones; their reader says what is wrong
+        return True  # there are splits, if not the right ones; their reader reports what is wrong
     return any(_holds_pictures(root / name) for name in subfolders(root))
 
 

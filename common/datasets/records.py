@@ -103,7 +103,7 @@ class Dataset:
     skipped: tuple = dataclasses.field(default=(), compare=False)
     """Skipped of each kind of what was left out."""
     notes: tuple = dataclasses.field(default=(), compare=False)
-    """Half sentences on what is odd about the data set."""
+    """Oddities of the data set, as half sentences."""
 
     def summary(self) -> str:
         """What was read, in one line, for a command to print first.
@@ -149,7 +149,7 @@ class Dataset:
 
     @functools.cached_property
     def listing_digest(self) -> str:
-        """What ``digest`` gave when the data set was listed; looks at no file again."""
+        """``digest`` as of when the data set was listed; looks at no file again."""
         return _digest_of_sizes(self.records, lambda record: _size_now(record)
                                 if record.size_bytes is None else record.size_bytes)
 

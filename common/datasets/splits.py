@@ -1,4 +1,4 @@
-"""Folders of splits by their names, however people spell them."""
+"""Folders of splits by their names, in several spellings."""
 
 from pathlib import Path
 
@@ -13,9 +13,8 @@ _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "tes
 def split_folders(root: Path) -> dict[str, str]:
     """The folders of the splits in a data set's folder.
 
-    A folder is a split's by its name, in capitals or not, and where others that are splits lie
-    beside it; alone it may be a class. Validation images are the test split where there is no
-    folder called test.
+    A folder is a split's by its name, in capitals or not, if there are others next to it; alone it
+    may be a class. Validation images are the test split where there is no folder called test.
 
     Args:
         root: Path.
@@ -47,7 +46,7 @@ def split_folders(root: Path) -> dict[str, str]:
 
 
 def _holds_class_folders(folder):
-    """Whether there are folders in a folder, and no pictures beside them."""
+    """Whether there are folders in a folder, and no pictures next to them."""
     inside = entries(folder)
     return (any(is_folder(entry) for entry in inside)
             and not any(is_called_picture(entry.name) and not is_folder(entry)

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from common.boxes import mask_to_box
 from common.datasets import Dataset, Record
 from common.files import file_crc32
 from common.images import BadImage, read_image
+from common.mask_cache.hdf5_files import DamagedFile
 from common.mask_cache.index import PLACE_FIELDS, MaskIndex
 from common.mask_cache.manifest import (INDEX, MANIFEST, damaged_files, original_of, read_manifest,
                                         survey)
-from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard, shard_path,
-                                      shard_slices)
+from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard,
+                                      shard_opened, shard_path, shard_slices)
 
 if TYPE_CHECKING:  # the reader imports this module where it is needed
     from common.mask_cache.reader import MaskCache
@@ -59,10 +59,10 @@ def check_shard(folder: str | Path, manifest: dict, index: int) -> Iterator[Find
     entry, path = manifest["shards"][index], shard_path(folder, index)
     provenance = Provenance(**manifest["provenance"])
     try:
-        with h5py.File(path, "r") as file:
-            image_ids = read_ids(file)
+        with shard_opened(path) as (file, content):
+            image_ids = read_ids(file, content)
         shard = read_shard(path, image_ids, provenance)
-    except (OSError, KeyError, MaskCacheError) as error:
+    except MaskCacheError as error:
         yield Finding(path.name, str(error))
         return
     if (len(image_ids), image_ids[0]) != (entry["count"], entry["first_image_id"]):
@@ -89,9 +89,14 @@ def _wrong_rows(cut, unreadable, smallest_area):
 
 def check_index_and_counts(folder: str | Path, manifest: dict) -> Iterator[Finding]:
     """The index and the manifest's counts against the shards, whose checksums are right."""
-    found = survey(folder, len(manifest["shards"]), manifest["deltas"])
-    index = MaskIndex(Path(folder) / INDEX)
-    places_of = {name: index.places(name) for name in found.places}
+    found = survey(folder, len(manifest["shards"]), manifest["deltas"],
+                   tuple(manifest["provenance"]["mask_size"]))
+    try:
+        index = MaskIndex(Path(folder) / INDEX, len(found.image_ids))
+        places_of = {name: index.places(name) for name in found.places}
+    except DamagedFile as error:
+        yield Finding(INDEX, str(error))
+        return
     same = np.array_equal(index.file_crc32, found.file_crc32) and all(
         np.array_equal(places_of[name][field], found.places[name][field])
         for name in found.places for field in PLACE_FIELDS)
@@ -215,9 +220,9 @@ def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -
 
 
 def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
-    """What makes right what was found to be wrong with a cache, for a user.
+    """How a user repairs the faults that were found in a cache.
 
-    For a copy that is not the recorded command alone, which does not write there.
+    For a copy, the recorded command alone is not enough: it writes to the original folder.
     """
     manifest = read_manifest(folder)
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))

@@ -1,4 +1,4 @@
-"""Finding mask caches in a folder by what their manifests say, never by their names."""
+"""Finding mask caches in a folder by their manifests, never by their names."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ def mask_caches(root: Path, broken: list | None = None) -> Iterator[tuple[Path, 
 
     Args:
         root: the folder; may be missing.
-        broken: list that takes the sentence about each that is unfinished or damaged.
+        broken: list to append a sentence to for each that is unfinished or damaged.
     """
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
         try:

@@ -6,24 +6,27 @@ cache of any size; opening a shard with HDF5 and reading from it costs 25 times 
 Plain HDF5. Over the images sorted by id: ``file_crc32`` (N,) uint32, of the image files; for each
 delta a group with ``offset`` (N,) uint64 and ``size`` (N,) uint32 of the stored mask in its shard,
 ``crc32`` (N,) uint32 of those bytes, ``valid`` (N,) bool and ``box`` (N, 4) int16. To find an id's
-place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint32. It is read
-without HDF5's file lock: it is replaced as a whole, never written in place.
+place in that order: ``id_hash`` (N,) uint64, sorted, and ``position`` (N,) uint32.
 """
 
 import functools
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from common.files import write_bytes
+from common.mask_cache.hdf5_files import DamagedFile, Layout, inflate, member, opened, stored_array
 
 Places = dict[str, np.ndarray]  # the arrays of a delta's group
-PLACE_FIELDS = ("offset", "size", "crc32", "valid", "box")
+# Type, and what follows the number of images in the shape.
+PLACE_FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "offset": ("u8", ()), "size": ("u4", ()), "crc32": ("u4", ()), "valid": ("?", ()),
+    "box": ("i2", (4,))}
 
 
 class MaskIndex:
@@ -31,16 +34,21 @@ class MaskIndex:
 
     Args:
         path: the index file.
+        count: number of images that it must have.
 
     Raises:
-        OSError: there is no such file, or it is no HDF5.
+        FileNotFoundError, CannotRead: as for ``read_whole``.
+        DamagedFile: it is no index of so many images.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = path
-        with h5py.File(path, "r", locking=False) as file:
-            self.id_hash, self.position = file["id_hash"][()], file["position"][()]
-            self.file_crc32 = file["file_crc32"][()]
+    def __init__(self, path: str | Path, count: int):
+        self.path, self.count = path, count
+        with opened(path) as (file, content):
+            self.id_hash, self.position, self.file_crc32 = (
+                stored_array(file, name, Layout(np.dtype(kind), (count,)), content)[()]
+                for name, kind in (("id_hash", "u8"), ("position", "u4"), ("file_crc32", "u4")))
+        if (self.id_hash[1:] <= self.id_hash[:-1]).any() or (self.position >= count).any():
+            raise DamagedFile("its ids are not sorted, or lead to no image")
         self._places = {}
         self.find = functools.lru_cache(1)(self._find)  # training asks twice for each image
 
@@ -53,10 +61,14 @@ class MaskIndex:
         return int(self.position[found])
 
     def places(self, name: str) -> Places:
-        """The arrays of a delta's group, a dict."""
+        """The arrays of a delta's group, a dict; errors as when it is opened."""
         if name not in self._places:
-            with h5py.File(self.path, "r", locking=False) as file:
-                self._places[name] = {field: file[name][field][()] for field in PLACE_FIELDS}
+            with opened(self.path) as (file, content):
+                group = member(file, name)
+                self._places[name] = {
+                    field: stored_array(group, field, Layout(np.dtype(kind), (
+                        self.count, *rest)), content)[()]
+                    for field, (kind, rest) in PLACE_FIELDS.items()}
         return self._places[name]
 
 
@@ -66,36 +78,39 @@ def id_hash(image_id: str) -> int:
         image_id.encode("utf-8", "surrogateescape"), digest_size=8).digest())
 
 
-def shard_places(file: h5py.File, content: bytes, names: Iterable[str]) -> dict[str, Places]:
-    """Where the masks of one shard lie.
+def mask_places(dataset: h5py.Dataset, content: bytes) -> Places:
+    """Where the masks of one delta lie in a shard.
 
     Args:
-        file: the shard, an open h5py.File.
-        content: its bytes.
-        names: the delta groups.
+        dataset: the shard's masks, stored as ``write_shard`` stores them.
+        content: the shard's bytes.
 
     Returns:
-        dict from name to a dict of arrays as in the index.
+        dict of arrays as in the index, without ``valid`` and ``box``.
 
     Raises:
-        ValueError: a mask is not stored as ``write_shard`` stores it.
+        DamagedFile: a mask is missing, not compressed, outside of the file, shares its bytes with
+            another or unpacks to another size.
     """
-    return {name: _group_places(file[name], content) for name in names}
+    count, size = len(dataset), int(np.prod(dataset.shape[1:]))
+    places: Places = {
+        "offset": np.zeros(count, np.uint64), "size": np.zeros(count, np.uint32),
+        "crc32": np.zeros(count, np.uint32)}
 
-
-def _group_places(group, content):
-    count = len(group["mask"])
-    places = {"offset": np.zeros(count, np.uint64), "size": np.zeros(count, np.uint32),
-              "crc32": np.zeros(count, np.uint32), "valid": group["valid"][()],
-              "box": group["box"][()]}
-
-    def note(chunk):
-        row, start, end = chunk.chunk_offset[0], chunk.byte_offset, chunk.byte_offset + chunk.size
+    chunks = []
+    dataset.id.chunk_iter(chunks.append)
+    for chunk in chunks:
+        row, start = chunk.chunk_offset[0], chunk.byte_offset
         places["offset"][row], places["size"][row] = start, 0 if chunk.filter_mask else chunk.size
-        places["crc32"][row] = zlib.crc32(content[start:end])
-    group["mask"].id.chunk_iter(note)
+        stored = content[start:start + chunk.size]
+        places["crc32"][row] = zlib.crc32(stored)
+        inflate(stored[:-4], size)  # so that HDF5, which has no such limit, may unpack it
+    order = np.argsort(places["offset"])
+    ends = (places["offset"] + places["size"])[order]
     if not places["size"].all():
-        raise ValueError("it holds a mask that is missing or not compressed")
+        raise DamagedFile("it holds a mask that is missing or not compressed")
+    if (ends[:-1] > places["offset"][order][1:]).any() or ends[-1] > len(content):
+        raise DamagedFile("it holds masks that share bytes or lie outside of it")
     return places
 
 
@@ -138,5 +153,6 @@ def write_index(path: str | Path, image_ids: Sequence[str], file_crc32: np.ndarr
 def decode_mask(stored: bytes, size: tuple[int, int]) -> np.ndarray:
     """The (H, W) bool mask of a shard's stored bytes: deflated bits and HDF5's Fletcher-32."""
     height, width = size
-    packed = np.frombuffer(zlib.decompress(stored[:-4]), np.uint8).reshape(height, -1)
+    row = -(-width // 8)
+    packed = np.frombuffer(inflate(stored[:-4], height * row), np.uint8).reshape(height, row)
     return np.unpackbits(packed, axis=-1, count=width).view(bool)

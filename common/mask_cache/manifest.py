@@ -1,27 +1,29 @@
-"""The manifest of a mask cache: what its shards hold, and that they are whole.
+"""The manifest of a mask cache: what its shards hold, and that they are complete.
 
 It has counts, checksums and what the masks depend on, and is written last, after the shards and
 their index: a folder without one is incomplete.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from common.config import digest
 from common.files import read_json, sync_folder, write_json
-from common.mask_cache.index import PLACE_FIELDS, Places, shard_places, write_index
-from common.mask_cache.shards import (FORMAT_VERSION, SHARD_SIZE, MaskCacheError, Provenance,
-                                      delta_name, read_ids, read_unreadable, shard_path,
-                                      shard_slices)
+from common.mask_cache.index import PLACE_FIELDS, Places, write_index
+from common.mask_cache.manifest_rules import BadManifest, check_manifest
+from common.mask_cache.shards import (FORMAT_VERSION, SHARD_NAME, SHARD_SIZE, MaskCacheError,
+                                      Provenance, delta_groups, delta_name, read_checksums,
+                                      read_ids, read_places, read_unreadable, shard_opened,
+                                      shard_path, shard_slices)
+from common.system_errors import MISSING, cannot_read
 
 MANIFEST = "manifest.json"
 INDEX = "index.h5"
@@ -44,28 +46,31 @@ class Survey:
     """Image id to reason."""
 
 
-def survey(folder: str | Path, count: int, deltas: Sequence[float]) -> Survey:
+def survey(folder: str | Path, count: int, deltas: Sequence[float],
+           mask_size: tuple[int, int]) -> Survey:
     """Read what a manifest and an index are made of.
 
     Args:
         folder: the cache.
         count: number of shards.
         deltas: iterable of float, those in the shards.
+        mask_size: (height, width) of a mask in pixels.
 
     Raises:
-        OSError, KeyError, ValueError: a shard is not as ``write_shard`` writes it.
+        MaskCacheError: a shard is missing or not as ``write_shard`` writes it.
+        CannotRead: the system does not give a shard's bytes.
     """
     names = [delta_name(delta) for delta in deltas]
     shards, image_ids, checksums, unreadable = [], [], [np.zeros(0, np.uint32)], {}
     parts = {name: {field: [] for field in PLACE_FIELDS} for name in names}
     for index in range(count):
         path = shard_path(folder, index)
-        content = path.read_bytes()
-        with h5py.File(io.BytesIO(content), "r") as file:
-            ids = read_ids(file)
-            checksums.append(file["image_id"].attrs["file_crc32"])
+        with shard_opened(path) as (file, content):
+            ids = read_ids(file, content)
+            checksums.append(read_checksums(file))
             unreadable.update(read_unreadable(file))
-            for name, arrays in shard_places(file, content, names).items():
+            for name in names:
+                arrays = read_places(file, name, content, mask_size)
                 for field in PLACE_FIELDS:
                     parts[name][field].append(arrays[field])
         shards.append({"file": path.name, "count": len(ids), "first_image_id": ids[0],
@@ -95,7 +100,8 @@ def write_manifest(folder: str | Path, provenance: Provenance, image_ids: Sequen
         MaskCacheError: the shards do not hold these images.
     """
     folder = Path(folder)
-    found = survey(folder, len(shard_slices(len(image_ids), shard_size)), deltas)
+    found = survey(folder, len(shard_slices(len(image_ids), shard_size)), deltas,
+                   provenance.mask_size)
     if found.image_ids != list(image_ids):
         raise MaskCacheError(f"the shards in {folder} do not hold the images that they should; "
                              "remove the folder and run bcct masks again")
@@ -136,16 +142,28 @@ def read_manifest(folder: str | Path) -> dict:
         sound = manifest["digest"] == digest({name: value for name, value in manifest.items()
                                               if name != "digest"})
         version = manifest["provenance"]["format_version"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise MaskCacheError(f"{path} is damaged or of an earlier version ({error!r}); run bcct "
                              "masks again: sound shards are kept") from error
     if version != FORMAT_VERSION:
         raise MaskCacheError(f"mask cache {folder} has format version {version}, this "
                              f"program reads {FORMAT_VERSION}; make the masks again")
-    if not sound or manifest["key"] != Provenance(**manifest["provenance"]).key():
-        raise MaskCacheError(f"{path} is damaged (it does not match its own checksum); run bcct "
-                             "masks again: sound shards are kept")
+    if not sound:
+        raise _damaged(path, "it does not match its own checksum")
+    try:
+        check_manifest(manifest, INDEX, SHARD_NAME)
+    except BadManifest as error:
+        raise _damaged(path, error) from error
+    except (LookupError, TypeError) as error:
+        raise _damaged(path, f"a field is missing: {error}") from error
+    if manifest["key"] != Provenance(**manifest["provenance"]).key():
+        raise _damaged(path, "its key is not that of its masks")
     return manifest
+
+
+def _damaged(path, reason):
+    return MaskCacheError(f"{path} is damaged ({reason}); run bcct masks again: sound shards are "
+                          "kept")
 
 
 def original_of(folder: str | Path, manifest: dict) -> Path | None:
@@ -178,8 +196,8 @@ def damaged_files(folder: str | Path, manifest: dict) -> list[tuple[str, str]]:
         try:
             if sha256(Path(folder) / entry["file"]) != entry["sha256"]:
                 return "its checksum is not the manifest's"
-        except OSError as error:
-            return error.strerror or str(error)
+        except MISSING:
+            return "it is missing"
         return None
     entries = [*manifest["shards"], manifest["index"]]
     with concurrent.futures.ThreadPoolExecutor() as threads:  # hashing frees the interpreter
@@ -195,19 +213,16 @@ def held_deltas(folder: str | Path) -> tuple[float, ...]:
     except MaskCacheError:
         held = set()
     for path in folder.glob("shard-*.h5"):
-        try:
-            with h5py.File(path, "r") as file:
-                held |= {float(name) for name in file if name != "image_id"}
-        except (OSError, KeyError, RuntimeError, ValueError):  # HDF5 tells of damage by all of them
-            continue
+        with contextlib.suppress(MaskCacheError), shard_opened(path) as (file, _):
+            held |= set(map(float, delta_groups(file)))
     return tuple(sorted(held))
 
 
 def adopt_added(folder: str | Path) -> None:
     """Put the files made ready in ``folder/adding`` in the place of the cache's own.
 
-    Until this starts, the cache stays as it was; once it has started, a manifest in ``adding``
-    says so, nobody opens the cache, and whoever writes to it next ends this first.
+    Until this starts, the cache stays as it was. While it runs, a manifest in ``adding`` marks it:
+    readers refuse the cache, and the next writer completes this first.
     """
     folder, added = Path(folder), Path(folder) / ADDING
     if not (added / MANIFEST).is_file():
@@ -221,6 +236,16 @@ def adopt_added(folder: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hexadecimal SHA-256 of a file.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such file.
+        CannotRead: the system does not give its bytes.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except MISSING:
+        raise
+    except OSError as error:
+        raise cannot_read(path, error) from error

@@ -1,4 +1,4 @@
-"""A mask cache made by independent jobs, which need not know of each other.
+"""A mask cache made by independent jobs.
 
 Part K of N (K from 0 to N - 1) makes the shards K, K + N, K + 2 N ... Shards do not depend on who
 writes them, so the parts run in any order, on any machines that share the folder, at the same time
@@ -14,7 +14,7 @@ from pathlib import Path
 from common.locks import item_locks, write_lock
 from common.mask_cache.manifest import ADDING, MANIFEST
 from common.mask_cache.shards import MaskCacheError, delta_name
-from common.mask_cache.writer import (Maker, MaskJob, ShardPlan, make_shards, settle, survey_held)
+from common.mask_cache.writer import Maker, MaskJob, ShardPlan, make_shards, settle, survey_held
 
 
 @dataclasses.dataclass(frozen=True)

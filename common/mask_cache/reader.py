@@ -4,26 +4,28 @@ A cache is a folder with ``shard-00000.h5`` onwards (``shards``), ``index.h5``, 
 them each mask lies (``index``), and ``manifest.json``, which says that all of it is there
 (``manifest``). Its key is the digest of what the masks depend on.
 
-**The key covers the image ids and the sizes of the files, not their bytes**: to read 1.28 million
-images whenever a command starts would take longer than many a training run. So the bytes are
-checked where they are read anyway. Making masks records each file's CRC-32; whatever puts a mask
-beside its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all; each names
+**The key covers the image ids and the sizes of the files, not their bytes**: reading 1.28 million
+images whenever a command starts would take longer than many training runs. The bytes are therefore
+checked when they are read anyway. Making masks records each file's CRC-32; whatever uses a mask
+with its image compares it, and ``bcct masks`` and ``bcct verify --data`` compare all. Each names
 the image that has changed.
 """
 
 import os
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from common.datasets import Dataset
 from common.files import file_crc32
+from common.mask_cache.hdf5_files import DamagedFile, longest_stored, opened
 from common.mask_cache.index import MaskIndex, decode_mask
 from common.mask_cache.manifest import INDEX, damaged_files, original_of, read_manifest
 from common.mask_cache.shards import MaskCacheError, delta_name, read_ids, shard_path
+from common.system_errors import MISSING, cannot_read
 
 DEFAULT_DELTA = 0.80  # the paper's best (Table 3)
 
@@ -51,6 +53,8 @@ class MaskCache:
         self.key = self.manifest["key"]
         self.deltas = tuple(self.manifest["deltas"])
         self.mask_size = tuple(self.manifest["provenance"]["mask_size"])
+        height, width = self.mask_size
+        self._longest = longest_stored(height * -(-width // 8))
         self.delta = self._choose(delta)
         if check:
             for name, reason in damaged_files(folder, self.manifest):
@@ -69,8 +73,9 @@ class MaskCache:
 
     def _open_index(self):
         try:
-            self._index = MaskIndex(self.folder / INDEX)
-        except (OSError, KeyError) as error:
+            self._index = MaskIndex(self.folder / INDEX, len(self))
+            self._index.places(delta_name(self.delta))
+        except (*MISSING, DamagedFile) as error:
             raise self._damaged(INDEX, error) from error
 
     def __getstate__(self):
@@ -88,9 +93,9 @@ class MaskCache:
         for index in range(len(self.manifest["shards"])):
             path = shard_path(self.folder, index)
             try:
-                with h5py.File(path, "r", locking=False) as file:
-                    ids = read_ids(file)
-            except (OSError, KeyError) as error:
+                with opened(path) as (file, content):
+                    ids = read_ids(file, content)
+            except (*MISSING, DamagedFile) as error:
                 raise self._damaged(path.name, error) from error
             yield from ids
 
@@ -121,7 +126,10 @@ class MaskCache:
             if zlib.crc32(stored) != places["crc32"][position]:
                 raise self._damaged(self._shard_of(position).name,
                                     f"the mask of {image_id!r} does not match its checksum")
-        mask = decode_mask(stored, self.mask_size)
+        try:
+            mask = decode_mask(stored, self.mask_size)
+        except DamagedFile as error:  # its checksum is right: it was written so
+            raise self._damaged(self._shard_of(position).name, error) from error
         return mask, bool(places["valid"][position]), places["box"][position]
 
     def check_image(self, image_id: str, path: str | Path, content: bytes) -> None:
@@ -172,6 +180,20 @@ class MaskCache:
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
             "make masks for these with bcct masks")
 
+    def require_valid(self) -> None:
+        """Make sure that there is anything to learn from at this delta.
+
+        Raises:
+            MaskCacheError: not one mask is valid; says what to do.
+        """
+        name = delta_name(self.delta)
+        if not self.manifest["valid"][name]:
+            raise MaskCacheError(
+                f"not one of the {len(self)} masks in {self.folder} is valid at delta {name}: "
+                "their maps are the same everywhere, or nothing large enough reaches that "
+                "threshold; run bcct masks with a lower --delta, another --recipe or other "
+                "--weights")
+
     def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
         return int(self._index.file_crc32[self._position(image_id)])
@@ -217,7 +239,7 @@ class MaskCache:
             KeyError: the cache does not hold an image.
             MaskCacheError: an image has changed since its mask was made.
         """
-        from common.mask_cache import contact_sheet  # here, for a training loop needs none of it
+        from common.mask_cache import contact_sheet  # here: training does not need it
         return contact_sheet.grid(self, image_ids, dataset, columns=columns)
 
     def _position(self, image_id):
@@ -234,15 +256,21 @@ class MaskCache:
         position = self._position(image_id)
         places = self._index.places(name)
         path = self._shard_of(position)
+        size, offset = int(places["size"][position]), int(places["offset"][position])
         try:
+            if size > self._longest or offset > sys.maxsize:
+                raise DamagedFile("it leads to bytes that are no mask")
             file = os.open(path, os.O_RDONLY)
             try:
-                return os.pread(file, int(places["size"][position]),
-                                int(places["offset"][position])), places, position
+                return os.pread(file, size, offset), places, position
             finally:
                 os.close(file)
+        except MISSING as error:
+            raise self._damaged(path.name, "it is missing") from error
+        except DamagedFile as error:
+            raise self._damaged(INDEX, error) from error
         except OSError as error:
-            raise self._damaged(path.name, error) from error
+            raise cannot_read(path, error) from error
 
     def _damaged(self, name, reason):
         original = original_of(self.folder, self.manifest)

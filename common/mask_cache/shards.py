@@ -10,19 +10,27 @@ image file (0 where unknown), and, only if images could not be read, ``unreadabl
 to reason): their masks are empty and invalid.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from common.config import digest
-from common.files import write_bytes
+from common.files import read_whole, write_bytes
+from common.mask_cache.hdf5_files import (CHECKSUM, DEFLATE, DamagedFile, Layout, member, opened,
+                                          stored_array, stored_attribute, stored_strings)
+from common.mask_cache.index import Places, mask_places
+from common.system_errors import MISSING
 
 FORMAT_VERSION = 1
+SHARD_NAME = "shard-{:05d}.h5"
+DELTA_NAME = re.compile(r"\d\.\d\d")
 SHARD_SIZE = 1024  # about 0.3 MB of masks per delta; a killed run repeats at most this many images
 
 
@@ -118,7 +126,7 @@ def shard_slices(count: int, shard_size: int = SHARD_SIZE) -> list[slice]:
 
 def shard_path(folder: str | Path, index: int) -> Path:
     """Path of a cache's shard number ``index``."""
-    return Path(folder) / f"shard-{index:05d}.h5"
+    return Path(folder) / SHARD_NAME.format(index)
 
 
 def write_shard(path: str | Path, image_ids: Sequence[str], cut: Mapping[float, PackedMasks],
@@ -184,30 +192,84 @@ def read_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenanc
 
     Raises:
         MaskCacheError: it is missing, damaged, or not of these images and this provenance.
+        CannotRead: the system does not give its bytes, which says nothing about them.
+    """
+    with shard_opened(path) as (file, content):
+        if read_ids(file, content) != list(image_ids):
+            raise DamagedFile("it holds other images")
+        _require_attributes(file, _root_attributes(provenance))
+        cut = {float(name): _read_masks(file, name, content, len(image_ids),
+                                        provenance.mask_size) for name in delta_groups(file)}
+        return Shard(cut, read_checksums(file), read_unreadable(file))
+
+
+@contextlib.contextmanager
+def shard_opened(path: str | Path) -> Iterator[tuple[h5py.File, bytes]]:
+    """Context of a shard and of its bytes; see ``hdf5_files.opened``.
+
+    Yields:
+        (h5py.File, bytes).
+
+    Raises:
+        MaskCacheError: it is missing, or the body met anything that is not as it should be.
+        CannotRead: the system does not give its bytes, which says nothing about them.
     """
     try:
-        with h5py.File(path, "r") as file:
-            if read_ids(file) != list(image_ids):
-                raise MaskCacheError(f"{path} holds other images")
-            if dict(file.attrs) != _root_attributes(provenance):
-                raise MaskCacheError(f"{path} was made in another way")
-            cut = {float(name): _read_masks(group, len(image_ids), provenance.mask_size)
-                   for name, group in file.items() if name != "image_id"}
-            return Shard(cut, file["image_id"].attrs["file_crc32"], read_unreadable(file))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, MaskCacheError):
-            raise
+        with opened(path) as shard:
+            yield shard
+    except MISSING as error:
+        raise MaskCacheError(f"{path} is missing") from error
+    except DamagedFile as error:
         raise MaskCacheError(f"{path} is damaged ({error})") from error
 
 
-def _read_masks(group, count, size):
-    """PackedMasks of a delta's group; a type or a shape that is not theirs is a ValueError."""
-    masks = PackedMasks.empty(count, size)
-    for name, values in (("mask", masks.bits), ("valid", masks.valid), ("box", masks.box)):
-        if (group[name].dtype, group[name].shape) != (values.dtype, values.shape):
-            raise ValueError(f"{group.name}/{name} is {group[name].dtype} {group[name].shape}")
-        group[name].read_direct(values)
-    return masks
+def _require_attributes(file, wanted):
+    if set(file.attrs) != set(wanted) or any(
+            stored_attribute(file, name, ()) != value for name, value in wanted.items()):
+        raise DamagedFile("it was made in another way")
+
+
+def delta_groups(file: h5py.File) -> list[str]:
+    """Names of the deltas whose masks an open shard holds."""
+    names = [name for name in file if name != "image_id"]
+    for name in names:
+        if not DELTA_NAME.fullmatch(name) or not 0 < float(name) <= 1:
+            raise DamagedFile(f"it holds {name[:100]!r}, which is no delta")
+    return names
+
+
+def read_places(file: h5py.File, name: str, content: bytes, size: tuple[int, int]) -> Places:
+    """Where the masks of one delta lie in an open shard, with their flags and boxes.
+
+    Args:
+        file: the shard.
+        name: the delta's.
+        content: its bytes.
+        size: (height, width) of a mask in pixels.
+
+    Returns:
+        dict of arrays as in the index.
+
+    Raises:
+        DamagedFile: they are not stored as ``write_shard`` stores them.
+    """
+    group, count = member(file, name), member(file, "image_id").shape[0]
+    height, width = size
+    row = -(-width // 8)
+    masks = stored_array(group, "mask", Layout(np.dtype(np.uint8), (count, height, row), (
+        1, height, row), (DEFLATE, CHECKSUM)), content)
+    return {**mask_places(masks, content), **{
+        field: stored_array(group, field, Layout(np.dtype(kind), (count, *rest), (count, *rest), (
+            CHECKSUM,)), content)[()] for field, kind, rest in (
+                ("valid", "?", ()), ("box", "i2", (4,)))}}
+
+
+def _read_masks(file, name, content, count, size):
+    """PackedMasks of a delta's group."""
+    places = read_places(file, name, content, size)
+    bits = PackedMasks.empty(count, size).bits
+    file[name]["mask"].read_direct(bits)
+    return PackedMasks(bits, places["valid"], places["box"])
 
 
 def read_whole_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
@@ -221,7 +283,7 @@ def read_whole_shard(path: str | Path, image_ids: Sequence[str], provenance: Pro
     """
     shard = read_shard(path, image_ids, provenance)
     again = shard_bytes(image_ids, shard.cut, provenance, shard.unreadable, shard.file_crc32)
-    if Path(path).read_bytes() != again:
+    if read_whole(path) != again:
         raise MaskCacheError(f"{path} is damaged (its bytes are not those of its masks)")
     return shard
 
@@ -236,11 +298,42 @@ def shard_is_done(path: str | Path, image_ids: Sequence[str], deltas: Iterable[f
     return set(map(delta_name, held)) == set(map(delta_name, deltas))
 
 
-def read_ids(file: h5py.File) -> list[str]:
-    """The image ids of an open shard, a list of str."""
-    return list(file["image_id"].asstr("utf-8", "surrogateescape")[()])
+def read_ids(file: h5py.File, content: bytes) -> list[str]:
+    """The image ids of an open shard, a list of str.
+
+    Args:
+        file: the shard.
+        content: its bytes.
+
+    Raises:
+        DamagedFile: there are none, or one is no path below a data set.
+    """
+    image_ids = stored_strings(file, "image_id", content)
+    if not image_ids:
+        raise DamagedFile("it holds no image")
+    for image_id in image_ids:
+        if not image_id or image_id[0] == "/" or "\0" in image_id or (
+                ".." in image_id and ".." in image_id.split("/")):
+            raise DamagedFile(f"{image_id[:100]!r} is no path below a data set")
+    return image_ids
+
+
+def read_checksums(file: h5py.File) -> np.ndarray:
+    """CRC-32 of the image files of an open shard, (N,) uint32; 0 where not known."""
+    ids = member(file, "image_id")
+    checksums = stored_attribute(ids, "file_crc32", ids.shape)
+    if checksums.dtype != np.uint32:
+        raise DamagedFile(f"file_crc32 is {checksums.dtype}")
+    return checksums
 
 
 def read_unreadable(file: h5py.File) -> dict[str, str]:
     """The images of an open shard that could not be read, a dict from id to reason."""
-    return json.loads(file["image_id"].attrs.get("unreadable", "{}"))
+    ids = member(file, "image_id")
+    if "unreadable" not in ids.attrs:
+        return {}
+    reasons = json.loads(stored_attribute(ids, "unreadable", ()))
+    if not isinstance(reasons, dict) or not all(
+            isinstance(reason, str) for reason in reasons.values()):
+        raise DamagedFile("the attribute unreadable is no table of reasons")
+    return reasons

@@ -17,14 +17,14 @@ from common.progress import silent
 def update_masks(records: Sequence[Record], build_maker: Callable, deltas: Sequence[float],
                  folder: Path, provenance: Provenance, compute: Compute, about: dict,
                  progress: Callable = silent, notify: Callable | None = None) -> None:
-    """Make masks where any are missing, damaged, or of an image that reads only now.
+    """Make masks that are missing, damaged, or of images that have become readable.
 
     Where nothing has to be written, the folder may be read-only.
 
     Args:
         records: sequence of Record, sorted by image id.
         build_maker: called without arguments, where masks have to be made; gives a MaskMaker.
-        deltas: thresholds that the cache is to hold, besides those that it holds.
+        deltas: thresholds that the cache is to hold, in addition to its present ones.
         folder: the cache's folder.
         provenance: what its masks depend on.
         compute: device, batch size and workers.
@@ -64,7 +64,7 @@ def _state(folder, deltas) -> tuple[bool, bool]:
 
 
 def _shards_to_remake(records, folder, progress, notify) -> list[str]:
-    """Shards whose images read otherwise than when their masks were made, by all files' bytes.
+    """Shards with images that have changed or become readable, by all files' bytes.
 
     Raises:
         MaskCacheError: an image that has a mask has changed.

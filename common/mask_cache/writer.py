@@ -219,7 +219,7 @@ def make_shards(plan: ShardPlan, pending: Sequence[int], maker: Maker, batch_siz
     loader = iter(load_frames(job.records, maker.size,
                               list(itertools.chain.from_iterable(batches.values())), workers,
                               checksums=True))
-    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # writes while the next is made
+    with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # while the next shard is made
           torch.backends.cudnn.flags(enabled=True, deterministic=True),  # each run, same bytes
           one_thread_per_operation() as threads):
         writing = None

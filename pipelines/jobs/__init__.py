@@ -1,1 +1,1 @@
-"""What several commands plan alike: which classifier, which masks, which run."""
+"""What several commands share: finding or planning a classifier, masks or a run."""

@@ -1,4 +1,4 @@
-"""What the commands say at the end about images that could not be read."""
+"""The list of unreadable images that commands print at the end."""
 
 import click
 

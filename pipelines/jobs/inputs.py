@@ -10,7 +10,7 @@ from common.datasets import Dataset, open_backgrounds, open_dataset
 
 
 class Images:
-    """A data set as a command line names it; says what it holds when it is listed.
+    """A data set as a command line names it; prints a summary when it is listed.
 
     Args:
         kind: layout, see ``open_dataset``; None to recognize it.
@@ -28,7 +28,7 @@ class Images:
         return self._splits[name]
 
     def _open(self, name: str) -> Dataset:
-        # ILSVRC's splits are listed one by one: training needs none of its 50,000 annotations.
+        # ILSVRC's splits are listed separately: training needs none of the 50,000 annotations.
         by_split = self.kind == "imagenet" or (self.root / "Data" / "CLS-LOC").is_dir()
         if name == "all" or by_split:
             dataset = open_dataset(self.kind, self.root, name)
@@ -39,7 +39,7 @@ class Images:
         return part if part.records else open_dataset(self.kind, self.root, name)  # says why not
 
     def digest(self, name: str) -> str:
-        """``Dataset.digest`` of a split, from what the listing saw of each file."""
+        """``Dataset.digest`` of a split, from the file sizes found when it was listed."""
         return self.split(name).listing_digest
 
 
@@ -56,7 +56,7 @@ class Backgrounds:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Digest of the files' contents: backgrounds are few, and nothing else notices a change."""
+        """Digest of the files' contents: backgrounds are few, and nothing else detects a change."""
         return self._dataset.content_digest()
 
     @functools.cached_property

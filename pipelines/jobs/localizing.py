@@ -10,6 +10,7 @@ from common.mask_cache.reader import MaskCache
 from evaluation import localization
 from evaluation.evaluator import Result
 from evaluation.localization import Protocol, mask_truths, validation_truths
+from evaluation.threshold import TauChoice
 from evaluation.truth import Truth, truths_from_dataset
 from pipelines.jobs.inputs import Images
 from pipelines.jobs.mask_choice import masks_of_run
@@ -21,7 +22,7 @@ from stage2_ct.run import TrainedRun
 class Localization:
     """Runs evaluated on the same images by the same protocol.
 
-    Everything that is listed, opened or chosen is so once, on first use.
+    Everything is listed, opened or chosen once, on first use.
 
     Args:
         images: Images; the runs' data set or another of the same classes.
@@ -66,9 +67,10 @@ class Localization:
         return self._masks[folder]
 
     def tuning(self, trained: TrainedRun) -> list[Truth] | None:
-        """What tau is chosen on: boxes of masks or of training images; None where on nothing."""
+        """What tau is chosen on: boxes of masks or of training images; None if it is a number."""
         if self.protocol.tau_from == "masks":
             masks = self.masks(trained)
+            masks.require_valid()
             if masks.folder not in self._tuning:
                 self._tuning[masks.folder] = mask_truths(
                     masks, self.images.split("train").records)
@@ -97,14 +99,17 @@ def localize_run(trained: TrainedRun, over: Localization) -> Result:
         MaskCacheError: there are no masks to choose tau on, or an image has changed since its mask
             was made.
     """
-    scorer = functools.partial(over.scored, trained)
-    protocol, frame = over.protocol, trained.config.image_size
+    return localization.localize(
+        functools.partial(over.scored, trained), over.dataset, over.truths, over.protocol,
+        trained.config.image_size, lambda: choose_run_tau(trained, over), over.unreadable)
 
-    def choose():
-        needs_training_images = protocol.stated_tau is None
-        return localization.choose_tau(
-            scorer, over.images.split("train") if needs_training_images else None,
-            over.tuning(trained), protocol, frame,
-            over.masks(trained) if protocol.tau_from == "masks" else None, over.unreadable)
-    return localization.localize(scorer, over.dataset, over.truths, protocol, frame, choose,
-                                 over.unreadable)
+
+def choose_run_tau(trained: TrainedRun, over: Localization) -> TauChoice:
+    """The tau of a trained run by a protocol other than ``test``; errors as ``localize_run``."""
+    protocol = over.protocol
+    needs_training_images = protocol.stated_tau is None
+    return localization.choose_tau(
+        functools.partial(over.scored, trained),
+        over.images.split("train") if needs_training_images else None, over.tuning(trained),
+        protocol, trained.config.image_size,
+        over.masks(trained) if protocol.tau_from == "masks" else None, over.unreadable)

@@ -1,4 +1,4 @@
-"""Which finished masks a command works with: those that are named, or those that fit."""
+"""Which finished masks a command uses: those that are named, or those that fit."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,9 +13,9 @@ from stage1_bc.mask_settings import recorded_facts
 
 
 def find_masks(job: Stage1Job, split: str, delta: float) -> MaskCache:
-    """The masks in CACHE that the job's settings made of a split's images, by their manifests.
+    """The masks of a split in CACHE that the job's settings made, by their manifests.
 
-    The background images are looked at only where masks by several classifiers fit.
+    The background images are read only if masks by several classifiers fit.
 
     Args:
         job: Stage1Job.

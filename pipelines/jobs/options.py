@@ -1,22 +1,25 @@
-"""Options that several commands share, each stated once, and how ``--help`` groups them."""
+"""Options that several commands share, and how ``--help`` groups them."""
 
 import functools
+import shlex
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from common.backbones import ARCHITECTURES
-from common.config import field_help
+from common.boxes import LARGEST_SIDE
+from common.config import LARGEST_SEED, field_help
 from common.datasets import KINDS
 from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.recipe import RECIPES, Recipe
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 PATH = click.Path(path_type=Path)
-SEED = click.IntRange(0)
+SEED = click.IntRange(0, LARGEST_SEED)
 SPLIT = click.Choice(["train", "test", "all"])
 FIELDS = {"--set": ("training settings of stage 2", TrainingConfig),
           "--recipe-set": ("the recipe", Recipe),
@@ -83,12 +86,12 @@ _OPTIONS = {
         "background": click.option(
             "--background", type=PATH, help="Folder of background images."),
         "image_size": click.option(
-            "--image-size", type=click.IntRange(16), default=224, show_default=True,
+            "--image-size", type=click.IntRange(16, LARGEST_SIDE), default=224, show_default=True,
             help="Side in pixels of the square that images are squashed to, and of a mask."),
         "on_bad_image": click.option(
             "--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail",
-            show_default=True, help="What to do about images that cannot be read. Either way the "
-            "others are done and the bad ones are listed; fail then exits with an error."),
+            show_default=True, help="What to do about images that cannot be read. In either case "
+            "the others are processed and the bad ones listed; fail then exits with an error."),
     },
     "Stage 1 (background classifier and masks)": {
         "bc_backbone": click.option(
@@ -131,7 +134,7 @@ _OPTIONS = {
             "--masks", default="cached", show_default=True, metavar="NAME",
             help="Where masks come from: a mask cache (its folder, or the beginning of its name); "
             "cached, the one in CACHE that these settings made; online, made from each augmented "
-            "batch; joint, made by a background classifier that is trained along."),
+            "batch; joint, made by a background classifier trained at the same time."),
         "train_set": click.option(
             "--set", "train_set", multiple=True, metavar="FIELD=VALUE",
             help="Override a training setting, such as epochs=20; may be repeated."),
@@ -200,6 +203,25 @@ def given_options():
                 ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)}
 
 
+def command_line():
+    """The running command as its user gave it, without what was left at its default."""
+    context = click.get_current_context()
+    words = ["bcct", context.command.name]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name not in given_options() or value is None:
+            continue
+        for one in value if parameter.multiple or parameter.nargs == -1 else (value,):
+            option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+            if getattr(parameter, "is_flag", False):
+                words += option
+            elif isinstance(one, tuple):  # what a callback made of a list
+                words += [*option, ",".join(map(str, one))]
+            else:
+                words += [*option, str(one)]
+    return shlex.join(words)
+
+
 def require_options(arguments, *names):
     """Refuse a command line without some options that this use of the command needs.
 
@@ -222,6 +244,6 @@ def parse_seeds(context, parameter, value):
         seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
     except ValueError:
         seeds = (-1,)
-    if any(seed < 0 for seed in seeds):
-        raise click.BadParameter("must be whole numbers from 0 with commas between, such as 0,1,2")
+    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise click.BadParameter("must be whole numbers from 0, separated by commas, such as 0,1,2")
     return seeds

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,35 +16,36 @@ from common.loading import to_float
 from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
 from evaluation.bootstrap import seeds_summary
-from evaluation.mask_figures import mask_figures
+from evaluation.mask_figures import agreement_with_masks, mask_figures
 from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, GradientItem, Method, Report, View, pick_gallery
 from pipelines.jobs.localizing import Localization, localize_run
 from pipelines.jobs.stage1_job import warn
+from pipelines.jobs.tau import record_tau
 from stage1_bc.cutting import cut
 from stage1_bc.gradient_maps import backbone_gradient
 from stage1_bc.mask_settings import maker_of_masks
 from stage2_ct.prediction import default_input_side
 from stage2_ct.run import TrainedRun
 
-THUMBNAIL = 320  # longest side of a picture in the report, in pixels
+THUMBNAIL = 448  # longest side of a picture in the report, in pixels
 GRADIENTS = 6  # rows like those of Fig. 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A variant, trained with one seed or several, and what it found."""
+    """A variant, trained with one seed or several, and its figures."""
 
     trained: TrainedRun
     """The first seed's run."""
     entry: Method
-    """Its figures, as the report wants them."""
+    """Its figures, as the report takes them."""
 
 
 def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluated:
     """Figures of one variant over its seeds.
 
-    Each run's manifest records tau and where it came from, unless test boxes were looked at.
+    Each run's manifest records tau and its source, unless test boxes were used.
 
     Args:
         runs: finished runs that differ in their seed only.
@@ -51,7 +53,7 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
     """
     results = [localize_run(trained, localization) for trained in runs]
     for trained, result in zip(runs, results):
-        _record_tau(trained, result, localization)
+        record_tau(trained, result.tau, localization.protocol)
     over_seeds = {}
     if len(runs) > 1:
         over_seeds = seeds_summary([{name: figure.value for name, figure in result.metrics.items()}
@@ -63,70 +65,76 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
         hashes={"masks": description["masks"], "dataset": description["dataset"],
                 **{f"checkpoint of seed {each.seed}": file_digest(each.run.checkpoint)
                    for each in runs}},
-        settings={"backbone": description["backbone"],
-                  "score_map": protocol.score_map or first.config.score_map,
-                  "input_size": protocol.input_size or default_input_side(
-                      first.config.image_size), **description["config"]})
+        settings=_settings(first, protocol))
     return Evaluated(first, entry)
 
 
-def _record_tau(trained, result, localization):
-    """Write tau into the run's manifest, so that the run localizes other images by itself."""
-    protocol = localization.protocol
-    if protocol.tau_from == "test":
-        return
-    found = {"tau": result.tau.tau, "source": result.tau.source, "note": result.tau.note,
-             "score_map": protocol.score_map or trained.config.score_map,
-             "box_rule": protocol.box_rule, "variant": trained.variant,
-             "input_size": protocol.input_size or default_input_side(trained.config.image_size)}
-    manifest = {**trained.run.manifest(), "localization": found}
-    try:
-        trained.run.write_manifest(manifest)
-    except OSError as error:  # a read-only run is evaluated all the same
-        warn(f"tau is not recorded in the run: {error}")
+def _settings(trained, protocol):
+    """All settings that the figures depend on, of both stages."""
+    manifest, description = trained.manifest, trained.manifest["description"]
+    made = manifest["mask_settings"]
+    stage1 = {}
+    if description["masks"]:
+        stage1 = {"stage 1": made["facts"], "recipe": made["recipe_name"], "delta": made["delta"],
+                  "masks": description["masks"]}
+    return {"backbone": description["backbone"], **stage1,
+            "score_map": protocol.score_map or trained.config.score_map,
+            "input_size": protocol.input_size or default_input_side(trained.config.image_size),
+            **description["config"]}
 
 
 def build_report(main: Evaluated, localization: Localization,
-                 compared: Evaluated | None = None) -> Report:
-    """The Report of a variant, and of another one next to it.
+                 compared: Evaluated | None = None,
+                 made: dict[str, str] | None = None) -> Report:
+    """The Report of a variant, compared with another one if given.
 
     Args:
         main, compared: evaluated by the same Localization; ``compared`` may be None.
         localization: Localization.
+        made: command, date and the like, for the end of the page.
     """
     protocol, unreadable = localization.protocol, localization.unreadable or {}
     dataset = dataclasses.replace(localization.dataset, records=tuple(localization.readable()))
     truths = [truth for truth in localization.truths if truth.image_id not in unreadable]
-    tuning = localization.tuning(main.trained)
-    references = reference_rows(
-        truths, rule=protocol.box_rule, tuning=tuning, tuning_source=protocol.tau_from,
-        size=(main.trained.config.image_size,) * 2)
+    references = {}
+    if any(truth.boxes for truth in truths):
+        references = reference_rows(
+            truths, rule=protocol.box_rule, tuning=localization.tuning(main.trained),
+            tuning_source=protocol.tau_from, size=(main.trained.config.image_size,) * 2)
     evaluated = [main, compared] if compared else [main]
+    figures, agreement = _figures_of_masks(main, localization, dataset)
+    name = Path(os.path.abspath(dataset.root)).name
     return Report(
-        title=f"{main.trained.variant} on {dataset.name}", dataset=dataset.name,
+        title=f"{main.trained.variant} on {name}", dataset=name,
         split=protocol.split, class_names=dataset.classes, method=main.entry,
         beside=None if compared is None else compared.entry, references=references,
-        masks=_figures_of_masks(main.trained, localization, dataset),
+        masks=figures, agreement=agreement,
         gradients=_gradients(main.trained, localization, dataset),
-        gallery=_gallery(dataset, truths, evaluated, localization), unreadable=unreadable)
+        gallery=_gallery(dataset, truths, evaluated, localization), unreadable=unreadable,
+        training=tuple(main.trained.run.logged()), made=made or {})
 
 
-def _figures_of_masks(trained, localization, dataset):
-    """Figures of stage 1's masks of the evaluated images, where they have been made; else None."""
+def _figures_of_masks(main, localization, dataset):
+    """Figures of stage 1's masks of the evaluated images, and how well the boxes agree with them.
+
+    None and {} where no such masks have been made.
+    """
     with contextlib.suppress(MaskCacheError):
         masks = sibling_masks(
-            localization.masks(trained), localization.images.digest(dataset.split),
+            localization.masks(main.trained), localization.images.digest(dataset.split),
             localization.mask_roots)
         if masks is not None:
-            return mask_figures(dataset, masks.folder, masks.delta)
-    return None
+            boxed = any(record.boxes for record in dataset.records)
+            return (mask_figures(dataset, masks.folder, masks.delta) if boxed else None,
+                    agreement_with_masks(masks, dataset, main.entry.result))
+    return None, {}
 
 
 def _gradients(trained, localization, dataset):
     """Rows like those of Fig. 3, of images spread evenly over the data set.
 
-    None where the background classifier that made the masks is not at hand: a finished run needs
-    nothing of what made it.
+    None if the background classifier that made the masks is no longer there: a finished run does
+    not need it.
     """
     try:
         masks = localization.masks(trained)

@@ -19,7 +19,7 @@ from stage2_ct.run import Run, TrainedRun, load_run, stored_runs
 
 
 def run_options(function):
-    """Decorate a command with what may be chosen again for a finished run."""
+    """Decorate a command with the options that a finished run leaves open."""
     for decorate in (options.options("cache", *options.COMPUTE),
                      click.option("--dataset", type=click.Choice(KINDS),
                                   help="Layout of --data.  [default: recognized]"),
@@ -66,7 +66,7 @@ def images_of(trained: TrainedRun, data: Path | None = None, dataset: str | None
 
 
 class ImagesOfClasses(Images):
-    """Images whose labels are made to mean what a model's outputs mean.
+    """Images whose labels are those of a model's outputs.
 
     Args:
         kind, root: as for ``Images``.
@@ -100,7 +100,7 @@ class ImagesOfClasses(Images):
 def find_run(job: TrainingJob) -> Run:
     """The run in CACHE that a job's settings made, by the runs' manifests.
 
-    The masks that it learnt from need not be there any more.
+    The masks that it was trained on may be gone.
 
     Raises:
         ArtefactError: there is none, or there are several, which lists them.

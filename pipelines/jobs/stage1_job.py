@@ -1,4 +1,4 @@
-"""Stage 1 as several commands plan it: which background classifier, and which masks."""
+"""Stage 1 as commands use it: finding or training the classifier, making masks."""
 
 import dataclasses
 import os
@@ -13,6 +13,7 @@ from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override, to_dict
 from common.datasets import Record
+from common.files import require_writable
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
 from common.mask_cache.manifest import held_deltas
@@ -28,18 +29,18 @@ from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_c
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import RECIPES, UNITS_READ
 
 
 def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
                   recipe="default", recipe_set=(), precision="float32") -> MaskSettings:
     """The MaskSettings of a command line; arguments as in ``pipelines.jobs.options``."""
     chosen = override(RECIPES[recipe], recipe_set)
-    config = override(ClassifierConfig(
-        head=head, image_size=image_size, seed=bc_seed, pixel_unit=chosen.signal == "pixels"),
-        bc_set)
-    return MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe, chosen,
-                        precision)
+    config = override(_plain_config(head, image_size, bc_seed, chosen), bc_set)
+    settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
+                            chosen, precision)
+    settings.require_possible()
+    return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +72,9 @@ class Stage1Job:
                 "config": to_dict(self.settings.config)}
 
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
-        """The command line that makes a split's masks, for people to copy, in any folder."""
+        """The command line that makes a split's masks, to be copied and run from any folder."""
         settings, config = self.settings, self.settings.config
-        plain = ClassifierConfig(head=config.head, image_size=config.image_size, seed=config.seed,
-                                 pixel_unit=settings.recipe.signal == "pixels")
+        plain = _plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
         weights = settings.weights
         if weights not in ("imagenet", "none"):
@@ -94,6 +94,14 @@ class Stage1Job:
             for word in (f"--{name}", str(one)))])
 
 
+def _plain_config(head, image_size, seed, recipe) -> ClassifierConfig:
+    """The background classifier's settings for a recipe, without overrides."""
+    units = UNITS_READ.get(recipe.signal, ())
+    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
+                            pixel_unit="pixel_unit" in units,
+                            evidence_unit="evidence_unit" in units)
+
+
 def _overrides(plain, config) -> tuple[str, ...]:
     """The assignments that turn one dataclass into another of its class."""
     return tuple(
@@ -103,7 +111,7 @@ def _overrides(plain, config) -> tuple[str, ...]:
 
 
 def classifier_name(job: Stage1Job) -> str:
-    """A name for the job's background classifier that no other has."""
+    """A unique name for the job's background classifier."""
     description, config = job.description(), job.settings.config
     key = digest(description["targets"], description["backgrounds"], job.settings.backbone,
                  description["weights"], description["config"])[:12]
@@ -112,7 +120,7 @@ def classifier_name(job: Stage1Job) -> str:
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
-    """Train the background classifier and save its file, while no other run trains one there."""
+    """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
@@ -123,7 +131,7 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
 
 
 def ensure_classifier(job: Stage1Job) -> StoredClassifier:
-    """The job's background classifier; the first process trains it where there is none yet."""
+    """The job's background classifier; the first process trains it if there is none yet."""
     return read_classifier(processes.broadcast_from_first(lambda: _ensure_file(job)))
 
 
@@ -133,6 +141,7 @@ def _ensure_file(job: Stage1Job) -> Path:
         with lock_classifiers(job):
             found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
+                require_writable(job.cache / MASKS)  # where what it is for will go
                 click.echo(f"no background classifier of these images and settings in "
                            f"{job.cache / CLASSIFIERS} yet: training it")
                 found = train_and_save(job)
@@ -152,7 +161,7 @@ def lock_classifiers(job: Stage1Job):
 
 
 def warn(sentence: str) -> None:
-    """Tell the user, on the error stream."""
+    """Print a sentence on the error stream."""
     click.echo(sentence, err=True)
 
 
@@ -189,7 +198,7 @@ class MaskTask:
         """What the manifest says of the masks besides what they depend on."""
         job, folder = self.job, self.folder
         return {**job.settings.about(), "dataset": job.images.split(self.split).name,
-                "split": self.split,
+                "split": self.split, "data": os.path.abspath(job.images.root),
                 "command": job.masks_command(self.split, {*held_deltas(folder), *self.deltas}),
                 "classifier_file": os.path.abspath(self.stored.path),
                 "folder": os.path.abspath(folder),
@@ -211,7 +220,7 @@ def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
 
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
                deltas: Sequence[float]) -> Path:
-    """Make a split's masks where any are missing, damaged or of an image that reads only now.
+    """Make a split's masks that are missing, damaged, or of images that have become readable.
 
     Args:
         job: Stage1Job.

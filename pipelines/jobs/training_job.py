@@ -1,14 +1,15 @@
-"""Stage 2 as several commands plan it: which run, and which masks supervise it."""
+"""Stage 2 as commands use it: finding the masks and the run, and training."""
 
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 
 import torch
 import tqdm
 
 from common import processes
-from common.backbones import weights_identity
+from common.backbones import require_side, weights_file, weights_identity
 from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.loading import find_unreadable
@@ -25,8 +26,9 @@ from stage1_bc.online import OnlineMaker, joint_maker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.run import Run, build_method, stored_runs
+from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import fit
-from stage2_ct.variants import VARIANTS, TrainingConfig
+from stage2_ct.variants import VARIANTS
 
 SOURCES = ("cached", "online", "joint")  # words for --masks; anything else names a cache
 
@@ -56,6 +58,9 @@ class TrainingJob:
         """
         config = override(VARIANTS[variant].config,
                           [f"image_size={settings['image_size']}", *train_set])
+        require_side(config.image_size, settings["backbone"], config.fine)
+        if settings["weights"] not in ("imagenet", "none"):
+            weights_file(settings["weights"])
         stage1 = Stage1Job(images or Images(dataset, data),
                            Backgrounds(background) if background else None,
                            mask_settings(**{**settings, "image_size": config.image_size}),
@@ -75,7 +80,7 @@ class TrainingJob:
 
     @property
     def trained_variant(self) -> str:
-        """The variant whose runs these are: its own, or that of another which trains alike."""
+        """The variant whose runs are used: its own, or another that is trained in the same way."""
         return VARIANTS[self.variant].trained_as or self.variant
 
     @property
@@ -86,19 +91,18 @@ class TrainingJob:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """A TrainingJob with the masks it works with and the run that it is about."""
+    """A TrainingJob with its masks and its run."""
 
     job: TrainingJob
     cache: MaskCache | None
-    """The training images' masks: they supervise, or only tau comes from them; None where there
-    are none."""
+    """The training images' masks, for supervision or only for tau; None if there are none."""
     description: dict
     """Everything that the trained model depends on, as plain values."""
     run: Run
 
     @property
     def supervision(self) -> MaskCache | None:
-        """The cache that supervises; None where masks are made on the way or not used."""
+        """The cache that supervises; None where masks are made during training or not used."""
         return self.cache if self.job.uses_masks and self.job.masks not in (
             "online", "joint") else None
 
@@ -107,11 +111,15 @@ def plan(job: TrainingJob) -> PlannedRun:
     """Find a job's masks and its run.
 
     Raises:
-        ArtefactError, MaskCacheError: the masks that it learns from are not there.
+        ArtefactError, MaskCacheError: the masks that it learns from are not there, or none of
+            them is valid.
     """
     cache = _masks_of(job)
     description = _describe(job, cache)
-    return PlannedRun(job, cache, description, _run_of(job, description))
+    planned = PlannedRun(job, cache, description, _run_of(job, description))
+    if planned.supervision is not None:
+        planned.supervision.require_valid()
+    return planned
 
 
 def _masks_of(job: TrainingJob) -> MaskCache | None:
@@ -149,17 +157,17 @@ def _run_of(job: TrainingJob, description: dict) -> Run:
                  if manifest["description"] == description), new)
 
 
-def train(planned: PlannedRun) -> Run:
+def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
     """Train a run, or resume it where it stopped.
 
     Images that cannot be read are left out; the run's manifest names them. One process group at a
-    time trains in a folder: another waits, and finds it done.
+    time trains in a folder; another waits and then finds it done. ``on_epoch`` is as for ``fit``.
     """
     with write_lock(planned.run.folder, processes.rank(), processes.barrier, warn):
-        return _train(planned)
+        return _train(planned, on_epoch)
 
 
-def _train(planned: PlannedRun) -> Run:
+def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
     job, run, compute = planned.job, planned.run, planned.job.compute
     unreadable = _unreadable(planned)
     records = [record for record in job.images.split("train").records
@@ -173,20 +181,24 @@ def _train(planned: PlannedRun) -> Run:
     method = build_method(job.variant, job.backbone, job.weights,
                           len(planned.description["classes"]), job.config, job.seed)
     method.to(compute.device, memory_format=torch.channels_last)
-    source = _mask_source(job)
+    source, known = _mask_source(job), None
     if rank == 0:
-        run.write_manifest(_manifest(planned, unreadable))
+        with contextlib.suppress(ValueError):  # tau of a run that is there already stays
+            known = run.manifest().get("localization")
+        run.write_manifest(_manifest(planned, unreadable) | (
+            {"localization": known} if known else {}))
 
     def progress(epoch, batches):
         name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{job.config.epochs}"
         return tqdm.tqdm(batches, desc=name, unit=" batches", disable=True if rank else None,
                          leave=False, dynamic_ncols=True)
-    fit(method, source, loader, job.config, run, compute.device, planned.description, progress)
+    fit(method, source, loader, job.config, run, compute.device, planned.description, progress,
+        on_epoch)
     return run
 
 
 def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
-    """What the run says of itself: all that the commands after it need."""
+    """The run's manifest: everything that later commands need."""
     job, cache = planned.job, planned.cache
     settings = job.stage1.settings
     return {"description": planned.description, "score_map": job.config.score_map,
@@ -204,8 +216,8 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
 def _unreadable(planned: PlannedRun) -> dict[str, str]:
     """The training images that cannot be read and are left out, from id to reason.
 
-    The mask cache knows them, also where it does not supervise. Without one, all are decoded once,
-    when the run starts for the first time.
+    The mask cache lists them, even if it does not supervise. Without one, all images are decoded
+    once, when the run starts for the first time.
     """
     if planned.cache is not None:
         return planned.cache.manifest["unreadable"]
@@ -216,7 +228,7 @@ def _unreadable(planned: PlannedRun) -> dict[str, str]:
 
 
 def _mask_source(job: TrainingJob):
-    """The source of the masks that the training step asks."""
+    """The source of the training step's masks."""
     if not job.uses_masks:
         return NoMasks()
     stage1, settings = job.stage1, job.stage1.settings

@@ -34,10 +34,10 @@ COLUMNS = (
 NOTES = (
     "Subsets are drawn at random and nested: each holds the smaller ones. All figures in per cent; "
     "masks and BC-CT on the test images.",
-    "Backgrounds are judged on all images outside the subset; the row of all images on the tenth "
-    "of them that its classifier held back. Targets: the training images held back. Of a subset, "
-    "too, a tenth and at least one is held back from learning; a single image is given twice, so "
-    "that one is left to learn from.")
+    "BC is tested on all background images outside the subset; in the row of all images, on the "
+    "tenth that its classifier held back. Targets: the training images held back. A tenth of each "
+    "subset, and at least one image, is held back from training; a single image is linked twice, "
+    "so that one is left to train on.")
 
 
 def nested_subsets(records, sizes, seed=0):
@@ -75,11 +75,11 @@ def link_subset(folder, records):
 
 
 @setting_command(NAME)
-@click.option("--masks-only", is_flag=True, help="Stop short of training BC-CT.")
+@click.option("--masks-only", is_flag=True, help="Do not train BC-CT.")
 def command(setting, cache, masks_only):
     """Measure BC, its masks and BC-CT with 1, 5, 20, 100 and all background images.
 
-    What is finished is kept. Writes CACHE/tables/ablate-backgrounds.md, .csv and .png.
+    Finished rows are kept. Writes CACHE/tables/ablate-backgrounds.md, .csv and .png.
     """
     row = TableRow("BC-CT", "bc-ct", setting.backbone or "vgg16")
     everything = setting.job(row, setting.seeds[0]).stage1

@@ -19,7 +19,7 @@ FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_
 
 
 def run_experiment(rows, folder):
-    """Train and evaluate several variants; what is there already is kept.
+    """Train and evaluate several variants; finished work is kept.
 
     Args:
         rows: dict from a row's name to its list of TrainingJob, which differ in their seed only;
@@ -58,7 +58,7 @@ def run_experiment(rows, folder):
 
 
 def _prepare_masks(job):
-    """Make the masks that a row learns from and those of the test images; gives their figures."""
+    """Make the masks of a row's training and test images; returns their figures."""
     stored = ensure_classifier(job.stage1)
     click.echo(f"{job.stage1.settings.backbone}: {stored.accuracy()}")
     make_masks(job.stage1, stored, "train", [job.delta])
@@ -71,7 +71,7 @@ def _gt_known(report, name):
 
 
 def _figures(entry, masks):
-    """A row's figures in percent: the mean over its seeds, and the deviation where several."""
+    """A row's figures in percent: mean over its seeds, and deviation if there are several."""
     means = {name: entry.over_seeds.get(name, (figure.value, 0))
              for name, figure in entry.result.metrics.items()}
     row = {name: percent(means[name][0]) for name in FIGURES}

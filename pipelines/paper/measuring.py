@@ -1,4 +1,4 @@
-"""A trained method's figures, kept in its run's folder so that no table measures them twice."""
+"""A trained method's figures, stored in its run's folder so that tables share them."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ FIGURES = ("top1_loc", "top5_loc", "gt_known", "max_box_acc_v2", "top1_cls", "to
 
 
 def measure(job):
-    """Figures of a job, which is trained first, or trained to its end, where it is not yet.
+    """Figures of a job; trains it, or finishes its training, first if needed.
 
     Args:
         job: TrainingJob; the masks of its training images, which tau comes from, must be there.
@@ -48,7 +48,7 @@ def measure(job):
 
 
 def measured(job):
-    """What ``measure`` found for the model and the masks that are there now; None before."""
+    """What ``measure`` stored for the present model and masks; None if nothing."""
     try:
         planned = plan(job)
         if _path(planned).is_file() and planned.run.checkpoint.is_file():
@@ -61,7 +61,7 @@ def measured(job):
 
 
 def _path(planned):
-    """A file for each way to localize that shares a run; SPG-plain is the very one of CAM."""
+    """One file for each way to localize with a run; SPG-plain's is the same as CAM's."""
     job = planned.job
     method = VARIANTS[job.variant].method.__name__
     return planned.run.folder / f"figures-{method}-{job.config.score_map}.json"

@@ -1,4 +1,4 @@
-"""Figures that the paper prints, for quoting beside ours; none of them was measured here."""
+"""Figures that the paper prints, quoted next to ours; none of them was measured here."""
 
 import dataclasses
 
@@ -47,6 +47,6 @@ TABLE3 = (
 )
 """CUB-200-2011, test images, for each delta."""
 
-MIXED_ROW = ("The paper's BC-CT row, 51.21 / 40.70, is of no single model: by its own Table 3, "
+MIXED_ROW = ("The paper's BC-CT row, 51.21 / 40.70, belongs to no single model: in its Table 3, "
              "51.21 / 41.49 is delta 0.80 and 52.87 / 40.70 is delta 0.85. The figures to compare "
              "with are 51.21 / 41.49.")

@@ -33,7 +33,7 @@ ROWS = {
 def command(cache, seeds, shared, **arguments):
     """Run both stages on CUB birds with SqueezeNet and print the main table.
 
-    Writes CACHE/real/summary.json and what the steps before it make.
+    Writes CACHE/real/summary.json, and the artefacts of all steps.
     """
     rows, images = {}, Images("cub", shared / "data/cub25")
     for name, (variant, masks_by) in ROWS.items():

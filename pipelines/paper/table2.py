@@ -1,6 +1,6 @@
-"""``bcct table2``: the paper's Table 2, in CUB's layout, with the methods of Table 1 beside it.
+"""``bcct table2``: the paper's Table 2, in CUB's layout, with the methods of Table 1.
 
-Also BC-CT's other variants, over the very same masks.
+Also BC-CT's other variants, over the same masks.
 """
 
 from evaluation.table_charts import draw_bars

@@ -1,4 +1,4 @@
-"""``bcct table3``: the paper's Table 3, a BC-CT for each delta."""
+"""``bcct table3``: the paper's Table 3, one BC-CT per delta."""
 
 from evaluation.table_charts import draw_curves
 from pipelines.paper import printed

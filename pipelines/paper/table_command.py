@@ -1,4 +1,4 @@
-"""What the commands that fill tables may be told, and the command of a table."""
+"""The options of the commands that fill tables, and the command of a table."""
 
 import functools
 from pathlib import Path
@@ -55,7 +55,7 @@ def table_command(table):
     """The click command that fills a PaperTable."""
     @setting_command(table.name, help=(
         f"{table.title}: measure what is missing and print it.\n\nFinished rows are kept, and a "
-        "stopped one goes on. The paper's figures are listed too, marked quoted. Writes "
+        "stopped one resumes. The paper's figures are listed too, marked quoted. Writes "
         "CACHE/tables/."))
     @click.option("--rows", default="", metavar="has,acol,...",
                   help="Rows to measure: variants, backbones, VARIANT-BACKBONE, deltas such as "

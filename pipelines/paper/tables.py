@@ -1,4 +1,4 @@
-"""The paper's tables: what their rows are, how they are filled, and how they are written."""
+"""The paper's tables: their rows, how they are filled, and how they are written."""
 
 import dataclasses
 import time
@@ -58,7 +58,7 @@ class TableRow:
 
     @property
     def words(self):
-        """What chooses the row on the command line."""
+        """The words that select the row on the command line."""
         return {self.variant, self.backbone, f"{self.variant}-{self.backbone}", f"{self.delta:.2f}"}
 
 
@@ -88,7 +88,7 @@ class TableSetting:
     """The values of STAGE2 but for those of ``job``."""
     seeds: tuple[int, ...]
     backbone: str | None = None
-    """Takes the place of each row's own; None to leave those."""
+    """Backbone for all rows; None for each row's own."""
 
     images: Images | None = None
     """The data set that ``options`` name; shared by all rows, so that it is listed once."""
@@ -104,7 +104,7 @@ class TableSetting:
         return [self.job(row, seed) for seed in self.seeds]
 
     def rows(self, table):
-        """A table's rows; where one backbone serves all, those that are left, each once."""
+        """A table's rows; with one backbone for all, each method once."""
         if self.backbone is None:
             return table.rows
         return tuple(dict.fromkeys(
@@ -147,7 +147,7 @@ def fill_table(table, setting, chosen, folder):
 
 
 def _prepare_masks(table, setting, rows, chosen):
-    """All masks that the rows need, of every delta in one pass over the images."""
+    """Make all masks that the rows need, every delta in one pass over the images."""
     start = time.perf_counter()
     stage1 = setting.job(rows[0], setting.seeds[0]).stage1
     stored = ensure_classifier(stage1)
@@ -198,7 +198,7 @@ def _line(row, setting, table):
 
 
 def _word(row, rows):
-    """A word that chooses this row and no other."""
+    """A word that selects this row and no other."""
     others = set().union(*(other.words for other in rows if other != row))
     return min(row.words - others, key=lambda word: (len(word), word))
 
@@ -228,7 +228,7 @@ def _test_masks(job):
 
 
 def _how(table, setting):
-    """What the measured rows have in common."""
+    """The settings that the measured rows share."""
     job = setting.job(setting.rows(table)[0], setting.seeds[0])
     config, test = job.config, job.images.split("test")
     return (
@@ -240,8 +240,8 @@ def _how(table, setting):
         f"{config.image_size} pixels, localized at "
         f"{default_input_side(config.image_size)}. Masks by {job.stage1.settings.backbone}, recipe "
         f"{job.stage1.settings.recipe_name}; they supervise BC-CT alone, and tau "
-        "comes from those of the training images for every row. No test box is looked at, but for "
-        "MaxBoxAccV2 and the oracle tau, which are upper ends by definition.",
+        "comes from those of the training images for every row. No test box is used, except for "
+        "MaxBoxAccV2 and the oracle tau, which are upper bounds by definition.",
         "`measured`: here, the mean over the seeds. `quoted`: printed in the paper, on its own "
         "data and backbones; not comparable with ours where those differ.",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in versions().items()) + ".")

@@ -34,7 +34,7 @@ def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgroun
     fewest = min(len(targets), len(backgrounds))
     if fewest < 4:
         raise ValueError(f"{len(targets)} targets and {len(backgrounds)} backgrounds are too few "
-                         "to judge some by the others; four of each are the least")
+                         "to judge some by the others; at least four of each are needed")
     folds = min(FOLDS, fewest // 2)
     # The unit's own validation split is not used here and would only cost training pictures.
     config = dataclasses.replace(config, held_back=0.0)

@@ -49,7 +49,7 @@ def background_report(backgrounds: Examination, targets: Examination, others: Ex
 
 
 def compare_measures(targets: Examination, backgrounds: Examination) -> list[Comparison]:
-    """What could tell targets from backgrounds without looking at their content."""
+    """What could separate targets from backgrounds apart from their content."""
     return [compare(name, getattr(targets, field), getattr(backgrounds, field))
             for name, field in MEASURES.items()]
 

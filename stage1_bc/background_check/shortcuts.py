@@ -1,4 +1,4 @@
-"""Shortcuts: what besides content tells background images from targets, sharpness and size.
+"""Shortcuts: sharpness and size that separate background images from targets.
 
 A classifier trained on two folders learns whatever differs between them. If backgrounds come from
 another camera, or were stored smaller, it may learn that instead of content.
@@ -38,17 +38,17 @@ class Comparison:
         figures = (f"{self.measure}: AUC {self.auc:.2f} (median {_short(self.targets[1])} in "
                    f"targets, {_short(self.backgrounds[1])} in backgrounds)")
         if not self.telling:
-            return f"{figures}. This alone does not tell the two apart."
+            return f"{figures}. This alone does not separate the two."
         less = "backgrounds" if self.auc > 0.5 else "targets"
-        return (f"{figures}. WARNING: a classifier can tell the two by this alone, for {less} have "
+        return (f"{figures}. WARNING: a classifier can separate the two by this alone: {less} have "
                 "less of it; it may learn that instead of content.")
 
 
 def sharpness(frame: np.ndarray) -> float:
     """Variance of the Laplacian of a picture's grey levels (Pech-Pacheco et al., 2000).
 
-    Measured on the frame that the network sees, so that a small picture counts as soft as
-    enlarging has made it. Texture counts as well, foliage more than sky: see ``fine_detail``.
+    Measured on the frame that the network sees, so that a small picture is as soft as enlarging
+    makes it. Texture counts as well, foliage more than sky: see ``fine_detail``.
 
     Args:
         frame: (H, W, 3) uint8 RGB, squashed to the network's input.
@@ -61,9 +61,9 @@ def sharpness(frame: np.ndarray) -> float:
 
 
 def fine_detail(frame: np.ndarray) -> float:
-    """Power in the finest part of a picture's spectrum, over that in the octave before it.
+    """Power in the finest part of a picture's spectrum, over that in the octave below it.
 
-    What a scene shows changes both alike; enlarging a picture by 1.5 or more empties the finest
+    The content of a scene changes both alike; enlarging a picture by 1.5 or more empties the finest
     part, above a third of a cycle per pixel, and leaves the other. So a smooth sky can have more
     of it than an enlarged forest, although the variance of the Laplacian suggests the opposite.
 

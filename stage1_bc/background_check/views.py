@@ -16,10 +16,10 @@ def report_lines(report: dict) -> list[str]:
     """A report of ``background_report`` as lines of text."""
     counts, enlarged = report["pictures"], report["enlarged"]
     return [
-        f"{counts['backgrounds']:,} readable backgrounds, held against {counts['targets']:,} "
+        f"{counts['backgrounds']:,} readable backgrounds, compared with {counts['targets']:,} "
         f"targets and {counts['other_images']:,} other images of the data set",
         *_file_lines(report),
-        *_listed("seem to hold a target, the surest first, by classifiers that were not trained "
+        *_listed("seem to hold a target, most certain first, by classifiers that were not trained "
                  "on them", [f"{one['image_id']!r}: logit {one['logit']:+.1f}"
                              for one in report["believed_targets"]]),
         f"targets that seem to be backgrounds: {len(report['believed_backgrounds']):,} of "

@@ -4,17 +4,13 @@ Two class heads read the same features. Where the first one's class map is high,
 features are erased, so that it has to find other parts of the object.
 """
 
-from typing import TYPE_CHECKING
 
 import torch
 
 from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
-from stage2_ct.model import (LocalizationMethod, Prediction, class_head,
-                             maps_of, stretch)
-
-if TYPE_CHECKING:  # it names the methods, and so imports this module
-    from stage2_ct.variants import TrainingConfig
+from stage2_ct.model import LocalizationMethod, Prediction, class_head, maps_of, stretch
+from stage2_ct.training_config import TrainingConfig
 
 ERASE_FROM = 0.6  # of the normalised class map: the threshold that the source found best
 
@@ -25,7 +21,7 @@ class AdversarialErasing(LocalizationMethod):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__()
         self.backbone = backbone
         self.first = class_head(backbone.channels, config.width, classes)

@@ -28,7 +28,7 @@ class InputGradient(PlainClassActivation):
 def saliency(gradient: torch.Tensor, blur: int) -> torch.Tensor:
     """The largest absolute value over RGB (section 3.1 of the source), blurred.
 
-    Unblurred, it is a scatter of single pixels, and the largest component one of them.
+    Without blur it is a scatter of single pixels, and the largest component is one of them.
 
     Args:
         gradient: (N, 3, H, W) float.

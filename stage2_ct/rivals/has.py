@@ -5,15 +5,12 @@ With the most discriminative part hidden, the network has to find others.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
 from common.backbones import IMAGENET_MEAN, Backbone
 from stage2_ct.bc_ct import PlainClassActivation
-
-if TYPE_CHECKING:  # it names the methods, and so imports this module
-    from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +38,7 @@ class HideAndSeek(PlainClassActivation):
     colour: torch.Tensor
     steps: torch.Tensor
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__(backbone, classes, config)
         self.hiding = HAS_32
         self.register_buffer("seed", torch.randint(2 ** 31, ()))

@@ -1,14 +1,13 @@
 """Self-produced guidance, SPG (Zhang et al., ECCV 2018).
 
-A class map is sure of some pixels and unsure of most. The sure ones teach a branch that tells
-foreground from background (SPG-B), whose own sure pixels teach a second one, and what both are
-sure of teaches a third (SPG-C) on the class head's own features. The class head (SPG-A), which
-gives the score map, learns where the object is through those features. Without B and C it is a
-plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
+A class map is certain of some pixels and uncertain of most. The certain ones teach a branch that
+separates foreground from background (SPG-B), whose certain pixels teach a second one, and those
+that both are certain of teach a third (SPG-C) on the class head's own features. The class head
+(SPG-A), which gives the score map, learns where the object is through those features. Without B and
+C it is a plain CAM: SPG-plain. Thresholds and wiring follow the authors' published code.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,9 +17,7 @@ from common.backbones import Backbone
 from stage2_ct.losses import classification_loss
 from stage2_ct.model import (LocalizationMethod, Prediction, class_head, initialise, maps_of,
                              stretch, upsample)
-
-if TYPE_CHECKING:  # it names the methods, and so imports this module
-    from stage2_ct.variants import TrainingConfig
+from stage2_ct.training_config import TrainingConfig
 
 IGNORED = 255.0  # label of a pixel that supervises nothing
 
@@ -54,7 +51,7 @@ class SelfProducedGuidance(LocalizationMethod):
     Arguments as for ``BackgroundSupervised``.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, config: "TrainingConfig"):
+    def __init__(self, backbone: Backbone, classes: int, config: TrainingConfig):
         super().__init__()
         self.backbone = backbone
         self.class_block = class_head(backbone.channels, config.width, classes)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from common.box_rules import box_rule
 from common.boxes import largest_component, mask_to_box
-from evaluation.box_rules import box_rule
-from evaluation.truth import EvaluationError
+from common.config import ConfigError
 
 FIFTHS = np.arange(0, 1, 0.2)
 
@@ -133,5 +133,5 @@ def test_largest_truth_is_not_rounded():
 
 
 def test_unknown_rule_names_the_known_ones():
-    with pytest.raises(EvaluationError, match="largest, wsol"):
+    with pytest.raises(ConfigError, match="largest, wsol"):
         box_rule("choe")

@@ -1,7 +1,7 @@
 """From a score map and thresholds to boxes.
 
 A box rule defines how a score map is cut at tau, which contour becomes the box, how the
-ground truth enters the frame and how two boxes are compared. Two rules stand behind one interface:
+ground truth enters the frame and how two boxes are compared. Two rules share one interface:
 
 * ``largest``, ours: pixels with score >= tau, the 8-connected component with the most pixels,
   half-open boxes, exact IoU.
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from common import boxes as box_geometry
-from evaluation.truth import EvaluationError
+from common.config import ConfigError
 
 POINTS_MEASURED_AT_ONCE = 8192  # so that intermediate arrays stay in the processor's cache
 
@@ -176,11 +176,11 @@ def box_rule(name: str) -> LargestComponent | Wsol:
     """The rule of that name: ``largest`` or ``wsol``.
 
     Raises:
-        EvaluationError: there is no such rule.
+        ConfigError: there is no such rule.
     """
     if name not in BOX_RULES:
-        raise EvaluationError(f"no box rule is called {name!r}; choose one of "
-                              f"{', '.join(BOX_RULES)}.")
+        raise ConfigError(f"no box rule is called {name!r}; choose one of "
+                          f"{', '.join(BOX_RULES)}.")
     return BOX_RULES[name]
 
 

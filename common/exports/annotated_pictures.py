@@ -1,0 +1,112 @@
+"""The input of every export: a stream of pictures with boxes, masks and class names."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.boxes import resize_mask
+
+
+class ExportError(ValueError):
+    """Annotations that a format cannot hold; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedObject:
+    """One object in a picture."""
+
+    label: str
+    """Name of its class."""
+    box: tuple[int, int, int, int]
+    """x0, y0, x1, y1 in pixels of the picture as displayed, x1 and y1 exclusive."""
+    frame_mask: np.ndarray
+    """(h, w) bool mask of the whole picture, squashed to any size."""
+    size: tuple[int, int]
+    """(height, width) of the picture in pixels."""
+    score: float | None = None
+    """How far to trust the box, in [0, 1]; None if unknown."""
+
+    @functools.cached_property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool mask of the picture's own size, inside the box."""
+        mask = resize_mask(self.frame_mask, self.size)
+        x0, y0, x1, y1 = self.box
+        if not mask[y0:y1, x0:x1].any():  # an object of less than a pixel in a small picture
+            mask = np.zeros_like(mask)
+            mask[y0:y1, x0:x1] = True
+        return mask
+
+    def polygons(self) -> list[np.ndarray]:
+        """Outlines of the mask along the edges of its pixels; holes are left out.
+
+        Returns:
+            list of (P, 2) int arrays of x, y corners, in pixels of the picture; the tightest box
+            around them is that of the mask.
+        """
+        doubled = np.repeat(np.repeat(self.mask.astype(np.uint8), 2, 0), 2, 1)
+        contours = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[-2]
+        # A pixel's left half is its left edge, and its right half its right edge.
+        return [_corners((contour[:, 0] + 1) // 2) for contour in contours]
+
+
+def _corners(points):
+    """The points of a closed outline at which it turns."""
+    points = points[(points != np.roll(points, 1, 0)).any(1)]
+    before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
+    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    return points[turns]
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedPicture:
+    """A picture with its objects."""
+
+    image_id: str
+    """Its path below the folder of the pictures."""
+    size: tuple[int, int]
+    """(height, width) in pixels as displayed."""
+    objects: tuple[AnnotatedObject, ...]
+    """() where there is none."""
+    label: str = ""
+    """Name of the picture's class."""
+    probability: float | None = None
+    """Of that class, in [0, 1]; None if unknown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """Annotated pictures of one folder."""
+
+    root: Path
+    """The folder of the pictures; they may have been moved away."""
+    classes: tuple[str, ...]
+    """Names of the classes."""
+    read: Callable[[], Iterator[AnnotatedPicture]]
+    """Called without arguments; gives the pictures in the order of their ids."""
+    origin: str
+    """What the annotations were made by, in words."""
+
+    def path(self, picture: AnnotatedPicture) -> Path:
+        """The picture's file."""
+        return self.root / picture.image_id
+
+    def stems(self) -> Iterator[tuple[AnnotatedPicture, str]]:
+        """Pictures with their ids without the ending, for formats that name files so.
+
+        Raises:
+            ExportError: two pictures differ in their endings only.
+        """
+        seen: dict[str, str] = {}
+        for picture in self.read():
+            stem = os.path.splitext(picture.image_id)[0]
+            if other := seen.get(stem):
+                raise ExportError(f"the pictures {other!r} and {picture.image_id!r} differ in "
+                                  "their endings only, and this format names its files without "
+                                  "them: rename one of them, or use --format coco or csv")
+            seen[stem] = picture.image_id
+            yield picture, stem
