@@ -17,7 +17,6 @@ from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import largest_components
 from stage1_bc.gradient_maps import unit_maximum
 from stage1_bc.pixel_unit import Moments, PixelUnit, on_grid, resize_maps
-from stage1_bc.recipe import Recipe
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
 
 if TYPE_CHECKING:  # the classifier imports the units that it may have
@@ -26,7 +25,7 @@ if TYPE_CHECKING:  # the classifier imports the units that it may have
 SEED_CUT = 0.3  # fraction of the evidence's largest value from which on a pixel is object at first
 GROWING = 4  # rounds that learn the objects GrabCut finds from the answers
 SETTLING = 2  # rounds that learn the masks a recipe with sharpening would cut from the answers
-SETTLED, SETTLED_CUT = Recipe(sharpen=0.5), 0.3  # how those are sharpened and cut
+SHARPEN, SETTLED_CUT = 0.5, 0.3  # how those are sharpened and cut
 
 
 def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> torch.Tensor:
@@ -94,7 +93,7 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
             if number < GROWING:
                 labels = on_grid(objects(frames, scores))
             else:
-                labels = on_grid(_cut(sharpen(frames / 255, scores, SETTLED), SETTLED_CUT))
+                labels = on_grid(_cut(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
         moments.fit(unit, labels)
     classifier.evidence_unit = unit.to(device)
     return moments

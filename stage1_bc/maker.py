@@ -47,7 +47,7 @@ class MaskMaker:
         images = images.to(self.device, memory_format=torch.channels_last)
         maps = in_parts(self._maps, images)
         if self.recipe.sharpen:
-            maps = sharpen(images, maps, self.recipe)
+            maps = sharpen(images, maps, self.recipe.sharpen, self.recipe.sharpen_by)
         return normalise(maps.cpu().numpy(), self.recipe)
 
     def _maps(self, images):

@@ -61,8 +61,8 @@ class Recipe:
         check_choice(self, "reduction", ("max", "sum", "square"))
         check_choice(self, "normalise", ("max", "rank"))
         check_choice(self, "component", ("largest", "all"))
-        check_ranges(self, noise=(0, math.inf), smallest_area=(0, 1))
         check_choice(self, "sharpen_by", ("grabcut", "colours"))
+        check_ranges(self, noise=(0, math.inf), smallest_area=(0, 1))
         if self.samples < 1 or not self.scales or min(self.scales) <= 0:
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
@@ -76,10 +76,10 @@ class Recipe:
 
 RECIPES = {
     "default": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
-    "evidence": Recipe(signal="evidence", mirror=False, sharpen=0.5, gamma=0.139),
-    "agreement": Recipe(signal="agreement", mirror=False, sharpen=0.5, gamma=0.126),
     "colours": Recipe(signal="pixels", mirror=False, sharpen=0.5, sharpen_by="colours",
                       gamma=0.126),
+    "evidence": Recipe(signal="evidence", mirror=False, sharpen=0.5, gamma=0.139),
+    "agreement": Recipe(signal="agreement", mirror=False, sharpen=0.5, gamma=0.126),
     "pixels": Recipe(signal="pixels", mirror=False, gamma=0.139),
     "guided-layers": Recipe(signal="layers", guided=True, gamma=0.118),
     "paper": Recipe(signal="input", reduction="max", mirror=False, blur=0.0, smallest_area=0.0),

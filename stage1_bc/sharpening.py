@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from stage1_bc.colour_models import probable_objects
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.recipe import Recipe
 
 SIDE = 112  # side of the picture that GrabCut works on, in pixels
 BLUR = 2.0  # standard deviation of the blur over the object that is added, in those pixels
@@ -39,18 +38,20 @@ def objects(frames: torch.Tensor, scores: torch.Tensor) -> np.ndarray:
         joblib.delayed(_grab_cut)(frame, score) for frame, score in zip(pixels, fractions)))
 
 
-def sharpen(images: torch.Tensor, maps: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def sharpen(images: torch.Tensor, maps: torch.Tensor, weight: float,
+            by: str = "grabcut") -> torch.Tensor:
     """Maps, each at most 1, plus the object that is found from it, its border blurred.
 
     Args:
         images: (N, 3, H, W) float RGB in [0, 1].
         maps: (N, h, w) float, at least 0.
-        recipe: Recipe; uses ``sharpen`` and ``sharpen_by``.
+        weight: of the object against the map's largest value.
+        by: what finds the object, see ``Recipe.sharpen_by``.
 
     Returns:
         (N, h, w) float tensor on the maps' device, at least 0; a map of zeros stays one.
     """
-    if recipe.sharpen_by == "colours":
+    if by == "colours":
         found = probable_objects(images, maps)
         found = found * (maps.amax((1, 2), keepdim=True) > 0)  # a map of zeros points at nothing
     else:
@@ -58,7 +59,7 @@ def sharpen(images: torch.Tensor, maps: torch.Tensor, recipe: Recipe) -> torch.T
         found = torch.from_numpy(np.stack([cv2.GaussianBlur(one, (0, 0), BLUR) for one in cut]))
     added = functional.interpolate(found[:, None], maps.shape[1:], mode="bilinear",
                                    align_corners=False)[:, 0]
-    return unit_maximum(maps) + recipe.sharpen * added.to(maps.device)
+    return unit_maximum(maps) + weight * added.to(maps.device)
 
 
 def shrink_images(images: torch.Tensor) -> torch.Tensor:

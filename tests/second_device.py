@@ -126,6 +126,7 @@ def classifier_on_device(network):
     """A BackgroundClassifier with a pixel unit; made by ``cases`` outside the mode."""
     classifier = BackgroundClassifier(build_backbone(network, "none"), "pooled", SIDE)
     classifier.pixel_unit = PixelUnit(classifier.backbone)
+    classifier.evidence_unit = PixelUnit(classifier.backbone)
     return classifier
 
 
@@ -140,7 +141,7 @@ def require(tensor, shape):
 
 
 def rehearse_map(classifier, recipe):
-    make = pixel_map if recipe.signal == "pixels" else gradient_map
+    make = pixel_map if recipe.reads_pixels else gradient_map
     with torch.enable_grad():
         require(make(classifier.to(DEVICE), images(), recipe, (SIDE, SIDE)), (IMAGES, SIDE, SIDE))
 

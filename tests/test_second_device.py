@@ -58,7 +58,8 @@ def test_the_pixel_unit_reads_and_answers_on_the_device(rehearsed):
 
 def test_masks_are_cut_on_the_host(rehearsed):
     assert waits(rehearsed, "masks") == {
-        f"masks {name}": CUTTING + GRAB_CUT * (name == "default") for name in RECIPES}
+        f"masks {name}": CUTTING + (GRAB_CUT if recipe.sharpen and recipe.sharpen_by == "grabcut"
+                                    else 0) for name, recipe in RECIPES.items()}
 
 
 def test_features_are_moved_as_a_whole(rehearsed):
@@ -145,7 +146,7 @@ def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_lowered():
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items()
-                                  if recipe.signal != "pixels"])
+                                  if not recipe.reads_pixels])
 def test_masks_in_half_precision_are_those_in_single(name, precision):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     exact, half = (MaskMaker(small_classifier(image_size=32), RECIPES[name], (32, 32), "cpu",

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from stage1_bc.recipe import RECIPES
 from stage1_bc.sharpening import SIDE, objects, sharpen
 
 
@@ -30,15 +29,15 @@ def test_the_object_follows_the_image_and_not_the_score(scene):
 def test_nothing_is_found_from_a_map_of_zeros(scene):
     frames, score, _ = scene
     assert not objects(frames, 0 * score).any()
-    for name in ("default", "colours"):
-        assert not sharpen(frames / 255, 0 * score, RECIPES[name]).any()
+    for by in ("grabcut", "colours"):
+        assert not sharpen(frames / 255, 0 * score, 0.5, by).any()
 
 
 def test_the_object_is_added_to_the_map(scene):
     frames, score, truth = scene
     images = torch.nn.functional.interpolate(frames / 255, scale_factor=2)
     maps = torch.nn.functional.interpolate(7 * score[None], scale_factor=2)[0]
-    sharp, = sharpen(images, maps, RECIPES["default"])
+    sharp, = sharpen(images, maps, 0.5)
     assert sharp.shape == (2 * SIDE, 2 * SIDE)
     assert sharp[110, 110] == pytest.approx(1.5)  # the map's maximum, inside
     assert sharp[68, 110] == pytest.approx(0.7, abs=0.02)  # halo, and object but for the blur
