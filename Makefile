@@ -88,7 +88,7 @@ test-gpu: install ## Run the tests that need a GPU, and measure both stages on i
 	$(BIN)/python -m pytest -rs tests/test_gpu.py
 	$(BCCT) bench --gpu --images 2000 --cache "$(CACHE)" $(ARGS)
 
-faults: install ## Try many more kills and flipped bits than the tests do (about 20 minutes).
+faults: install ## Try many more kills, flipped bits and crafted files than the tests do.
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fault_runs $(ARGS)
 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB of disk).
