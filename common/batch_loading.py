@@ -68,7 +68,7 @@ class BatchLoader:
 
     def __init__(self, items: Dataset, batches: Any, collate: Callable, workers: int,
                  batch_bytes: int, pin_memory: bool = False):
-        self.batch_sampler = batches
+        self.batch_sampler, self.pin_memory = batches, pin_memory
         wanted, free = workers * AHEAD * batch_bytes, free_shared_memory()
         pipes = wanted > free
         if pipes:

@@ -39,7 +39,7 @@ def command(split, deltas, on_bad_image, part, finish, **arguments):
             make_part(task, part)  # --finish reports the images that cannot be read
         else:
             finish_masks(task, finish or None)
-            _report(job, split, task.stored, task.folder, on_bad_image)
+            _report(job, split, task.stored, task.folder, deltas, on_bad_image)
         return
     with processes.process_group():
         job = Stage1Job.from_options(**arguments)

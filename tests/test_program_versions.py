@@ -67,7 +67,7 @@ def test_what_the_code_makes_is_what_its_versions_made():
                  if np.abs(np.subtract(values, record["made"][name])).max() > TOLERANCE]
     assert not different, (f"{', '.join(different)}: the code makes something else than before. If "
                            "that is meant, raise the version of what changed in "
-                           "stage1_bc/program_versions.py and record anew: see above")
+                           "stage1_bc/program_versions.py and record it again: see above")
 
 
 def test_at_version_1_records_stay_as_they_were():

@@ -7,7 +7,7 @@ from common import processes
 from common.compute import choose_compute
 from common.loading import default_workers
 from stage2_ct import training_loop
-from stage2_ct.data import TrainingBatch, TrainingImages, training_loader
+from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
 from stage2_ct.variants import TrainingConfig
 
 GIGABYTE = 2 ** 30
@@ -96,7 +96,8 @@ def test_processes_share_the_cores_that_decode(cores, ranks, workers, monkeypatc
 
 @pytest.mark.parametrize("device, pinned", [("cuda", True), ("cuda:1", True), ("cpu", False)])
 def test_batches_for_a_gpu_are_page_locked(device, pinned):
-    loader = training_loader(TrainingImages([], TrainingConfig()), [[]], 0, device)
+    batches = EpochBatches(count=0, batch_size=1, seed=0)
+    loader = training_loader(TrainingImages([], TrainingConfig()), batches, 0, device)
     assert loader.pin_memory is pinned
 
 

@@ -73,11 +73,11 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
 def test_a_recipe_that_sharpens_otherwise_is_another(folder):
     grab_cut = MaskCache(make_masks(folder))
     assert "sharpen_by" not in grab_cut.manifest["provenance"]["recipe"]  # as it always was
-    with pytest.raises(MaskCacheError, match="asks for sharpen_by colours, there it is grabcut"):
+    with pytest.raises(MaskCacheError, match="asks for sharpen_by colours, the masks have grabcut"):
         agree(folder, grab_cut, ("recipe",), {"recipe": "colours"})
     colours = MaskCache(make_masks(folder, "--recipe", "colours"))
     assert colours.key != grab_cut.key
-    with pytest.raises(MaskCacheError, match="asks for sharpen_by grabcut, there it is colours"):
+    with pytest.raises(MaskCacheError, match="asks for sharpen_by grabcut, the masks have colours"):
         agree(folder, colours, ("recipe",), {"recipe": "default"})
     assert maker_of_masks(grab_cut).recipe == RECIPES["default"]
     assert maker_of_masks(colours).recipe == RECIPES["colours"]

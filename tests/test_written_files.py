@@ -27,6 +27,7 @@ ALLOWED = {
     ("demo.scenes", "replace"): "moves a finished folder into place",
     ("common.exports.yolo", "symlink_to"): "a link is there or not",
     ("pipelines.paper.ablate_backgrounds", "symlink_to"): "a link is there or not",
+    ("stage1_bc.sanity", "imwrite"): "into a temporary folder of its own",
 }
 
 
