@@ -1,6 +1,7 @@
 """Whatever is written is whole or absent: every place that writes goes through common.files."""
 
 import ast
+import contextlib
 import errno
 import resource
 
@@ -85,33 +86,36 @@ def test_the_list_would_notice(source):
     assert list(writes(ast.parse(source)))
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files():
-    """No file may grow beyond 2,000 bytes."""
+    """No file may grow beyond 2,000 bytes. Not a fixture: pytest's own log is a file at times."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_score_map_is_whole_or_absent(tmp_path, small_files):
+def test_a_score_map_is_whole_or_absent(tmp_path):
     write_score_map(tmp_path, "a/small.jpg", np.zeros((4, 4), np.float32))
-    with pytest.raises(CannotWrite, match="cannot write large.jpg.npy into the folder .*/a") as no:
+    with small_files(), pytest.raises(
+            CannotWrite, match="cannot write large.jpg.npy into the folder .*/a") as no:
         write_score_map(tmp_path, "a/large.jpg", np.zeros((64, 64), np.float32))
     assert no.value.errno == errno.EFBIG
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["small.jpg.npy"]
 
 
-def test_metadata_and_logs_are_whole_or_as_before(tmp_path, small_files):
+def test_metadata_and_logs_are_whole_or_as_before(tmp_path):
     write_metadata(tmp_path, [Truth("a.jpg", ((0, 0, 2, 2),), (4, 4), 0)])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(CannotWrite, match="image_ids.txt"):
+    with small_files(), pytest.raises(CannotWrite, match="image_ids.txt"):
         write_metadata(tmp_path, [Truth(f"{number:04}.jpg", (), (4, 4), 0)
                                   for number in range(999)])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     run = Run(tmp_path / "run")
     run.log({"epoch": 1})
-    with pytest.raises(CannotWrite, match="log.jsonl"):
+    with small_files(), pytest.raises(CannotWrite, match="log.jsonl"):
         run.log({"epoch": "x" * 3000})
     assert run.logged() == [{"epoch": 1}]
     assert not list(tmp_path.rglob("*" + TEMPORARY))
