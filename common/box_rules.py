@@ -94,9 +94,7 @@ class LargestComponent:
         Returns:
             (B, 4) float64.
         """
-        # Multiplied before divided, so that a box as large as its image is as large as the frame.
-        scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
-        return np.asarray(boxes, np.float64).reshape(-1, 4) * scale_to / scale_from
+        return _in_frame(boxes, size, frame)
 
     def iou(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Exact IoU of half-open boxes, broadcasting over leading axes."""
@@ -153,10 +151,7 @@ class Wsol:
         Returns:
             (B, 4) int64.
         """
-        # Multiplied before divided, as published: the other order can truncate differently.
-        scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
-        return (np.asarray(boxes, np.float64).reshape(-1, 4)
-                * scale_to / scale_from).astype(np.int64)
+        return _in_frame(boxes, size, frame).astype(np.int64)
 
     def iou(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """IoU of inclusive integer boxes, broadcasting over leading axes."""
@@ -201,6 +196,16 @@ class _Outlines:
     steps: np.ndarray | None = None
     first: np.ndarray | None = None
     parent: np.ndarray | None = None
+
+
+def _in_frame(boxes, size, frame):
+    """(B, 4) float64 of boxes of an image, scaled to the frame.
+
+    Multiplied before divided, as published: a box as large as its image is as large as the frame,
+    and the other order can truncate differently.
+    """
+    scale_to, scale_from = np.array(frame)[[1, 0, 1, 0]], np.array(size)[[1, 0, 1, 0]]
+    return np.asarray(boxes, np.float64).reshape(-1, 4) * scale_to / scale_from
 
 
 def _trace(values, thresholds, reaches, hierarchy_mode):
