@@ -152,6 +152,17 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
+    def freeze(self, count: int) -> None:
+        """Exclude the first ``count`` of ``layers`` from training; no gradient reaches them.
+
+        Raises:
+            ValueError: there are not so many layers.
+        """
+        if count > len(self.layers):
+            raise ValueError(f"{self.name} has {len(self.layers)} layers, so the first {count} "
+                             "cannot be frozen (--set frozen_layers=N)")
+        self.layers[:count].requires_grad_(False)
+
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         for module in self.modules():

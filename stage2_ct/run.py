@@ -171,10 +171,14 @@ def build_method(variant: str, backbone: str, weights: str, classes: int, config
         classes: number of classes.
         config: TrainingConfig.
         seed: of the new layers' weights.
+
+    Raises:
+        ValueError: the backbone has fewer layers than are to be frozen.
     """
     torch.manual_seed(seed)
-    return VARIANTS[variant].method(build_backbone(backbone, weights, fine=config.fine), classes,
-                                    config)
+    network = build_backbone(backbone, weights, fine=config.fine)
+    network.freeze(config.frozen_layers)
+    return VARIANTS[variant].method(network, classes, config)
 
 
 def _finished_state(run: Run, epochs: int) -> dict:

@@ -40,6 +40,9 @@ class TrainingConfig:
     """Side of the square input, in pixels."""
     width: int = 1024
     """Filters of the 3x3 convolutions in the class block."""
+    frozen_layers: int = 0
+    """Leading layers of the backbone that are not trained, for shorter steps; the first 17 of VGG-16
+    are its first three blocks."""
     fine: bool = False
     """Keep the backbone's last stage at twice the resolution (28x28 for VGG-16)."""
     last_layer: bool = False
@@ -68,7 +71,7 @@ class TrainingConfig:
         check_choice(self, "precision", ("auto", *PRECISIONS))
         check_ranges(
             self, image_size=(1, LARGEST_SIDE), momentum=(0, 1), smallest_crop=(0.01, 1),
-            colour=(0, 0.99),
+            colour=(0, 0.99), frozen_layers=(0, math.inf),
             **dict.fromkeys(("epochs", "batch_size", "decay_every", "width", "mask_width"),
                             (1, math.inf)),
             **dict.fromkeys(("backbone_rate", "head_rate", "weight_decay", "mask_weight",

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import cv2
@@ -9,7 +10,7 @@ from common.datasets import Record
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks
-from stage2_ct.run import Run
+from stage2_ct.run import Run, build_method
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import build_optimizer, fit, train_step
 from stage2_ct.variants import VARIANTS
@@ -107,6 +108,24 @@ def test_two_learning_rates_divided_by_ten():
     assert np.allclose(rates, [[.01, .05], [.01, .05], [.001, .005], [.001, .005], [1e-4, 5e-4]])
     counted = sum(len(group["params"]) for group in optimizer.param_groups)
     assert counted == len(list(method.parameters()))
+
+
+def test_frozen_layers_keep_their_weights_and_the_others_are_trained(images, tmp_path):
+    config = dataclasses.replace(CONFIG, frozen_layers=10, epochs=1)
+    method = build_method("bc-ct", "tiny", "none", 2, config, seed=0)
+    before = copy.deepcopy(method.backbone.layers.state_dict())
+    loader = training_loader(images, EpochBatches(len(images), 4, 0), 0, "cpu")
+    fit(method, CachedMasks(), loader, config, Run(tmp_path), "cpu", {})
+    after = method.backbone.layers.state_dict()
+    changed = {int(key.split(".")[0]) for key in after if not torch.equal(before[key], after[key])}
+    trained = {index for index, layer in enumerate(method.backbone.layers)
+               if index >= 10 and list(layer.parameters())}
+    assert changed == trained and len(trained) > 1
+
+
+def test_more_frozen_layers_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="tiny has [0-9]+ layers, so the first 99 cannot"):
+        build_method("cam", "tiny", "none", 2, dataclasses.replace(CONFIG, frozen_layers=99), 0)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
