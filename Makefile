@@ -60,8 +60,8 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes sanity \
-	verify inspect check-backgrounds train-ct evaluate localize export plot pack export-scoremaps list \
-	compare table1 table2 table3 ablate-backgrounds
+	verify inspect check-masks check-backgrounds train-ct evaluate localize export plot pack \
+	export-scoremaps list compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,8 +77,8 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 
 install: $(BIN)/.installed ## Make .venv and install into it.
 
-test: install ## Run the tests.
-	$(BIN)/python -m pytest
+test: install ## Run the tests, on all cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
 lint: install ## Check the style and the types.
 	$(BIN)/python -m flake8
@@ -115,6 +115,9 @@ verify: install ## Check the mask cache MASKS; with DATA, its images too.
 
 inspect: install ## Summarize the mask cache MASKS and draw a contact sheet; with DATA, its images.
 	$(BCCT) inspect "$(MASKS)" $(IMAGES) --cache "$(CACHE)" $(ARGS)
+
+check-masks: install ## Show what recurs in the mask cache MASKS, to name what is not the target.
+	$(BCCT) check-masks "$(MASKS)" $(call option,data,$(DATA)) --cache "$(CACHE)" $(ARGS)
 
 check-backgrounds: install ## Find problems with the pictures in BACKGROUND.
 	$(BCCT) check-backgrounds "$(BACKGROUND)" $(TARGETS) $(ARGS)
