@@ -17,6 +17,7 @@ COMMANDS = {
     "masks": ("pipelines.masks", "Make and cache masks; trains the classifier if needed."),
     "verify": ("pipelines.verify", "Check a mask cache and name what to make again."),
     "inspect": ("pipelines.inspect", "Summarize masks and draw a contact sheet."),
+    "check-masks": ("pipelines.check_masks", "Show what recurs in masks, for you to judge."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
     "localize": ("pipelines.localize", "Find objects in pictures that nobody has labelled."),

@@ -9,7 +9,7 @@ from pipelines.jobs.stage1_job import Stage1Job, lock_classifiers, train_and_sav
 
 
 @options.grouped_command("train-bc")
-@options.options(*options.STAGE1, "recipe", "recipe_set", "on_bad_image")
+@options.options(*options.STAGE1, "recipe", "recipe_set", "not_target", "on_bad_image")
 def command(on_bad_image, **arguments):
     """Train the background classifier: target images against background images.
 

@@ -18,6 +18,7 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_unit import Moments, train_pixel_unit
 from stage1_bc.recipe import RECIPES
 
@@ -161,7 +162,7 @@ def train_unit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrou
 
 def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record],
                      backgrounds: Sequence[Record], config: ClassifierConfig, compute: Compute,
-                     progress: Callable = silent) -> dict:
+                     progress: Callable = silent, not_target: NotTarget | None = None) -> dict:
     """Train a background classifier's units from records of images.
 
     Each image passes through the frozen backbone once. Images that cannot be read are left out.
@@ -174,6 +175,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
         config: ClassifierConfig.
         compute: Compute.
         progress: see ``common.progress``.
+        not_target: clusters that the units for pixels learn as background; None for none.
 
     Returns:
         dict of plain values: how many of each kind were used (``targets``, ``backgrounds``), the
@@ -195,7 +197,8 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                                  "it with a lower --bc-set learning_rate")
     if config.pixel_unit or config.evidence_unit:
         readable = [record for record in targets if str(record.path) not in unreadable]
-        teach_pixels(classifier, readable, backgrounds, config, compute, progress)
+        teach_pixels(classifier, readable, backgrounds, config, compute, progress,
+                     not_target=not_target)
     return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
             "unreadable": unreadable}
 
@@ -227,7 +230,8 @@ def _features(classifier, records, config, compute, description, unreadable, pro
 
 def teach_pixels(classifier: BackgroundClassifier, targets: Sequence[Record],
                  backgrounds: Sequence[Record], config: ClassifierConfig, compute: Compute,
-                 progress: Callable = silent, moments: Moments | None = None) -> Moments:
+                 progress: Callable = silent, moments: Moments | None = None,
+                 not_target: NotTarget | None = None) -> Moments:
     """Teach the units that read every pixel a sample of the targets and all backgrounds.
 
     Args:
@@ -235,6 +239,7 @@ def teach_pixels(classifier: BackgroundClassifier, targets: Sequence[Record],
             ``config`` names are set.
         targets, backgrounds, config, compute, progress: as for ``train_classifier``.
         moments: what this function returned for the same images; saves time.
+        not_target: as for ``train_classifier``.
 
     Returns:
         Moments of the images.
@@ -254,10 +259,10 @@ def teach_pixels(classifier: BackgroundClassifier, targets: Sequence[Record],
                         memory_format=torch.channels_last)
         if config.pixel_unit:
             moments = train_pixel_unit(classifier, images(chosen), images(backgrounds),
-                                       RECIPES["guided-layers"], moments)
+                                       RECIPES["guided-layers"], moments, not_target)
         if config.evidence_unit:
             moments = train_evidence_unit(
-                classifier, images(chosen), images(backgrounds), moments)
+                classifier, images(chosen), images(backgrounds), moments, not_target)
     assert moments is not None, "config names no unit for pixels"
     return moments
 

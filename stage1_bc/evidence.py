@@ -16,6 +16,7 @@ import torch
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import largest_components
 from stage1_bc.gradient_maps import unit_maximum
+from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_unit import Moments, PixelUnit, on_grid, resize_maps
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
 
@@ -52,14 +53,15 @@ def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> to
 
 def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
                         backgrounds: Iterable[torch.Tensor],
-                        moments: Moments | None = None) -> Moments:
+                        moments: Moments | None = None,
+                        not_target: NotTarget | None = None) -> Moments:
     """Give a trained classifier its evidence unit.
 
     Args:
         classifier: BackgroundClassifier; ``evidence_unit`` is set.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         backgrounds: the same for background images.
-        moments: see ``train_pixel_unit``.
+        moments, not_target: see ``train_pixel_unit``.
 
     Returns:
         Moments of the images.
@@ -81,7 +83,8 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         if moments is None:
             moments = Moments(
-                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))),
+                not_target)
         unit.cpu()
         for number in range(GROWING + SETTLING):
             moments.fit(unit, labels)

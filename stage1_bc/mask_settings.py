@@ -32,6 +32,8 @@ class MaskSettings:
     """With overrides applied."""
     precision: str = "float32"
     """Key of ``PRECISIONS``."""
+    not_target: str | None = None
+    """``NotTarget.digest`` of the clusters that a person has named as not the target."""
 
     @property
     def recipe_fields(self) -> dict:
@@ -47,9 +49,13 @@ class MaskSettings:
 
     @property
     def classifier_fields(self) -> dict:
-        """The background classifier's settings, and the versions of what trains it."""
-        return {**to_dict(self.config), **versions_of_classifier(
+        """The background classifier's settings, and the versions of what trains it.
+
+        With what is not the target only where a person has said so.
+        """
+        fields = {**to_dict(self.config), **versions_of_classifier(
             self.config.pixel_unit, self.config.evidence_unit)}
+        return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,6 +72,10 @@ class MaskSettings:
             weights_file(self.weights)
         config, recipe = self.config, self.recipe
         units = UNITS_READ.get(recipe.signal, ())
+        if self.not_target and not units:
+            raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
+                              "learn what --not-target names: take another --recipe, such as "
+                              "default")
         scales = (1.0,) if units else (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
@@ -95,9 +105,11 @@ class MaskSettings:
         fields = dict(facts["recipe"])
         precision = fields.pop("precision", "float32")
         fields.pop("versions", None)
-        config = {name: value for name, value in facts["classifier"].items() if name != "versions"}
+        config = dict(facts["classifier"])
+        config.pop("versions", None)
+        not_target = config.pop("not_target", None)
         return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config), recipe_name,
-                   from_dict(Recipe, fields), precision)
+                   from_dict(Recipe, fields), precision, not_target)
 
 
 def recorded_facts(manifest: dict) -> dict:
@@ -170,6 +182,8 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     yield "bc_backbone", "backbone", settings.backbone, held["backbone"]
     yield "bc_weights", "weights", facts["weights"][:12], (held["weights"] or "")[:12] or None
     yield "bc_seed", "seed", settings.config.seed, classifier.get("seed")
+    yield ("not_target", "clusters that are not the target", settings.not_target or "none",
+           classifier.get("not_target", "none"))
     yield "head", "head", settings.config.head, classifier.get("head")
     yield from (("bc_set", name, facts["classifier"][name], classifier.get(name))
                 for name in _assigned(options["bc_set"]))

@@ -20,6 +20,7 @@ from common.backbones import Backbone
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
+from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.recipe import UNITS_READ, Recipe
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # the classifier imports this module
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
+EXCLUDED_WEIGHT = 4  # of a cell that a person says is not the target, in background cells
 SEED_DELTA = 0.80  # threshold of the gradient masks that it learns first, the paper's best
 
 
@@ -97,7 +99,8 @@ def _answers(units, images):
 
 def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
                      backgrounds: Iterable[torch.Tensor], seed_recipe: Recipe,
-                     moments: "Moments | None" = None) -> "Moments":
+                     moments: "Moments | None" = None,
+                     not_target: NotTarget | None = None) -> "Moments":
     """Give a trained classifier its pixel unit.
 
     Args:
@@ -107,6 +110,8 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         seed_recipe: Recipe of the gradient masks that it learns first.
         moments: what this function or ``train_evidence_unit`` returned for the same images: their
             features are then not computed again, nor the backgrounds read.
+        not_target: clusters whose cells in the targets count as background; with ``moments``, those
+            that they were made with.
 
     Returns:
         Moments of the images.
@@ -134,7 +139,8 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
             torch.cat, zip(*map_in_order(look, targets, device, threads)))
         if moments is None:
             moments = Moments(
-                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))))
+                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))),
+                not_target)
         moments.fit(unit, labels)
         answers = resize_maps(unit.cpu()(moments.targets).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
@@ -144,21 +150,40 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
 
 
 class Moments:
-    """First and second moments of the features; targets and backgrounds weigh the same."""
+    """First and second moments of the features; targets and backgrounds weigh the same.
 
-    def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor):
-        self.targets = targets  # (n, GRID ** 2, D) half
+    Args:
+        targets: (n, GRID ** 2, D) half, features of target images.
+        backgrounds: the same of background images.
+        not_target: clusters whose cells in the targets are labelled 0, whatever the labels say, and
+            also count as further cells of the backgrounds; None for none.
+    """
+
+    def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
+                 not_target: NotTarget | None = None):
+        self.targets = targets
+        self.excluded = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
+        self.total = 1.0  # what all weights sum to
         self.mean = self.second = torch.zeros((), dtype=torch.double)
         for features in (targets, backgrounds):
-            weight = 0.5 / (features.shape[0] * features.shape[1])
-            for part in features.split(64):
-                flat = part.flatten(0, 1).float()
-                self.mean = self.mean + weight * flat.sum(0).double()
-                self.second = self.second + weight * (flat.T @ flat).double()
+            self._add(features, 0.5 / (features.shape[0] * features.shape[1]))
+        if self.excluded is not None:
+            weight = EXCLUDED_WEIGHT * 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])
+            self._add(targets[self.excluded][:, None], weight)
+            self.total += weight * float(self.excluded.sum())
+            self.mean, self.second = self.mean / self.total, self.second / self.total
+
+    def _add(self, features, weight):
+        for part in features.split(64):
+            flat = part.flatten(0, 1).float()
+            self.mean = self.mean + weight * flat.sum(0).double()
+            self.second = self.second + weight * (flat.T @ flat).double()
 
     def fit(self, unit: PixelUnit, labels: torch.Tensor) -> None:
         """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
-        weight = 0.5 / labels.numel()
+        if self.excluded is not None:
+            labels = labels.masked_fill(self.excluded, 0)
+        weight = 0.5 / self.total / labels.numel()
         product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
                       for part, label in zip(self.targets.split(64), labels.split(64))) * weight
         level = labels.double().sum() * weight

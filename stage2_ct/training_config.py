@@ -41,8 +41,8 @@ class TrainingConfig:
     width: int = 1024
     """Filters of the 3x3 convolutions in the class block."""
     frozen_layers: int = 0
-    """Leading layers of the backbone that are not trained, for shorter steps; the first 17 of VGG-16
-    are its first three blocks."""
+    """Leading layers of the backbone that are not trained, for shorter steps; the first 17 of
+    VGG-16 are its first three blocks."""
     fine: bool = False
     """Keep the backbone's last stage at twice the resolution (28x28 for VGG-16)."""
     last_layer: bool = False

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-CLASSIFIERS, MASKS, RUNS = "bc", "masks", "ct"  # folders in CACHE
+CLASSIFIERS, MASKS, CLUSTERS, RUNS = "bc", "masks", "clusters", "ct"  # folders in CACHE
 
 
 class ArtefactError(ValueError):

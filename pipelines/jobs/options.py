@@ -58,6 +58,22 @@ class BatchSize(click.ParamType):
         self.fail("must be auto or a whole number from 1", parameter, context)
 
 
+class NamedClusters(click.ParamType):
+    """CLUSTERS:3,17 as ("CLUSTERS", (3, 17))."""
+
+    name = "CLUSTERS:NUMBERS"
+
+    def convert(self, value, parameter, context):
+        if isinstance(value, tuple):
+            return value
+        clusters, _, numbers = value.rpartition(":")
+        try:
+            return clusters, tuple(int(number) for number in numbers.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not of the form CLUSTERS:NUMBERS, such as cub-train:3,17",
+                      parameter, context)
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists its options in groups, and the fields that overrides take."""
 
@@ -114,6 +130,10 @@ _OPTIONS = {
         "recipe_set": click.option(
             "--recipe-set", multiple=True, metavar="FIELD=VALUE",
             help="Override a field of the recipe; may be repeated."),
+        "not_target": click.option(
+            "--not-target", type=NamedClusters(), help="Clusters of bcct check-masks (its folder, "
+            "or the beginning of its name) and the numbers of those that are not the target, such "
+            "as cub-train:3,17. The units for pixels learn them as background."),
         "deltas": click.option(
             "--delta", "deltas", type=Delta(), multiple=True, default=[0.80], show_default=True,
             help="Threshold on the map (Eq. 2); may be repeated."),
@@ -171,7 +191,7 @@ _BY_NAME = {name: option for members in _OPTIONS.values() for name, option in me
 COMPUTE = ("device", "workers", "batch_size")
 STAGE1 = ("data", "dataset", "background", "image_size", "backbone", "weights", "bc_backbone",
           "bc_weights", "bc_seed", "head", "bc_set", "cache", *COMPUTE)
-RECIPE = ("recipe", "recipe_set", "precision")
+RECIPE = ("recipe", "recipe_set", "precision", "not_target")
 STAGE2 = (*STAGE1, *RECIPE, "delta", "variant", "masks", "train_set", "seed")
 
 

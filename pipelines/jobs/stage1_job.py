@@ -20,7 +20,7 @@ from common.mask_cache.manifest import held_deltas
 from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
-from pipelines.jobs.artefacts import CLASSIFIERS, MASKS
+from pipelines.jobs.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
 from pipelines.jobs.inputs import Backgrounds, Images
 from pipelines.jobs.progress_bar import progress_bar
 from stage1_bc.classifier import build_classifier
@@ -28,8 +28,11 @@ from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_c
                                        stored_classifiers)
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.maker import MaskMaker
+from stage1_bc.mask_clusters import NotTarget, load_not_target
 from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.recipe import RECIPES, UNITS_READ
+
+CLUSTERS_FILE = "clusters.pt"  # in the folder that bcct check-masks writes
 
 
 def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
@@ -53,13 +56,25 @@ class Stage1Job:
     compute: Compute
     cache: Path
     """CACHE, the folder for everything that is made."""
+    not_target: NotTarget | None = None
+    """What a person has named as not the target."""
 
     @classmethod
     def from_options(cls, data, dataset, background, cache, device, workers, batch_size,
-                     **settings) -> "Stage1Job":
-        """The job of a command line; arguments as in ``pipelines.jobs.options``."""
-        return cls(Images(dataset, data), Backgrounds(background) if background else None,
-                   mask_settings(**settings), choose_compute(device, batch_size, workers), cache)
+                     not_target=None, images=None, **settings) -> "Stage1Job":
+        """The job of a command line; arguments as in ``pipelines.jobs.options``.
+
+        Jobs over the same data set may share its Images, ``images``, so that it is listed once.
+        """
+        chosen = mask_settings(**settings)
+        named = None
+        if not_target is not None:
+            named = named_clusters(not_target, cache, chosen)
+            chosen = dataclasses.replace(chosen, not_target=named.digest)
+            chosen.require_possible()
+        return cls(images or Images(dataset, data),
+                   Backgrounds(background) if background else None, chosen,
+                   choose_compute(device, batch_size, workers), cache, named)
 
     def description(self) -> dict:
         """Everything that the background classifier depends on, as plain values."""
@@ -86,12 +101,28 @@ class Stage1Job:
                  "bc-set": _overrides(plain, config), "image-size": config.image_size,
                  "bc-seed": config.seed, "recipe": settings.recipe_name,
                  "recipe-set": _overrides(RECIPES[settings.recipe_name], settings.recipe),
-                 "precision": settings.precision, "split": split,
+                 "precision": settings.precision,
+                 "not-target": () if self.not_target is None else str(self.not_target),
+                 "split": split,
                  "delta": tuple(map(delta_name, sorted(deltas)))}
         return shlex.join(["bcct", "masks", *(
             word for name, value in words.items()
             for one in (value if isinstance(value, tuple) else (value,))
             for word in (f"--{name}", str(one)))])
+
+
+def named_clusters(given: tuple[str, tuple[int, ...]], cache: Path,
+                   settings: MaskSettings) -> NotTarget:
+    """The clusters that ``--not-target`` names.
+
+    Args:
+        given: (path or beginning of a name in CACHE/clusters, numbers).
+        cache: CACHE.
+        settings: whose background classifier learns them.
+    """
+    path = resolve(given[0], cache / CLUSTERS, "file of mask clusters")
+    return load_not_target(path / CLUSTERS_FILE if path.is_dir() else path, given[1],
+                           settings.backbone, weights_identity(settings.weights))
 
 
 def _plain_config(head, image_size, seed, recipe) -> ClassifierConfig:
@@ -125,7 +156,8 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
     about = train_classifier(classifier, job.images.split("train").records,
-                             job.backgrounds.records, settings.config, job.compute, progress_bar)
+                             job.backgrounds.records, settings.config, job.compute, progress_bar,
+                             job.not_target)
     return save_classifier(job.cache / CLASSIFIERS / f"{classifier_name(job)}.pt", classifier,
                            about, job.description())
 

@@ -10,17 +10,17 @@ import tqdm
 
 from common import processes
 from common.backbones import require_side, weights_file, weights_identity
-from common.compute import Compute, choose_compute
+from common.compute import Compute
 from common.config import digest, override
 from common.loading import find_unreadable
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.artefacts import RUNS
-from pipelines.jobs.inputs import Backgrounds, Images
+from pipelines.jobs.inputs import Images
 from pipelines.jobs.mask_choice import find_masks, open_named_masks
 from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import Stage1Job, build_maker, ensure_classifier, mask_settings, warn
+from pipelines.jobs.stage1_job import Stage1Job, build_maker, ensure_classifier, warn
 from stage1_bc.classifier import build_classifier
 from stage1_bc.online import OnlineMaker, joint_maker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
@@ -50,23 +50,18 @@ class TrainingJob:
     """How it learns, overrides applied."""
 
     @classmethod
-    def from_options(cls, data, dataset, background, cache, device, workers, batch_size, train_set,
-                     variant, masks, delta, seed, images=None, **settings) -> "TrainingJob":
+    def from_options(cls, train_set, variant, masks, delta, seed, **stage1) -> "TrainingJob":
         """The job of a command line; arguments as in ``pipelines.jobs.options.STAGE2``.
 
-        Jobs over the same data set may share its Images, ``images``, so that it is listed once.
+        ``stage1`` is for ``Stage1Job.from_options``.
         """
         config = override(VARIANTS[variant].config,
-                          [f"image_size={settings['image_size']}", *train_set])
-        require_side(config.image_size, settings["backbone"], config.fine)
-        if settings["weights"] not in ("imagenet", "none"):
-            weights_file(settings["weights"])
-        stage1 = Stage1Job(images or Images(dataset, data),
-                           Backgrounds(background) if background else None,
-                           mask_settings(**{**settings, "image_size": config.image_size}),
-                           choose_compute(device, batch_size, workers), cache)
-        return cls(stage1, settings["backbone"], settings["weights"], variant, masks, delta, seed,
-                   config)
+                          [f"image_size={stage1['image_size']}", *train_set])
+        require_side(config.image_size, stage1["backbone"], config.fine)
+        if stage1["weights"] not in ("imagenet", "none"):
+            weights_file(stage1["weights"])
+        job = Stage1Job.from_options(**{**stage1, "image_size": config.image_size})
+        return cls(job, stage1["backbone"], stage1["weights"], variant, masks, delta, seed, config)
 
     @property
     def images(self) -> Images:

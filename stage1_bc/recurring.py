@@ -1,0 +1,116 @@
+"""What recurs in the masks, in figures and pictures, for a person to look through."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from common.compute import Compute
+from common.datasets import Record
+from common.loading import consecutive, load_frames, to_float
+from common.mask_cache.contact_sheet import Section, short_name, tile
+from common.mask_cache.reader import MaskCache
+from common.progress import silent
+from stage1_bc.mask_clusters import FeatureClusters
+from stage1_bc.pixel_unit import GRID, PixelUnit, on_grid
+
+COVERED = 0.5  # share of a cell from which on it belongs to a mask
+TILE_SIDE = 128  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedCells:
+    """The cells of a grid over some images, as a unit for pixels sees them."""
+
+    features: torch.Tensor
+    """(images, GRID ** 2, D) half."""
+    covered: torch.Tensor
+    """(images, GRID ** 2) bool, whether a mask covers the cell."""
+    answers: torch.Tensor
+    """(images, GRID ** 2) float, the unit's likeness to target, about 0 to 1."""
+
+
+def read_cells(unit: PixelUnit, records: Sequence[Record], cache: MaskCache, compute: Compute,
+               progress: Callable = silent) -> MaskedCells:
+    """What a unit for pixels reads and answers where masks are.
+
+    Args:
+        unit: PixelUnit on the device of ``compute``.
+        records: of images with a mask in the cache.
+        cache: MaskCache.
+        compute: Compute.
+        progress: see ``common.progress``.
+
+    Raises:
+        BadImage: an image cannot be read.
+    """
+    def parts() -> Iterator[tuple]:
+        with progress(len(records), "masks") as advance:
+            for batch in load_frames(records, cache.mask_size, consecutive(
+                    len(records), compute.batch_size), compute.workers):
+                for _, error in batch.bad:
+                    raise error
+                features = unit.read(to_float(batch.images.to(compute.device)))
+                masks = np.stack([cache[records[place].image_id] for place in batch.positions])
+                yield (features.half().cpu(), on_grid(masks) >= COVERED,
+                       unit(features).clamp_min(0).flatten(1).cpu())
+                advance(len(batch.positions))
+    return MaskedCells(*map(torch.cat, zip(*parts())))
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurringPart:
+    """A cluster of masked cells, as a person is told of it."""
+
+    number: int
+    """By which it is named."""
+    masks: float
+    """Share of the masks that have a cell of it."""
+    area: float
+    """Share of all masked cells that are of it."""
+    likeness: float
+    """Mean answer of the unit for pixels at its cells, about 0 to 1."""
+    images: tuple[int, ...]
+    """Indices of the images that have a cell of it, those with the most cells first."""
+
+
+def recurring_parts(clusters: FeatureClusters, cells: MaskedCells) -> list[RecurringPart]:
+    """The clusters that masks have cells of, those least like a target first.
+
+    Among the figures that need no boxes, the unit's answer separates best what lies on the objects
+    from what does not (docs/masks.md).
+    """
+    assigned = assign_masked(clusters, cells)
+    parts = []
+    for number in range(len(clusters.centres)):
+        its = assigned == number
+        counts = its.sum(1)
+        images = counts.argsort(descending=True, stable=True)[:int((counts > 0).sum())]
+        if len(images) > 0:
+            parts.append(RecurringPart(
+                number, len(images) / len(its), float(its.sum() / cells.covered.sum()),
+                float(cells.answers[its].mean()), tuple(images.tolist())))
+    return sorted(parts, key=lambda part: part.likeness)
+
+
+def assign_masked(clusters: FeatureClusters, cells: MaskedCells) -> torch.Tensor:
+    """Cluster of each masked cell, -1 elsewhere: (images, GRID ** 2) int64."""
+    assigned = torch.full(cells.covered.shape, -1)
+    assigned[cells.covered] = torch.cat(
+        [clusters.assign(part) for part in cells.features[cells.covered].split(4096)])
+    return assigned
+
+
+def part_sections(parts: Sequence[RecurringPart], clusters: FeatureClusters, cells: MaskedCells,
+                  records: Sequence[Record], shown: int) -> list[Section]:
+    """A section of a contact sheet for each part, with its cells marked in ``shown`` pictures.
+
+    Annotated boxes are not drawn.
+    """
+    assigned = assign_masked(clusters, cells).view(-1, GRID, GRID).numpy()
+    return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.area:.1%} of their area, "
+             f"likeness to target {part.likeness:.2f}",
+             [tile(dataclasses.replace(records[index], boxes=()), assigned[index] == part.number,
+                   short_name(records[index].image_id), TILE_SIDE)
+              for index in part.images[:shown]]) for part in parts]
