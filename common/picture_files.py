@@ -61,9 +61,8 @@ def list_pictures(given: Sequence[str | os.PathLike]) -> PictureFiles:
             sizes[name] = size
     records = sorted_records([listed(name, root, -1, (), size) for name, size in sizes.items()])
     if not records:
-        where = few(map(str, given), 3)
-        found = content(paths[0]) if paths[0].is_dir() else "nothing"
-        raise DatasetError(f"expected pictures in {where}, found none but {found}")
+        raise DatasetError("there are no pictures: " + "; ".join(
+            f"{quoted(name)} holds {content(path)}" for name, path in zip(given[:3], paths)))
     repeated = tuple(sorted(composed(name) for name, count in counts.items() if count > 1))
     return PictureFiles(root, records, repeated, notes.skipped)
 

@@ -162,7 +162,7 @@ def test_bad_pictures_are_named_and_the_others_done(model, tmp_path):
 
 def test_bad_command_lines_end_with_one_sentence(model, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="expected pictures in .*empty"):
+    with pytest.raises(ValueError, match="there are no pictures: .*empty.* holds nothing"):
         localize(model, tmp_path / "empty", "--out", tmp_path / "out")
     with pytest.raises(ValueError, match="there is no picture or folder .*nowhere"):
         localize(model, tmp_path / "nowhere", "--out", tmp_path / "out")
