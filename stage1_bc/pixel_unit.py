@@ -29,7 +29,8 @@ if TYPE_CHECKING:  # the classifier imports this module
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
-EXCLUDED_WEIGHT = 4  # of a cell that a person says is not the target, in background cells
+COVERED = 0.5  # share of a cell from which on a label takes it for the object
+MISTAKEN_WEIGHT = 4  # in background cells, of such a cell that a person says is not the target
 SEED_DELTA = 0.80  # threshold of the gradient masks that it learns first, the paper's best
 
 
@@ -155,45 +156,50 @@ class Moments:
     Args:
         targets: (n, GRID ** 2, D) half, features of target images.
         backgrounds: the same of background images.
-        not_target: clusters whose cells in the targets are labelled 0, whatever the labels say, and
-            also count as further cells of the backgrounds; None for none.
+        not_target: clusters whose cells are labelled 0, whatever the labels say; None for none.
     """
 
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
                  not_target: NotTarget | None = None):
         self.targets = targets
-        self.excluded = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
-        self.total = 1.0  # what all weights sum to
+        self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
+        self.background_weight = 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])  # of a cell
         self.mean = self.second = torch.zeros((), dtype=torch.double)
-        for features in (targets, backgrounds):
-            self._add(features, 0.5 / (features.shape[0] * features.shape[1]))
-        if self.excluded is not None:
-            weight = EXCLUDED_WEIGHT * 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])
-            self._add(targets[self.excluded][:, None], weight)
-            self.total += weight * float(self.excluded.sum())
-            self.mean, self.second = self.mean / self.total, self.second / self.total
-
-    def _add(self, features, weight):
-        for part in features.split(64):
-            flat = part.flatten(0, 1).float()
-            self.mean = self.mean + weight * flat.sum(0).double()
-            self.second = self.second + weight * (flat.T @ flat).double()
+        for features, weight in ((targets, 0.5 / (targets.shape[0] * targets.shape[1])),
+                                 (backgrounds, self.background_weight)):
+            for part in features.split(64):
+                flat = part.flatten(0, 1).float()
+                self.mean = self.mean + weight * flat.sum(0).double()
+                self.second = self.second + weight * (flat.T @ flat).double()
 
     def fit(self, unit: PixelUnit, labels: torch.Tensor) -> None:
         """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
-        if self.excluded is not None:
-            labels = labels.masked_fill(self.excluded, 0)
-        weight = 0.5 / self.total / labels.numel()
+        mean, second, total = self.mean, self.second, 1.0
+        if self.named is not None:
+            mean, second, total = self._corrected(self.named & (labels >= COVERED))
+            labels = labels.masked_fill(self.named, 0)
+        weight = 0.5 / labels.numel() / total
         product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
                       for part, label in zip(self.targets.split(64), labels.split(64))) * weight
         level = labels.double().sum() * weight
-        covariance = self.second - torch.outer(self.mean, self.mean)
+        covariance = second - torch.outer(mean, mean)
         scale = covariance.diagonal().clamp_min(1e-12).sqrt()
         standardised = covariance / torch.outer(scale, scale)
         standardised = standardised + RIDGE * torch.eye(len(scale), dtype=torch.double)
-        solution = torch.linalg.solve(standardised, (product - self.mean * level) / scale) / scale
+        solution = torch.linalg.solve(standardised, (product - mean * level) / scale) / scale
         unit.weight.copy_(solution)
-        unit.bias.copy_(level - solution @ self.mean)
+        unit.bias.copy_(level - solution @ mean)
+
+    def _corrected(self, mistaken):
+        """(mean, second moment, sum of weights) with the mistaken cells as further backgrounds.
+
+        Only those that a label takes for the object: to weigh every twig of the named kind would
+        push down the edges of objects, which look a little like it.
+        """
+        cells, weight = self.targets[mistaken].float(), MISTAKEN_WEIGHT * self.background_weight
+        total = 1 + weight * len(cells)
+        return ((self.mean + weight * cells.sum(0).double()) / total,
+                (self.second + weight * (cells.T @ cells).double()) / total, total)
 
 
 def on_grid(masks: np.ndarray) -> torch.Tensor:

@@ -13,9 +13,8 @@ from common.mask_cache.contact_sheet import Section, short_name, tile
 from common.mask_cache.reader import MaskCache
 from common.progress import silent
 from stage1_bc.mask_clusters import FeatureClusters
-from stage1_bc.pixel_unit import GRID, PixelUnit, on_grid
+from stage1_bc.pixel_unit import COVERED, GRID, PixelUnit, on_grid
 
-COVERED = 0.5  # share of a cell from which on it belongs to a mask
 TILE_SIDE = 128  # pixels
 
 
