@@ -18,8 +18,9 @@ import numpy as np
 
 from benchmarks import fault_injection as faults
 from common.config import digest
+from common.files import file_sha256
 from common.mask_cache.checks import check_files, check_index_and_counts, check_shard
-from common.mask_cache.manifest import MANIFEST, read_manifest, sha256
+from common.mask_cache.manifest import MANIFEST, read_manifest
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError, Provenance
 
@@ -82,7 +83,7 @@ def craft(folder: Path, random: np.random.Generator) -> str:
         path = folder / random.choice(["index.h5", "shard-00001.h5", "shard-00003.h5"])
         what = _spoil_bytes(path, random) if kind == "bytes" else _spoil_structure(path, random)
         for entry in (manifest["index"], *manifest["shards"]):
-            entry["sha256"] = sha256(folder / entry["file"])
+            entry["sha256"] = file_sha256(folder / entry["file"])
     _seal(folder, manifest)
     return f"{kind}: {what}"
 

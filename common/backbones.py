@@ -3,7 +3,6 @@
 import bisect
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from common import tiny
 from common.config import lookup
-from common.files import load_checkpoint
+from common.files import file_sha256, load_checkpoint
 from common.stored_weights import download, plain_state, require_finite
 
 LARGEST_OF_THE_SMALLEST = 512  # pixels: no network needs larger images than that
@@ -266,8 +265,7 @@ def weights_identity(weights: str | Path) -> str:
     """
     if weights in ("imagenet", "none"):
         return weights
-    with open(weights_file(weights), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(weights_file(weights))
 
 
 def weights_file(weights: str | Path) -> Path:

@@ -5,6 +5,7 @@ torch is imported only where a checkpoint needs it: reading a mask cache does no
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -167,6 +168,17 @@ def file_crc32(path: str | Path) -> int:
         return zlib.crc32(Path(path).read_bytes())
     except OSError:
         return 0
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; errors as for ``read_whole``."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except MISSING:
+        raise
+    except OSError as error:
+        raise cannot_read(path, error) from error
 
 
 def make_folder(folder: str | Path) -> None:

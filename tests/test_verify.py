@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from common.boxes import mask_to_box
 from common.config import digest
 from common.datasets import open_dataset
-from common.files import file_crc32, write_json
-from common.mask_cache.manifest import sha256, write_manifest
+from common.files import file_crc32, file_sha256, write_json
+from common.mask_cache.manifest import write_manifest
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import (CutMasks, MaskCacheError, Provenance, shard_path,
                                       shard_slices, write_shard)
@@ -170,7 +170,7 @@ def test_an_index_and_counts_that_do_not_match(cache):
     manifest = json.loads((cache / "manifest.json").read_text())
     with h5py.File(cache / "index.h5", "r+") as file:
         file["0.80/box"][3] = [0, 0, 1, 1]
-    manifest["index"]["sha256"] = sha256(cache / "index.h5")
+    manifest["index"]["sha256"] = file_sha256(cache / "index.h5")
     manifest["valid"]["0.70"] += 1
     del manifest["digest"]
     write_json(cache / "manifest.json", {**manifest, "digest": digest(manifest)})

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from common.config import digest
-from common.files import read_json, sync_folder, write_json
+from common.files import file_sha256, read_json, sync_folder, write_json
 from common.mask_cache.index import PLACE_FIELDS, Places, write_index
 from common.mask_cache.manifest_rules import BadManifest, check_manifest
 from common.mask_cache.shards import (FORMAT_VERSION, SHARD_NAME, SHARD_SIZE, MaskCacheError,
                                       Provenance, delta_groups, delta_name, read_checksums,
                                       read_ids, read_places, read_unreadable, shard_opened,
                                       shard_path, shard_slices)
-from common.system_errors import MISSING, cannot_read
+from common.system_errors import MISSING
 
 MANIFEST = "manifest.json"
 INDEX = "index.h5"
@@ -110,7 +110,7 @@ def write_manifest(folder: str | Path, provenance: Provenance, image_ids: Sequen
         "about": about or {},
         "count": len(image_ids),
         "deltas": sorted(deltas),
-        "index": {"file": INDEX, "sha256": sha256(folder / INDEX)},
+        "index": {"file": INDEX, "sha256": file_sha256(folder / INDEX)},
         "key": provenance.key(),
         "provenance": {**dataclasses.asdict(provenance), "mask_size": list(provenance.mask_size)},
         "shard_size": shard_size,
@@ -194,7 +194,7 @@ def damaged_files(folder: str | Path, manifest: dict) -> list[tuple[str, str]]:
     """
     def reason(entry):
         try:
-            if sha256(Path(folder) / entry["file"]) != entry["sha256"]:
+            if file_sha256(Path(folder) / entry["file"]) != entry["sha256"]:
                 return "its checksum is not the manifest's"
         except MISSING:
             return "it is missing"
@@ -233,19 +233,3 @@ def adopt_added(folder: str | Path) -> None:
     os.replace(added / MANIFEST, folder / MANIFEST)
     sync_folder(folder)
     shutil.rmtree(added)
-
-
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: there is no such file.
-        CannotRead: the system does not give its bytes.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except MISSING:
-        raise
-    except OSError as error:
-        raise cannot_read(path, error) from error

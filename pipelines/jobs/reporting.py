@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from common.datasets import Record
+from common.files import file_sha256
 from common.images import image_size, read_image
 from common.loading import to_float
 from common.mask_cache.finding import sibling_masks
@@ -63,7 +63,7 @@ def evaluate(runs: Sequence[TrainedRun], localization: Localization) -> Evaluate
     entry = Method(
         first.variant, results[0], tuple(each.seed for each in runs), over_seeds,
         hashes={"masks": description["masks"], "dataset": description["dataset"],
-                **{f"checkpoint of seed {each.seed}": file_digest(each.run.checkpoint)
+                **{f"checkpoint of seed {each.seed}": file_sha256(each.run.checkpoint)
                    for each in runs}},
         settings=_settings(first, protocol))
     return Evaluated(first, entry)
@@ -175,9 +175,3 @@ def _thumbnail(record: Record) -> np.ndarray:
     height, width = image_size(record.path)
     scale = min(1, THUMBNAIL / max(height, width))
     return read_image(record.path, (max(1, round(height * scale)), max(1, round(width * scale))))
-
-
-def file_digest(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,12 +3,11 @@
 import dataclasses
 
 from common.config import digest
-from common.files import read_json, write_json
+from common.files import file_sha256, read_json, write_json
 from common.mask_cache.shards import MaskCacheError
 from evaluation.localization import LOCALIZING, TAU_IMAGES, Protocol
 from pipelines.jobs.artefacts import MASKS
 from pipelines.jobs.localizing import Localization, localize_run
-from pipelines.jobs.reporting import file_digest
 from pipelines.jobs.training_job import plan, train
 from pipelines.paper.experiment import percent
 from stage2_ct.prediction import ENLARGEMENT
@@ -72,7 +71,7 @@ def _identity(planned):
     job = planned.job
     test = job.images.split("test")
     truths = [(record.image_id, record.label, record.boxes) for record in test.records]
-    return {"checkpoint": file_digest(planned.run.checkpoint), "delta": job.delta,
+    return {"checkpoint": file_sha256(planned.run.checkpoint), "delta": job.delta,
             "localizing": [LOCALIZING, ENLARGEMENT, TAU_IMAGES, dataclasses.asdict(Protocol())],
             "masks": planned.cache and planned.cache.key,
             "test": [job.images.digest("test"), digest(truths)]}

@@ -1,7 +1,6 @@
 """Duplicate pictures: the same bytes, or nearly the same look."""
 
 import collections
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,8 @@ from pathlib import Path
 import imagehash
 import numpy as np
 from PIL import Image
+
+from common.files import file_sha256
 
 HASH_SIDE = 16
 """The hash holds the signs of the 16x16 lowest frequencies: 256 bits. The usual 64 call many
@@ -81,7 +82,7 @@ def same_bytes(paths: Sequence[str | Path], first: int) -> list[list[int]]:
     """
     by_size = _groups(paths, range(len(paths)), os.path.getsize)
     groups = [group for same_size in by_size if same_size[0] < first
-              for group in _groups(paths, same_size, _sha256) if group[0] < first]
+              for group in _groups(paths, same_size, file_sha256) if group[0] < first]
     return sorted(groups)
 
 
@@ -94,8 +95,3 @@ def _groups(paths, indices, key):
         except OSError:
             continue
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
