@@ -1,6 +1,7 @@
-"""How long work reports its progress: through a context that the caller hands in."""
+"""How long work tells its user what it does: through what the caller hands in."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[int], object]
@@ -17,3 +18,19 @@ def silent(total: int, description: str, unit: str = "images") -> Iterator[Advan
         unit: what is counted.
     """
     yield lambda count: None
+
+
+def ignore(sentence: str) -> None:
+    """Say nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reports:
+    """Everything that work may tell its user; nothing by default."""
+
+    progress: Callable = silent
+    """A context as ``silent`` is one."""
+    say: Callable[[str], object] = ignore
+    """Called with a sentence on what is done."""
+    warn: Callable[[str], object] = ignore
+    """Called with a sentence on what the user may not expect."""

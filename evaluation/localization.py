@@ -1,12 +1,17 @@
 """Figures of anything that gives score maps, with tau chosen by a protocol."""
 
+import abc
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.datasets import Dataset, Record
+from common.datasets.listed_once import Images
 from common.mask_cache.reader import MaskCache
 from evaluation.evaluator import Evaluator, Result
 from evaluation.threshold import (TauChoice, choose_validation, fixed_tau, tau_from_boxes,
@@ -15,10 +20,6 @@ from evaluation.truth import Truth, truth_from_mask, truths_from_dataset
 
 LOCALIZING = 2  # raised whenever tau, score maps or boxes are computed in another way
 TAU_IMAGES = 500  # training images that tau is chosen on: more change it by less than a step
-
-Scorer = Callable
-"""Called with (records, description, **options) as ``stage2_ct.prediction.scored_batches`` is with
-its own: yields (records, (N, H, W) score maps, (ranks, predicted classes, probabilities))."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,122 @@ class Protocol:
         return None if self.tau_from in ("masks", "val", "test") else float(self.tau_from)
 
 
+class Localization(abc.ABC):
+    """Models localize the same images by the same protocol; a subclass says how a model does it.
+
+    Everything is listed, opened or chosen once, on first use.
+
+    Args:
+        images: Images; the models' data set or another of the same classes.
+        protocol: Protocol.
+        mask_roots: folders of mask caches to look through.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id; such
+            images are left out. None raises at the first.
+    """
+
+    def __init__(self, images: Images, protocol: Protocol, mask_roots: Iterable[Path] = (),
+                 unreadable: dict | None = None):
+        self.images, self.protocol, self.unreadable = images, protocol, unreadable
+        self.mask_roots = tuple(mask_roots)
+        self._tuning: dict = {}
+
+    @abc.abstractmethod
+    def scored(self, model: Any, records: Sequence[Record], description: str,
+               **options: Any) -> Iterator[tuple]:
+        """Yield (records, (N, H, W) score maps, (ranks, predicted classes, probabilities)).
+
+        ``options`` are ``cache``, a MaskCache whose images must be unchanged, and ``unreadable``;
+        see ``stage2_ct.prediction.scored_batches``.
+        """
+
+    @abc.abstractmethod
+    def frame(self, model: Any) -> int:
+        """Side of a model's score maps, in pixels."""
+
+    @abc.abstractmethod
+    def masks(self, model: Any) -> MaskCache:
+        """The masks of a model's training images."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images that the figures are of."""
+        return self.images.split(self.protocol.split)
+
+    @functools.cached_property
+    def truths(self) -> list[Truth]:
+        """The ground truth of those that can be read."""
+        return truths_from_dataset(self.dataset, self.unreadable)
+
+    def readable(self) -> list[Record]:
+        """The images that have not turned out to be unreadable yet."""
+        return [record for record in self.dataset.records
+                if record.image_id not in (self.unreadable or {})]
+
+    def localize(self, model: Any) -> Result:
+        """Figures of a model; tau is chosen after the images have been scored.
+
+        Raises:
+            BadImage: an image cannot be read and nothing takes its reason.
+            MaskCacheError: there are no masks to choose tau on, or an image has changed since its
+                mask was made.
+        """
+        evaluator = self._evaluator(model, self.truths, self.dataset.classes)
+        evaluator = self._accumulate(model, self.readable(), "localizing", evaluator)
+        return evaluator.compute(tau_oracle(evaluator) if self.protocol.tau_from == "test"
+                                 else self.choose_tau(model))
+
+    def choose_tau(self, model: Any) -> TauChoice:
+        """tau by a protocol other than ``test``, from training images only; errors as above."""
+        tuning = self.tuning(model)
+        if tuning is None:
+            return fixed_tau(float(self.protocol.tau_from))
+        from_masks = self.protocol.tau_from == "masks"
+        chosen = {truth.image_id for truth in tuning}
+        records = [record for record in self.images.split("train").records
+                   if record.image_id in chosen]
+        evaluator = self._accumulate(model, records, "choosing tau",
+                                     self._evaluator(model, tuning),
+                                     self.masks(model) if from_masks else None)
+        return tau_from_masks(evaluator) if from_masks else tau_from_boxes(evaluator)
+
+    def tuning(self, model: Any) -> list[Truth] | None:
+        """What tau is chosen on: boxes of masks or of training images; None if it is a number."""
+        if self.protocol.tau_from == "masks":
+            masks = self.masks(model)
+            masks.require_valid()
+            if masks.folder not in self._tuning:
+                self._tuning[masks.folder] = mask_truths(
+                    masks, self.images.split("train").records)
+            return self._tuning[masks.folder]
+        return self._validation if self.protocol.tau_from == "val" else None
+
+    @functools.cached_property
+    def _validation(self) -> list[Truth]:
+        return validation_truths(self.images.split("train"), self.protocol.boxes_per_class,
+                                 self.unreadable)
+
+    def _evaluator(self, model, truths, class_names=None):
+        return Evaluator(truths, self.protocol.box_rule, tau=self.protocol.stated_tau,
+                         size=(self.frame(model),) * 2, class_names=class_names)
+
+    def _accumulate(self, model, records, description, evaluator, masks=None):
+        """Feed an Evaluator with score maps of the true classes and with rankings.
+
+        Returns:
+            The Evaluator, or one without the images that turned out to be unreadable.
+        """
+        bad = None if self.unreadable is None else {}
+        for batch, maps, ranking in self.scored(model, records, description, cache=masks,
+                                                unreadable=bad):
+            evaluator.accumulate_many(
+                (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
+                for one, record, figures in zip(maps, batch, zip(*ranking)))
+        if not bad:
+            return evaluator
+        self.unreadable.update(bad)
+        return evaluator.without(bad)
+
+
 def mask_truths(cache: MaskCache, records: Sequence[Record]) -> list[Truth]:
     """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
     order = np.random.default_rng(0).permutation(len(records))
@@ -58,73 +175,3 @@ def validation_truths(dataset: Dataset, per_class: int, unreadable: dict | None)
     truths = {truth.image_id: truth for truth in truths_from_dataset(dataset, unreadable)}
     chosen = set(choose_validation(truths.values(), per_class))
     return [truth for image_id, truth in truths.items() if image_id in chosen]
-
-
-def localize(scorer: Scorer, dataset: Dataset, truths: Sequence[Truth], protocol: Protocol,
-             frame: int, choose_tau: Callable, unreadable: dict | None = None) -> Result:
-    """Figures of score maps.
-
-    Args:
-        scorer: see ``Scorer``.
-        dataset: the images that the figures are of.
-        truths: Truth of each of them that can be read.
-        protocol: Protocol.
-        frame: side of the score maps, in pixels.
-        choose_tau: called without arguments after the maps have been scored, unless tau is the
-            oracle's; gives a TauChoice.
-        unreadable: dict that takes the reason of each image that cannot be read, by its id; such
-            images are left out. None raises at the first.
-
-    Raises:
-        BadImage: an image cannot be read and ``unreadable`` is None.
-    """
-    evaluator = Evaluator(truths, class_names=dataset.classes, **_settings(protocol, frame))
-    records = [record for record in dataset.records if record.image_id not in (unreadable or {})]
-    evaluator = _accumulate(scorer, records, "localizing", evaluator, unreadable)
-    return evaluator.compute(tau_oracle(evaluator) if protocol.tau_from == "test"
-                             else choose_tau())
-
-
-def choose_tau(scorer: Scorer, dataset: Dataset | None, tuning: Sequence[Truth] | None,
-               protocol: Protocol, frame: int, masks: MaskCache | None = None,
-               unreadable: dict | None = None) -> TauChoice:
-    """The TauChoice of a protocol other than ``test``, from training images only.
-
-    Args:
-        scorer, protocol, frame, unreadable: as for ``localize``.
-        dataset: the training images; None where tau is a number.
-        tuning: truths by ``mask_truths`` or ``validation_truths``; None where tau is a number.
-        masks: the MaskCache that ``tuning`` comes from, whose images must be unchanged.
-
-    Raises:
-        MaskCacheError: an image has changed since its mask was made.
-    """
-    if protocol.stated_tau is not None or dataset is None or tuning is None:
-        return fixed_tau(float(protocol.tau_from))
-    chosen = {truth.image_id for truth in tuning}
-    records = [record for record in dataset.records if record.image_id in chosen]
-    evaluator = _accumulate(scorer, records, "choosing tau",
-                            Evaluator(tuning, **_settings(protocol, frame)), unreadable, masks)
-    return tau_from_boxes(evaluator) if masks is None else tau_from_masks(evaluator)
-
-
-def _settings(protocol, frame):
-    stated = {} if protocol.stated_tau is None else {"tau": protocol.stated_tau}
-    return {"rule": protocol.box_rule, "size": (frame, frame), **stated}
-
-
-def _accumulate(scorer, records, description, evaluator, unreadable, masks=None):
-    """Feed an Evaluator with score maps of the true classes and with rankings.
-
-    Returns:
-        The Evaluator, or one without the images that turned out to be unreadable.
-    """
-    bad = None if unreadable is None else {}
-    for batch, maps, ranking in scorer(records, description, cache=masks, unreadable=bad):
-        evaluator.accumulate_many(
-            (one, record.image_id, dict(zip(("rank", "predicted", "score"), figures)))
-            for one, record, figures in zip(maps, batch, zip(*ranking)))
-    if not bad:
-        return evaluator
-    unreadable.update(bad)
-    return evaluator.without(bad)

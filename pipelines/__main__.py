@@ -7,8 +7,8 @@ import warnings
 import click
 
 from common.allocator import share_one_arena
-from pipelines.error_sentences import in_words, warning_in_words
-from pipelines.output_streams import make_patient
+from common.error_sentences import in_words, warning_in_words
+from common.output_streams import make_patient
 
 # name: (module, summary). Listed here so that a help text imports no command, and so no torch.
 COMMANDS = {

@@ -8,14 +8,14 @@ from common.backbones import weights_identity
 from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from pipelines.jobs import options
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import Stage1Job, classifier_name
+from pipelines.jobs.terminal import TERMINAL, progress_bar
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
 from stage1_bc.background_check.examination import examine
 from stage1_bc.background_check.findings import background_report
 from stage1_bc.background_check.views import report_lines, report_sections
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import sample_targets
+from stage1_bc.stage1_job import Stage1Job, classifier_name
 
 
 @options.grouped_command("check-backgrounds")
@@ -31,7 +31,7 @@ def command(folder, **arguments):
     """
     options.require_options(arguments, "data")
     require_writable(arguments["cache"] / "backgrounds")
-    job = Stage1Job.from_options(background=folder, **arguments)
+    job = Stage1Job.from_options(background=folder, reports=TERMINAL, **arguments)
     settings = job.settings
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)

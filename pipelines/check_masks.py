@@ -2,19 +2,19 @@
 
 import click
 
+from common.artefacts import CLUSTERS, MASKS, resolve
 from common.compute import choose_compute
 from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import CLUSTERS, MASKS, resolve
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import CLUSTERS_FILE
+from pipelines.jobs.terminal import progress_bar
 from stage1_bc.classifier_training import sample_targets
 from stage1_bc.mask_clusters import fit_clusters, save_clusters
 from stage1_bc.mask_settings import maker_of_masks, recorded_facts
 from stage1_bc.recurring import part_sections, read_cells, recurring_parts
+from stage1_bc.stage1_job import CLUSTERS_FILE
 
 MOST_MASKS = 1000
 LISTED = 10  # parts in the text; the contact sheet shows all of them

@@ -2,14 +2,11 @@
 
 import click
 
-from evaluation.localization import Protocol
+from common.datasets.listed_once import Images
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS
-from pipelines.jobs.inputs import Images
-from pipelines.jobs.localizing import Localization, localize_run
-from pipelines.jobs.stage1_job import ensure_classifier, make_masks
-from pipelines.jobs.training_job import TrainingJob, plan, train
-from stage2_ct.run import load_run
+from pipelines.jobs.localizing import localization_of
+from pipelines.jobs.training_job import TrainingJob, trained
+from stage1_bc.stage1_job import ensure_classifier, make_masks
 
 
 @options.grouped_command("compare")
@@ -20,20 +17,18 @@ def command(**arguments):
     Makes what is missing first. Prints accuracy, localization and time per epoch.
     """
     options.require_options(arguments, "data", "background")
-    images = Images(arguments["dataset"], arguments["data"])
+    images = Images(arguments["dataset"], arguments["data"], click.echo)
     jobs = {source: TrainingJob.from_options(**arguments, masks=source, images=images)
             for source in ("cached", "online", "joint")}
     first = jobs["cached"]
     make_masks(first.stage1, ensure_classifier(first.stage1), "train", [first.delta])
     click.echo(f"{'masks':10}{'Top-1 cls':>11}{'GT-known':>10}{'Top-1 loc':>11}"
                f"{'seconds per epoch':>19}")
-    localization = Localization(images, Protocol(), first.compute,
-                                [arguments["cache"] / MASKS])
+    localization = localization_of(first)
     for source, job in jobs.items():
-        run = train(plan(job))
-        trained = load_run(run.folder, job.compute.device, job.variant)
-        metrics = localize_run(trained, localization).metrics
-        seconds = sorted(line["seconds"] for line in run.logged())
+        found = trained(job)
+        metrics = localization.localize(found).metrics
+        seconds = sorted(line["seconds"] for line in found.run.logged())
         click.echo("{:10}{:>11.1f}{:>10.1f}{:>11.1f}{:>19.1f}".format(
             source, *(100 * metrics[name].value for name in ("top1_cls", "gt_known", "top1_loc")),
             seconds[len(seconds) // 2]))

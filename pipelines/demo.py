@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 import demo
+from common.datasets.listed_once import Images
 from demo.scenes import write_dataset
-from pipelines.jobs.inputs import Images
 from pipelines.jobs.options import STAGE2, options, values
 from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import run_experiment, summary_table
@@ -26,7 +26,7 @@ def command(cache, **arguments):
     """
     folder = cache / "demo"
     data, background = write_dataset(folder / "data")
-    images = Images("cub", data)
+    images = Images("cub", data, click.echo)
     shared_options = {
         "data": data, "background": background, "cache": folder, "backbone": "tiny",
         "weights": str(Path(demo.__file__).with_name("tiny.pth")), "image_size": IMAGE_SIZE,

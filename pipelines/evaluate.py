@@ -4,6 +4,7 @@ import datetime
 
 import click
 
+from common.artefacts import MASKS, RUNS, resolve
 from common.backbones import require_side
 from common.boxes import LARGEST_SIDE
 from common.datasets import open_dataset
@@ -16,13 +17,12 @@ from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS, RUNS, resolve
-from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.localizing import Localization
-from pipelines.jobs.mask_choice import open_named_masks
-from pipelines.jobs.reporting import build_report, evaluate
+from pipelines.jobs.localizing import RunLocalization
+from pipelines.jobs.reporting import evaluate, report_of_runs
 from pipelines.jobs.runs import find_run, images_of, job_of_run, open_run
-from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
+from pipelines.jobs.terminal import report_bad_images
+from pipelines.jobs.training_job import SOURCES, TrainingJob, trained
+from stage1_bc.mask_choice import open_named_masks
 from stage2_ct.run import load_run
 from stage2_ct.score_maps import SCORE_MAPS
 
@@ -98,9 +98,8 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         if beside:
             folder = resolve(beside, arguments["cache"] / RUNS, "run")
             other = evaluate([load_run(folder, localization.compute.device)], localization)
-        report = build_report(main, localization, other, {
+        report = report_of_runs(main, localization, other, {
             "command": options.command_line(), "date": f"{datetime.date.today()}"})
-        out = out or runs[0].run.folder / "report"
     page = write_report(out, report)
     click.echo(figures_as_text(report))
     click.echo(f"wrote {page}")
@@ -114,7 +113,7 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
         options.require_options(arguments, "data")
         job = TrainingJob.from_options(**arguments)
         if seeds:
-            runs = [_train_seed(TrainingJob.from_options(**{**arguments, "seed": seed}))
+            runs = [trained(TrainingJob.from_options(**{**arguments, "seed": seed}))
                     for seed in seeds]
         else:
             runs = [load_run(find_run(job).folder, job.compute.device, job.variant)]
@@ -124,11 +123,11 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
             raise click.UsageError(
                 f"the run itself decides {', '.join(_option(name) for name in decided)}: leave "
                 "that out, or leave RUN out to look for the run that these options made")
-        trained, images, compute = open_run(
+        named, images, compute = open_run(
             run, variant=arguments["variant"] if "variant" in given else None, **{
                 name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
-        runs = [trained if seed == trained.seed else _train_seed(
-            job_of_run(trained, images, compute, cache, seed)) for seed in seeds] or [trained]
+        runs = [named if seed == named.seed else trained(
+            job_of_run(named, images, compute, cache, seed)) for seed in seeds] or [named]
     if protocol.input_size is not None:
         for one in runs:
             description = one.manifest["description"]
@@ -137,17 +136,11 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
             "delta"], images)
-    return runs, Localization(images, protocol, compute, [cache / MASKS], masks,
-                              unreadable)
+    return runs, RunLocalization(images, protocol, compute, [cache / MASKS], masks, unreadable)
 
 
 def _option(name):
     return {"train_set": "--set"}.get(name, f"--{name.replace('_', '-')}")
-
-
-def _train_seed(job):
-    """The finished run of a job; trains it first if needed."""
-    return load_run(train(plan(job)).folder, job.compute.device, job.variant)
 
 
 def _score_folder(folder, metadata, arguments, protocol, unreadable):

@@ -2,11 +2,11 @@
 
 import click
 
+from common.artefacts import MASKS, resolve
 from common.datasets import KINDS
 from common.exports.formats import FORMATS
 from common.exports.sources import open_annotations
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS, resolve
 
 
 @options.grouped_command("export")

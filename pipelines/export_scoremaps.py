@@ -2,15 +2,15 @@
 
 import click
 
+from common.datasets import KINDS
 from common.files import require_writable
 from evaluation.localization import Protocol
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS
-from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.localizing import Localization
-from pipelines.jobs.runs import open_run, run_options
+from pipelines.jobs.localizing import RunLocalization
+from pipelines.jobs.runs import open_run
+from pipelines.jobs.terminal import report_bad_images
 from stage2_ct.score_maps import SCORE_MAPS
 
 
@@ -23,8 +23,11 @@ from stage2_ct.score_maps import SCORE_MAPS
               help="Whose score maps.")
 @click.option("--score-map", type=click.Choice(SCORE_MAPS),
               help="Which score map.  [default: the variant's own]")
-@run_options
-@options.options("on_bad_image")
+@click.option("--data", type=options.PATH, help="Other images of the run's classes.  [default: the "
+              "run's data set]")
+@click.option("--dataset", type=click.Choice(KINDS),
+              help="Layout of --data.  [default: recognized]")
+@options.options("cache", *options.COMPUTE, "on_bad_image")
 def command(run, out, split, score_map, on_bad_image, **arguments):
     """Write one .npy per image, in the folder convention of wsolevaluation.
 
@@ -34,8 +37,8 @@ def command(run, out, split, score_map, on_bad_image, **arguments):
     unreadable = {}
     require_writable(out)
     trained, images, compute = open_run(run, **arguments)
-    localization = Localization(images, Protocol(split, score_map), compute,
-                                [arguments["cache"] / MASKS], unreadable=unreadable)
+    localization = RunLocalization(images, Protocol(split, score_map), compute,
+                                   unreadable=unreadable)
     for batch, maps, _ in localization.scored(trained, localization.dataset.records, "score maps",
                                               unreadable=unreadable):
         for record, score in zip(batch, maps):

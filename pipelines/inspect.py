@@ -2,6 +2,7 @@
 
 import click
 
+from common.artefacts import MASKS, resolve
 from common.datasets import KINDS
 from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
@@ -9,7 +10,6 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks, summary_lines, summary_sections
 from evaluation.mask_figures import figure_lines, score_masks
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS, resolve
 
 
 @options.grouped_command("inspect")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from common.artefacts import CLASSIFIERS, MASKS, RUNS
 from common.files import read_json
 from common.mask_cache.finding import mask_caches
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import CLASSIFIERS, MASKS, RUNS
 from stage1_bc.classifier_file import stored_classifiers
 from stage2_ct.run import stored_runs
 

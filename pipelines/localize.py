@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from common.artefacts import RUNS, resolve
 from common.compute import choose_compute
 from common.exports.formats import FORMATS, write_overlays
 from common.exports.sources import open_localized
@@ -11,11 +12,8 @@ from common.localized import LocalizedFolder
 from common.picture_files import list_pictures
 from evaluation.localized_page import write_localized_page
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import RUNS, resolve
-from pipelines.jobs.bad_images import report_bad_images
 from pipelines.jobs.localize_job import LocalizeJob, facts_of, localize_pictures
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import warn
+from pipelines.jobs.terminal import progress_bar, report_bad_images, warn
 from stage2_ct.found_objects import OBJECTS
 from stage2_ct.localizer import Localizer, load_model
 

@@ -6,9 +6,9 @@ from common import processes
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
-from pipelines.jobs.bad_images import report_bad_images
 from pipelines.jobs.mask_parts import PartOption, finish_masks, make_part, plan_parts
-from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
+from pipelines.jobs.terminal import TERMINAL, report_bad_images
+from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 
 @options.grouped_command("masks")
@@ -33,7 +33,7 @@ def command(split, deltas, on_bad_image, part, finish, **arguments):
     if part is not None and finish is not None:
         raise click.UsageError("give --part or --finish, not both")
     if part is not None or finish is not None:
-        job = Stage1Job.from_options(**arguments)
+        job = Stage1Job.from_options(reports=TERMINAL, **arguments)
         task = plan_parts(job, split, deltas)
         if part is not None:
             make_part(task, part)  # --finish reports the images that cannot be read
@@ -42,7 +42,7 @@ def command(split, deltas, on_bad_image, part, finish, **arguments):
             _report(job, split, task.stored, task.folder, deltas, on_bad_image)
         return
     with processes.process_group():
-        job = Stage1Job.from_options(**arguments)
+        job = Stage1Job.from_options(reports=TERMINAL, **arguments)
         stored = ensure_classifier(job)
         folder = make_masks(job, stored, split, deltas)
         if processes.rank() == 0:

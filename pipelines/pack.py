@@ -2,9 +2,9 @@
 
 import click
 
+from common.artefacts import RUNS, resolve
 from common.compute import choose_compute
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import RUNS, resolve
 from stage2_ct.localizer import Localizer, load_model
 from stage2_ct.model_file import write_model
 from stage2_ct.onnx_file import onnx_kind, write_onnx

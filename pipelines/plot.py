@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from common.artefacts import RUNS, resolve
 from evaluation.training_curves import draw_training_curves
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import RUNS, resolve
 from stage2_ct.run import Run
 
 

@@ -12,9 +12,10 @@ from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
 from pipelines.jobs.sanity_job import HEADER, ROW, sanity_rows
-from pipelines.jobs.stage1_job import Stage1Job, ensure_classifier, make_masks
+from pipelines.jobs.terminal import TERMINAL
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES
+from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 REFERENCE = "blurred"  # one plain gradient pass
 TIMED_IMAGES = 64
@@ -50,10 +51,10 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
     options.require_options(arguments, "data", "background")
     require_writable(arguments["cache"])
     if sanity:
-        _sanity(Stage1Job.from_options(bc_set=bc_set, **arguments), recipes or SANITY, split, delta,
-                wrong_background, sanity_seeds)
+        job = Stage1Job.from_options(reports=TERMINAL, bc_set=bc_set, **arguments)
+        _sanity(job, recipes or SANITY, split, delta, wrong_background, sanity_seeds)
         return
-    job = Stage1Job.from_options(bc_set=(
+    job = Stage1Job.from_options(reports=TERMINAL, bc_set=(
         *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)

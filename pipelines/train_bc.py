@@ -4,8 +4,8 @@ import click
 
 from common import processes
 from pipelines.jobs import options
-from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.stage1_job import Stage1Job, lock_classifiers, train_and_save
+from pipelines.jobs.terminal import TERMINAL, report_bad_images
+from stage1_bc.stage1_job import Stage1Job, lock_classifiers, train_and_save
 
 
 @options.grouped_command("train-bc")
@@ -18,7 +18,7 @@ def command(on_bad_image, **arguments):
     """
     options.require_options(arguments, "data", "background")
     with processes.process_group():
-        job = Stage1Job.from_options(**arguments)
+        job = Stage1Job.from_options(reports=TERMINAL, **arguments)
         stored = processes.broadcast_from_first(lambda: _train(job))
         if processes.rank() == 0:
             click.echo(stored.accuracy())

@@ -6,11 +6,12 @@ from common import processes
 from common.images import BadImage
 from common.system_errors import CannotWrite
 from pipelines.jobs import options
-from pipelines.jobs.bad_images import report_bad_images
-from pipelines.jobs.tau import choose_tau_after_training
+from pipelines.jobs.localizing import localization_of
+from pipelines.jobs.reporting import record_tau
+from pipelines.jobs.terminal import report_bad_images
 from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
 from stage1_bc.mask_settings import describe_masks, require_agreement
-from stage2_ct.run import losses_of
+from stage2_ct.run import load_run, losses_of
 from stage2_ct.tensorboard_log import TensorBoardLog
 
 
@@ -42,7 +43,7 @@ def command(resume, tensorboard, on_bad_image, **arguments):
                 "to continue it, or remove it to start again")
         _train(planned, _tensorboard(planned) if tensorboard else None)
         if processes.rank() == 0:
-            click.echo(choose_tau_after_training(planned))
+            click.echo(_choose_tau(planned))
             _report(planned.run)
             report_bad_images(planned.run.manifest()["unreadable"], on_bad_image)
 
@@ -72,6 +73,20 @@ def _how_to_go_on(planned):
                  if planned.supervision is None else
                  "run bcct masks, which says how to do without it")
     return f"It could be read before: put it back and continue with --resume, or {otherwise}"
+
+
+def _choose_tau(planned):
+    """Choose tau from the run's masks and record it, which takes a part of an epoch; says what."""
+    job = planned.job
+    if planned.cache is None or not planned.cache.any_valid:
+        return ("tau is not chosen yet, since there are no valid masks: bcct evaluate chooses it, "
+                "or state one with bcct localize --tau")
+    localization = localization_of(job, masks=planned.cache,
+                                   unreadable=dict(planned.run.manifest()["unreadable"]))
+    trained = load_run(planned.run.folder, job.compute.device, job.variant)
+    choice = localization.choose_tau(trained)
+    record_tau(trained, choice, localization)
+    return f"tau {choice.tau:.2f}, from masks: {choice.note}"
 
 
 def _report(run):

@@ -2,14 +2,14 @@
 
 import click
 
+from common.artefacts import MASKS, resolve
 from common.datasets import KINDS, open_dataset
 from common.mask_cache.checks import (check_files, check_images, check_index_and_counts,
                                       check_shard, how_to_repair)
 from common.mask_cache.manifest import read_manifest
 from common.mask_cache.reader import MaskCache
 from pipelines.jobs import options
-from pipelines.jobs.artefacts import MASKS, resolve
-from pipelines.jobs.progress_bar import progress_bar
+from pipelines.jobs.terminal import progress_bar
 
 
 @options.grouped_command("verify")

@@ -1,10 +1,10 @@
 """How masks are made, as requested by a command and as recorded in a mask cache."""
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from common.backbones import require_side, weights_file, weights_identity
-from common.config import ConfigError, from_dict, to_dict
+from common.config import ConfigError, from_dict, override, to_dict
 from common.files import load_checkpoint
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
@@ -13,7 +13,7 @@ from stage1_bc.classifier import load_classifier
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.maker import MaskMaker
 from stage1_bc.program_versions import versions_of_classifier, versions_of_recipe
-from stage1_bc.recipe import UNITS_READ, Recipe
+from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +110,27 @@ class MaskSettings:
         not_target = config.pop("not_target", None)
         return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config), recipe_name,
                    from_dict(Recipe, fields), precision, not_target)
+
+
+def mask_settings(backbone: str, weights: str, bc_backbone: str | None, bc_weights: str | None,
+                  bc_seed: int, head: str, bc_set: Sequence[str], image_size: int,
+                  recipe: str = "default", recipe_set: Sequence[str] = (),
+                  precision: str = "float32") -> MaskSettings:
+    """The MaskSettings of a command line; ``bcct masks --help`` says what each option means."""
+    chosen = override(RECIPES[recipe], recipe_set)
+    config = override(plain_config(head, image_size, bc_seed, chosen), bc_set)
+    settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
+                            chosen, precision)
+    settings.require_possible()
+    return settings
+
+
+def plain_config(head: str, image_size: int, seed: int, recipe: Recipe) -> ClassifierConfig:
+    """The background classifier's settings for a recipe, without overrides."""
+    units = UNITS_READ.get(recipe.signal, ())
+    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
+                            pixel_unit="pixel_unit" in units,
+                            evidence_unit="evidence_unit" in units)
 
 
 def recorded_facts(manifest: dict) -> dict:

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from common import batch_loading
 from common.batch_loading import BatchLoader, LostWorker, SmallSharedMemory
+from common.error_sentences import in_words
 from common.system_errors import CannotRead
-from pipelines.error_sentences import in_words
 from tests.test_structure import MODULES
 
 ROOT = Path(__file__).parent.parent

@@ -23,8 +23,8 @@ def no_image(monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("an image was looked at")
     for name in ("common.images.read_bytes", "common.loading.read_bytes",
-                 "stage2_ct.data.read_bytes", "pipelines.jobs.inputs.open_dataset",
-                 "pipelines.jobs.inputs.open_backgrounds"):
+                 "stage2_ct.data.read_bytes", "common.datasets.listed_once.open_dataset",
+                 "common.datasets.listed_once.open_backgrounds"):
         monkeypatch.setattr(name, fail)
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from common.batch_loading import SmallSharedMemory
+from common.error_sentences import in_words, warning_in_words
 from common.system_errors import CannotWrite
 from pipelines import __main__ as program
-from pipelines.error_sentences import in_words, warning_in_words
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """

@@ -18,8 +18,8 @@ from common.system_errors import CannotWrite
 from evaluation.mask_figures import mask_figures
 from pipelines import train_ct
 from pipelines.__main__ import cli
-from pipelines.jobs import stage1_job
 from pipelines.paper.experiment import percent
+from stage1_bc import stage1_job
 
 
 def write_cub(root, random):

@@ -3,9 +3,9 @@ import pytest
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.options import RECIPE, STAGE1, values
-from pipelines.jobs.stage1_job import Stage1Job
 from stage1_bc.mask_settings import describe_masks, maker_of_masks, require_agreement
 from stage1_bc.recipe import RECIPES
+from stage1_bc.stage1_job import Stage1Job
 from tests.examples import TINY, make_masks, run, write_inputs
 
 

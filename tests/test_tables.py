@@ -6,6 +6,7 @@ import pytest
 
 from common.datasets import Record
 from evaluation.table_files import Column, write_table
+from pipelines.jobs.localizing import RunLocalization
 from pipelines.paper import measuring, printed, tables
 from pipelines.paper.ablate_backgrounds import link_subset, nested_subsets
 from pipelines.paper.table1 import TABLE as TABLE1
@@ -71,7 +72,7 @@ def test_three_variants_learn_from_the_same_masks(inputs):
 def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
     fill(inputs, "table2", "--rows", "cam")
     monkeypatch.setattr(measuring, "train", lambda planned: pytest.fail("trained again"))
-    monkeypatch.setattr(measuring, "localize_run", lambda *job: pytest.fail("evaluated again"))
+    monkeypatch.setattr(RunLocalization, "localize", lambda *job: pytest.fail("evaluated again"))
     _, lines = fill(inputs, "table2", "--rows", "cam")
     assert ("GAP (CAM)", "measured") in lines
     checkpoint = inputs / "cache/ct" / lines["GAP (CAM)", "measured"]["run"] / "last.pt"
@@ -92,14 +93,14 @@ def test_a_finished_row_is_not_measured_again(inputs, monkeypatch):
 
 
 def test_a_stopped_table_holds_what_was_finished_and_goes_on(inputs, monkeypatch):
-    localize = measuring.localize_run
+    localize = RunLocalization.localize
 
-    def stops(trained, localization):
+    def stops(localization, trained):
         if trained.variant == "has":
             raise KeyboardInterrupt
-        return localize(trained, localization)
+        return localize(localization, trained)
     with monkeypatch.context() as patch:
-        patch.setattr(measuring, "localize_run", stops)
+        patch.setattr(RunLocalization, "localize", stops)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             result, _ = fill(inputs, "table1", "--rows", "cam,has", "--dataset", "cub")
             raise SystemExit(result.exit_code)  # click may turn the interrupt into an exit code

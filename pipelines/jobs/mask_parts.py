@@ -5,12 +5,11 @@ import re
 
 import click
 
+from common.artefacts import CLASSIFIERS
 from common.mask_cache.parts import MaskPart, UnfinishedParts, finish_parts, write_part
 from common.mask_cache.writer import MaskJob
-from pipelines.jobs.artefacts import CLASSIFIERS
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import (MaskTask, Stage1Job, build_maker, find_classifier,
-                                       plan_masks, warn)
+from pipelines.jobs.terminal import progress_bar, warn
+from stage1_bc.stage1_job import MaskTask, Stage1Job, build_maker, find_classifier, plan_masks
 
 
 class PartOption(click.ParamType):

@@ -1,32 +1,18 @@
 """Opening finished runs for the commands that localize with them."""
 
-import dataclasses
 from pathlib import Path
 
 import click
 
-from common.backbones import weights_identity
+from common.artefacts import RUNS, ArtefactError, resolve
 from common.compute import Compute, choose_compute
-from common.datasets import KINDS, Dataset
-from pipelines.jobs import options
-from pipelines.jobs.artefacts import RUNS, ArtefactError, resolve
-from pipelines.jobs.inputs import Images
-from pipelines.jobs.mask_choice import open_named_masks
-from pipelines.jobs.stage1_job import Stage1Job
+from common.datasets.listed_once import Images
+from pipelines.jobs.terminal import TERMINAL
 from pipelines.jobs.training_job import SOURCES, TrainingJob
+from stage1_bc.mask_choice import open_named_masks
 from stage1_bc.mask_settings import MaskSettings
+from stage1_bc.stage1_job import Stage1Job
 from stage2_ct.run import Run, TrainedRun, load_run, stored_runs
-
-
-def run_options(function):
-    """Decorate a command with the options that a finished run leaves open."""
-    for decorate in (options.options("cache", *options.COMPUTE),
-                     click.option("--dataset", type=click.Choice(KINDS),
-                                  help="Layout of --data.  [default: recognized]"),
-                     click.option("--data", type=options.PATH, help="Other images of the run's "
-                                  "classes.  [default: the run's data set]")):
-        function = decorate(function)
-    return function
 
 
 def open_run(named: str | Path, cache: Path, data: Path | None = None, dataset: str | None = None,
@@ -61,40 +47,8 @@ def images_of(trained: TrainedRun, data: Path | None = None, dataset: str | None
     if data is None and not Path(recorded["folder"]).is_dir():
         raise ArtefactError(f"the data set of this run is not in {recorded['folder']} any more; "
                             "give --data")
-    return ImagesOfClasses(dataset or (recorded["kind"] if data is None else None),
-                           Path(data or recorded["folder"]), trained.classes)
-
-
-class ImagesOfClasses(Images):
-    """Images whose labels are those of a model's outputs.
-
-    Args:
-        kind, root: as for ``Images``.
-        classes: the model's class names.
-    """
-
-    def __init__(self, kind, root, classes):
-        super().__init__(kind, root)
-        self.classes = tuple(classes)
-
-    def split(self, name: str) -> Dataset:
-        """The Dataset of a split, its labels those of the model.
-
-        Raises:
-            DatasetError: there is no such data set.
-            ValueError: one of its classes is not the model's.
-        """
-        dataset = super().split(name)
-        if dataset.classes == self.classes:
-            return dataset
-        if unknown := [each for each in dataset.classes if each not in self.classes]:
-            raise ValueError(f"{self.root} has classes that the model does not know: "
-                             f"{', '.join(map(repr, unknown[:5]))}; its own are "
-                             f"{', '.join(map(repr, self.classes[:5]))} ...")
-        labels = [self.classes.index(each) for each in dataset.classes]
-        self._splits[name] = dataclasses.replace(dataset, classes=self.classes, records=tuple(
-            dataclasses.replace(record, label=labels[record.label]) for record in dataset.records))
-        return self._splits[name]
+    return Images(dataset or (recorded["kind"] if data is None else None),
+                  Path(data or recorded["folder"]), click.echo, trained.classes)
 
 
 def find_run(job: TrainingJob) -> Run:
@@ -119,12 +73,10 @@ def find_run(job: TrainingJob) -> Run:
 
 def _fits(manifest: dict, job: TrainingJob) -> bool:
     held = manifest["description"]
-    same = (held["variant"], held["config"], held["seed"], held["backbone"], held["weights"],
-            held["dataset"]) == (
-        job.trained_variant, job.config.of_training(), job.seed, job.backbone,
-        weights_identity(job.weights), job.images.digest("train"))
-    if not same or not job.uses_masks:
-        return same
+    if any(held[name] != value for name, value in job.description().items()):
+        return False
+    if not job.uses_masks:
+        return True
     if job.masks not in SOURCES:
         return held["masks"] == open_named_masks(job.masks, job.stage1.cache, job.delta,
                                                  job.images).key
@@ -144,6 +96,6 @@ def job_of_run(trained: TrainedRun, images: Images, compute: Compute, cache: Pat
     source = masks[0] if isinstance(masks, list) else "cached"
     if isinstance(masks, str):
         source = manifest["masks"]["folder"]
-    return TrainingJob(Stage1Job(images, None, settings, compute, cache),
+    return TrainingJob(Stage1Job(images, None, settings, compute, cache, reports=TERMINAL),
                        description["backbone"], manifest["weights"], trained.variant, source,
                        made["delta"], seed, trained.config)

@@ -11,12 +11,12 @@ from common.threads import map_in_order, one_thread_per_operation
 from evaluation.bootstrap import paired_difference
 from evaluation.evaluator import MaskEvaluator, Result
 from evaluation.truth import truths_from_dataset
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import Stage1Job
+from pipelines.jobs.terminal import progress_bar
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES, UNITS_READ
 from stage1_bc.sanity import TRAINED, sanity_classifiers
+from stage1_bc.stage1_job import Stage1Job
 
 HEADER = ("| recipe | classifier | strict | 95 % | mean IoU | 95 % | strict, minus trained | 95 % |"
           "\n|---|---|---|---|---|---|---|---|")

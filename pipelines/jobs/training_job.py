@@ -5,29 +5,29 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import torch
+import click
 import tqdm
 
 from common import processes
+from common.artefacts import RUNS
 from common.backbones import require_side, weights_file, weights_identity
 from common.compute import Compute
 from common.config import digest, override
+from common.datasets.listed_once import Backgrounds, Images
 from common.loading import find_unreadable
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.jobs.artefacts import RUNS
-from pipelines.jobs.inputs import Images
-from pipelines.jobs.mask_choice import find_masks, open_named_masks
-from pipelines.jobs.progress_bar import progress_bar
-from pipelines.jobs.stage1_job import Stage1Job, build_maker, ensure_classifier, warn
+from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
 from stage1_bc.classifier import build_classifier
+from stage1_bc.mask_choice import find_masks, open_named_masks
+from stage1_bc.mask_settings import mask_settings
 from stage1_bc.online import OnlineMaker, joint_maker
-from stage2_ct.data import EpochBatches, TrainingImages, training_loader
+from stage1_bc.stage1_job import Stage1Job, build_maker, ensure_classifier
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
-from stage2_ct.run import Run, build_method, stored_runs
+from stage2_ct.run import Run, TrainedRun, load_run, stored_runs
+from stage2_ct.run_training import train_run
 from stage2_ct.training_config import TrainingConfig
-from stage2_ct.training_loop import fit
 from stage2_ct.variants import VARIANTS
 
 SOURCES = ("cached", "online", "joint")  # words for --masks; anything else names a cache
@@ -60,7 +60,8 @@ class TrainingJob:
         require_side(config.image_size, stage1["backbone"], config.fine)
         if stage1["weights"] not in ("imagenet", "none"):
             weights_file(stage1["weights"])
-        job = Stage1Job.from_options(**{**stage1, "image_size": config.image_size})
+        job = Stage1Job.from_options(reports=TERMINAL, **{
+            **stage1, "image_size": config.image_size})
         return cls(job, stage1["backbone"], stage1["weights"], variant, masks, delta, seed, config)
 
     @property
@@ -82,6 +83,12 @@ class TrainingJob:
     def uses_masks(self) -> bool:
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
+
+    def description(self) -> dict:
+        """What the trained model depends on, apart from masks and classes, as plain values."""
+        return {"variant": self.trained_variant, "config": self.config.of_training(),
+                "seed": self.seed, "backbone": self.backbone,
+                "weights": weights_identity(self.weights), "dataset": self.images.digest("train")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +142,7 @@ def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
         masks = [job.masks, facts["recipe"], digest(facts)[:12]]
     elif job.uses_masks:
         masks = cache.key
-    return {"variant": job.trained_variant, "config": job.config.of_training(), "seed": job.seed,
-            "backbone": job.backbone, "weights": weights_identity(job.weights),
-            "dataset": job.images.digest("train"), "masks": masks,
-            "delta": job.delta if masks else None,
+    return {**job.description(), "masks": masks, "delta": job.delta if masks else None,
             "classes": list(job.images.split("train").classes)}
 
 
@@ -163,33 +167,25 @@ def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
 
 
 def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
-    job, run, compute = planned.job, planned.run, planned.job.compute
-    unreadable = _unreadable(planned)
+    job, unreadable = planned.job, _unreadable(planned)
+    rank = processes.rank()
+    if processes.world_size() > 1 and job.uses_masks and job.masks == "joint":
+        raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
     records = [record for record in job.images.split("train").records
                if record.image_id not in unreadable]
-    rank, world = processes.rank(), processes.world_size()
-    if world > 1 and job.uses_masks and job.masks == "joint":
-        raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
-    batches = EpochBatches(len(records), job.config.batch_size, job.seed, rank, world)
-    loader = training_loader(TrainingImages(records, job.config, planned.supervision), batches,
-                             compute.workers, compute.device)
-    method = build_method(job.variant, job.backbone, job.weights,
-                          len(planned.description["classes"]), job.config, job.seed)
-    method.to(compute.device, memory_format=torch.channels_last)
-    source, known = _mask_source(job), None
-    if rank == 0:
-        with contextlib.suppress(ValueError):  # tau of a run that is there already stays
-            known = run.manifest().get("localization")
-        run.write_manifest(_manifest(planned, unreadable) | (
-            {"localization": known} if known else {}))
 
     def progress(epoch, batches):
         name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{job.config.epochs}"
         return tqdm.tqdm(batches, desc=name, unit=" batches", disable=True if rank else None,
                          leave=False, dynamic_ncols=True)
-    fit(method, source, loader, job.config, run, compute.device, planned.description, progress,
-        on_epoch)
-    return run
+    train_run(planned.run, _manifest(planned, unreadable), job.variant, job.config, records,
+              planned.supervision, lambda: _mask_source(job), job.compute, progress, on_epoch)
+    return planned.run
+
+
+def trained(job: TrainingJob) -> TrainedRun:
+    """The finished run of a job; trains it, or finishes its training, first if needed."""
+    return load_run(train(plan(job)).folder, job.compute.device, job.variant)
 
 
 def _manifest(planned: PlannedRun, unreadable: dict) -> dict:

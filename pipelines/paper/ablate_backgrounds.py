@@ -10,12 +10,12 @@ from common.config import digest
 from evaluation.mask_figures import mask_figures
 from evaluation.table_charts import draw_curves
 from evaluation.table_files import Column, write_table
-from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import measure, measured
 from pipelines.paper.table_command import setting_command, show
 from pipelines.paper.tables import TableRow
 from stage1_bc.classifier_training import background_accuracy
+from stage1_bc.stage1_job import ensure_classifier, make_masks
 
 NAME = "ablate-backgrounds"
 SIZES = (1, 5, 20, 100)

@@ -5,15 +5,12 @@ import time
 import click
 
 from common.files import write_json
-from evaluation.localization import Protocol
 from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
-from pipelines.jobs.artefacts import MASKS
-from pipelines.jobs.localizing import Localization
-from pipelines.jobs.reporting import build_report, evaluate
-from pipelines.jobs.stage1_job import ensure_classifier, make_masks
-from pipelines.jobs.training_job import plan, train
-from stage2_ct.run import load_run
+from pipelines.jobs.localizing import localization_of
+from pipelines.jobs.reporting import evaluate, report_of_runs
+from pipelines.jobs.training_job import trained
+from stage1_bc.stage1_job import ensure_classifier, make_masks
 
 FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_acc_v2")
 
@@ -34,17 +31,13 @@ def run_experiment(rows, folder):
     """
     start = time.perf_counter()
     job = next(iter(rows.values()))[0]
-    localization = Localization(job.images, Protocol(), job.compute,
-                                [job.stage1.cache / MASKS])
+    localization = localization_of(job)
     evaluated, masks = {}, {}
     for name, jobs in rows.items():
         masks[name] = _prepare_masks(jobs[0])
-        runs = [train(plan(each)) for each in jobs]
-        evaluated[name] = evaluate(
-            [load_run(run.folder, each.compute.device, each.variant)
-             for run, each in zip(runs, jobs)], localization)
+        evaluated[name] = evaluate([trained(each) for each in jobs], localization)
     first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
-    report = build_report(last, localization, first)
+    report = report_of_runs(last, localization, first)
     summary = {
         "mask_strict": percent(report.masks.metrics["mask_strict"].value),
         "mask_bc_star": percent(report.masks.metrics["bc_star"].value),

@@ -6,8 +6,7 @@ from common.config import digest
 from common.files import file_sha256, read_json, write_json
 from common.mask_cache.shards import MaskCacheError
 from evaluation.localization import LOCALIZING, TAU_IMAGES, Protocol
-from pipelines.jobs.artefacts import MASKS
-from pipelines.jobs.localizing import Localization, localize_run
+from pipelines.jobs.localizing import localization_of
 from pipelines.jobs.training_job import plan, train
 from pipelines.paper.experiment import percent
 from stage2_ct.prediction import ENLARGEMENT
@@ -33,10 +32,8 @@ def measure(job):
         return held
     planned = plan(job)
     train(planned)
-    localization = Localization(job.images, Protocol(), job.compute,
-                                [job.stage1.cache / MASKS], planned.cache)
-    trained = load_run(planned.run.folder, job.compute.device, job.variant)
-    result = localize_run(trained, localization)
+    result = localization_of(job, masks=planned.cache).localize(
+        load_run(planned.run.folder, job.compute.device, job.variant))
     gt_known = result.metrics["gt_known"]
     figures = {**{name: percent(result.metrics[name].value) for name in FIGURES},
                "gt_known_low": percent(gt_known.low), "gt_known_high": percent(gt_known.high),

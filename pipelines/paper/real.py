@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.jobs.inputs import Images
+from common.datasets.listed_once import Images
 from pipelines.jobs.options import STAGE2, options, parse_seeds, values
 from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import run_experiment, summary_table
@@ -35,7 +35,7 @@ def command(cache, seeds, shared, **arguments):
 
     Writes CACHE/real/summary.json, and the artefacts of all steps.
     """
-    rows, images = {}, Images("cub", shared / "data/cub25")
+    rows, images = {}, Images("cub", shared / "data/cub25", click.echo)
     for name, (variant, masks_by) in ROWS.items():
         rows[name] = [TrainingJob.from_options(images=images, **values(
             *STAGE2, data=shared / "data/cub25", background=shared / "data/background",

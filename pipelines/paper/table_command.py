@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.jobs.inputs import Images
+from common.datasets.listed_once import Images
 from pipelines.jobs.options import STAGE2, grouped_command, options, parse_seeds, values
 from pipelines.paper.real import BUDGET, shared_weights
 from pipelines.paper.tables import TableSetting, fill_table
@@ -89,4 +89,4 @@ def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
     if epochs is not None:
         train_set = (*train_set, f"epochs={epochs}")
     return TableSetting(values(*STAGE2, **arguments, train_set=train_set), seeds, backbone,
-                        Images(arguments["dataset"], arguments["data"]))
+                        Images(arguments["dataset"], arguments["data"], click.echo))

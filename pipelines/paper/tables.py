@@ -7,19 +7,19 @@ from pathlib import Path
 
 import click
 
+from common.artefacts import MASKS
+from common.datasets.listed_once import Images
 from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
 from evaluation.mask_figures import mask_figures
 from evaluation.report import versions
 from evaluation.table_files import Column, write_table
-from pipelines.jobs.artefacts import MASKS
-from pipelines.jobs.inputs import Images
-from pipelines.jobs.mask_choice import find_masks
-from pipelines.jobs.stage1_job import ensure_classifier, make_masks
 from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import percent
 from pipelines.paper.measuring import FIGURES, measure, measured
 from pipelines.paper.printed import Printed
+from stage1_bc.mask_choice import find_masks
+from stage1_bc.stage1_job import ensure_classifier, make_masks
 from stage2_ct.prediction import default_input_side
 
 COLUMNS = (

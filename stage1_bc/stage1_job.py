@@ -1,18 +1,20 @@
-"""Stage 1 as commands use it: finding or training the classifier, making masks."""
+"""All of stage 1 in one folder: finding or training the classifier, making masks of images."""
 
 import dataclasses
 import os
 import shlex
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-import click
+from typing import Any
 
 from common import processes
+from common.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
 from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
-from common.config import digest, override
+from common.config import digest
 from common.datasets import Record
+from common.datasets.listed_once import Backgrounds, Images
 from common.files import require_writable
 from common.locks import write_lock
 from common.mask_cache.finding import find_by_key
@@ -20,30 +22,17 @@ from common.mask_cache.manifest import held_deltas
 from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
-from pipelines.jobs.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
-from pipelines.jobs.inputs import Backgrounds, Images
-from pipelines.jobs.progress_bar import progress_bar
+from common.progress import Reports
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_classifier,
                                        stored_classifiers)
-from stage1_bc.classifier_training import ClassifierConfig, train_classifier
+from stage1_bc.classifier_training import train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_clusters import NotTarget, load_not_target
-from stage1_bc.mask_settings import MaskSettings
-from stage1_bc.recipe import RECIPES, UNITS_READ
+from stage1_bc.mask_settings import MaskSettings, mask_settings, plain_config
+from stage1_bc.recipe import RECIPES
 
 CLUSTERS_FILE = "clusters.pt"  # in the folder that bcct check-masks writes
-
-
-def mask_settings(backbone, weights, bc_backbone, bc_weights, bc_seed, head, bc_set, image_size,
-                  recipe="default", recipe_set=(), precision="float32") -> MaskSettings:
-    """The MaskSettings of a command line; arguments as in ``pipelines.jobs.options``."""
-    chosen = override(RECIPES[recipe], recipe_set)
-    config = override(_plain_config(head, image_size, bc_seed, chosen), bc_set)
-    settings = MaskSettings(bc_backbone or backbone, bc_weights or weights, config, recipe,
-                            chosen, precision)
-    settings.require_possible()
-    return settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +47,16 @@ class Stage1Job:
     """CACHE, the folder for everything that is made."""
     not_target: NotTarget | None = None
     """What a person has named as not the target."""
+    reports: Reports = Reports()
+    """Where it tells what it does."""
 
     @classmethod
-    def from_options(cls, data, dataset, background, cache, device, workers, batch_size,
-                     not_target=None, images=None, **settings) -> "Stage1Job":
-        """The job of a command line; arguments as in ``pipelines.jobs.options``.
+    def from_options(cls, data: Path, dataset: str | None, background: Path | None, cache: Path,
+                     device: str, workers: int | None, batch_size: int | None,
+                     not_target: tuple[str, tuple[int, ...]] | None = None,
+                     images: Images | None = None, reports: Reports = Reports(),
+                     **settings: Any) -> "Stage1Job":
+        """The job of a command line, ``settings`` those of ``mask_settings``.
 
         Jobs over the same data set may share its Images, ``images``, so that it is listed once.
         """
@@ -72,15 +66,19 @@ class Stage1Job:
             named = named_clusters(not_target, cache, chosen)
             chosen = dataclasses.replace(chosen, not_target=named.digest)
             chosen.require_possible()
-        return cls(images or Images(dataset, data),
+        return cls(images or Images(dataset, data, reports.say),
                    Backgrounds(background) if background else None, chosen,
-                   choose_compute(device, batch_size, workers), cache, named)
+                   choose_compute(device, batch_size, workers), cache, named, reports)
 
     def description(self) -> dict:
-        """Everything that the background classifier depends on, as plain values."""
+        """Everything that the background classifier depends on, as plain values.
+
+        Raises:
+            ValueError: there are no background images.
+        """
         if self.backgrounds is None:
-            raise click.UsageError("give --background: a folder of background images (BACKGROUND="
-                                   "... with make)")
+            raise ValueError("give --background: a folder of background images (BACKGROUND=... "
+                             "with make)")
         return {"targets": self.images.digest("train"), "backgrounds": self.backgrounds.digest,
                 "backbone": self.settings.backbone,
                 "weights": weights_identity(self.settings.weights),
@@ -89,7 +87,7 @@ class Stage1Job:
     def masks_command(self, split: str, deltas: Iterable[float]) -> str:
         """The command line that makes a split's masks, to be copied and run from any folder."""
         settings, config = self.settings, self.settings.config
-        plain = _plain_config(config.head, config.image_size, config.seed, settings.recipe)
+        plain = plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
         weights = settings.weights
         if weights not in ("imagenet", "none"):
@@ -125,15 +123,7 @@ def named_clusters(given: tuple[str, tuple[int, ...]], cache: Path,
                            settings.backbone, weights_identity(settings.weights))
 
 
-def _plain_config(head, image_size, seed, recipe) -> ClassifierConfig:
-    """The background classifier's settings for a recipe, without overrides."""
-    units = UNITS_READ.get(recipe.signal, ())
-    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
-                            pixel_unit="pixel_unit" in units,
-                            evidence_unit="evidence_unit" in units)
-
-
-def _overrides(plain, config) -> tuple[str, ...]:
+def _overrides(plain: Any, config: Any) -> tuple[str, ...]:
     """The assignments that turn one dataclass into another of its class."""
     return tuple(
         f"{field.name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
@@ -156,8 +146,8 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
     about = train_classifier(classifier, job.images.split("train").records,
-                             job.backgrounds.records, settings.config, job.compute, progress_bar,
-                             job.not_target)
+                             job.backgrounds.records, settings.config, job.compute,
+                             job.reports.progress, job.not_target)
     return save_classifier(job.cache / CLASSIFIERS / f"{classifier_name(job)}.pt", classifier,
                            about, job.description())
 
@@ -174,8 +164,8 @@ def _ensure_file(job: Stage1Job) -> Path:
             found = find_classifier(job)  # another run may have trained it meanwhile
             if found is None:
                 require_writable(job.cache / MASKS)  # where what it is for will go
-                click.echo(f"no background classifier of these images and settings in "
-                           f"{job.cache / CLASSIFIERS} yet: training it")
+                job.reports.say(f"no background classifier of these images and settings in "
+                                f"{job.cache / CLASSIFIERS} yet: training it")
                 found = train_and_save(job)
     return found.path
 
@@ -187,14 +177,9 @@ def find_classifier(job: Stage1Job) -> StoredClassifier | None:
                  if stored.checkpoint["description"] == description), None)
 
 
-def lock_classifiers(job: Stage1Job):
+def lock_classifiers(job: Stage1Job) -> AbstractContextManager:
     """Context in which no other run trains a classifier in the same cache."""
-    return write_lock(job.cache / CLASSIFIERS, notify=warn)
-
-
-def warn(sentence: str) -> None:
-    """Print a sentence on the error stream."""
-    click.echo(sentence, err=True)
+    return write_lock(job.cache / CLASSIFIERS, notify=job.reports.warn)
 
 
 def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
@@ -268,5 +253,6 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     """
     task = plan_masks(job, stored, split, deltas)
     update_masks(task.records, lambda: build_maker(job, stored), deltas, task.folder,
-                 task.provenance, job.compute, task.about(), progress_bar, warn)
+                 task.provenance, job.compute, task.about(), job.reports.progress,
+                 job.reports.warn)
     return task.folder

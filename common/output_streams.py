@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads any more: ``| head``, a closed terminal
 
@@ -20,7 +21,7 @@ class PatientOutput(io.FileIO):
         self.failure: OSError | None = None
         """Why something was dropped that somebody may have wanted, as on a full disk."""
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         """Write some bytes, or drop them; gives how many."""
         try:
             return super().write(data)

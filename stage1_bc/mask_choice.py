@@ -3,24 +3,19 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.artefacts import CLASSIFIERS, MASKS, resolve
+from common.datasets.listed_once import Images
 from common.mask_cache.finding import caches_of_images, find_by_key, holds_delta
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
-from pipelines.jobs.artefacts import CLASSIFIERS, MASKS, resolve
-from pipelines.jobs.inputs import Images
-from pipelines.jobs.stage1_job import Stage1Job
 from stage1_bc.mask_settings import recorded_facts
+from stage1_bc.stage1_job import Stage1Job
 
 
 def find_masks(job: Stage1Job, split: str, delta: float) -> MaskCache:
     """The masks of a split in CACHE that the job's settings made, by their manifests.
 
     The background images are read only if masks by several classifiers fit.
-
-    Args:
-        job: Stage1Job.
-        split: train, test or all.
-        delta: the threshold whose masks are wanted.
 
     Raises:
         MaskCacheError: none fits, which names the command that makes them, or several do, which

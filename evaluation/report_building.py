@@ -1,0 +1,103 @@
+"""What a report shows of models that localized a data set: figures, references and pictures."""
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.datasets import Dataset, Record
+from common.images import image_size, read_image
+from common.mask_cache.finding import sibling_masks
+from common.mask_cache.shards import MaskCacheError
+from evaluation.localization import Localization
+from evaluation.mask_figures import agreement_with_masks, mask_figures
+from evaluation.references import reference_rows
+from evaluation.report import GalleryItem, Method, Report, View, pick_gallery
+
+THUMBNAIL = 448  # longest side of a picture in the report, in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A method and the model that it localized with."""
+
+    model: Any
+    """The first seed's, as Localization takes it."""
+    entry: Method
+    """Its figures, as the report takes them."""
+
+
+def build_report(localization: Localization, main: Evaluated, compared: Evaluated | None = None,
+                 **others: Any) -> Report:
+    """The Report of a method, compared with another one if given.
+
+    Args:
+        localization: by which both were evaluated.
+        main, compared: Evaluated.
+        others: further fields of the Report, such as ``gradients``, ``training`` and ``made``.
+    """
+    protocol, unreadable = localization.protocol, localization.unreadable or {}
+    dataset = readable_dataset(localization)
+    truths = [truth for truth in localization.truths if truth.image_id not in unreadable]
+    references = {}
+    if any(truth.boxes for truth in truths):
+        references = reference_rows(
+            truths, rule=protocol.box_rule, tuning=localization.tuning(main.model),
+            tuning_source=protocol.tau_from, size=(localization.frame(main.model),) * 2)
+    figures, agreement = _figures_of_masks(main, localization, dataset)
+    name = Path(os.path.abspath(dataset.root)).name
+    return Report(
+        title=f"{main.entry.name} on {name}", dataset=name, split=protocol.split,
+        class_names=dataset.classes, method=main.entry, beside=compared.entry if compared else None,
+        references=references, masks=figures, agreement=agreement,
+        gallery=_gallery(dataset, truths, [main, compared] if compared else [main], localization),
+        unreadable=unreadable, **others)
+
+
+def readable_dataset(localization: Localization) -> Dataset:
+    """The images that the figures are of, those left out that could not be read."""
+    return dataclasses.replace(localization.dataset, records=tuple(localization.readable()))
+
+
+def _figures_of_masks(main, localization, dataset):
+    """Figures of stage 1's masks of the evaluated images, and how well the boxes agree with them.
+
+    None and {} where no such masks have been made.
+    """
+    with contextlib.suppress(MaskCacheError):
+        masks = sibling_masks(
+            localization.masks(main.model), localization.images.digest(dataset.split),
+            localization.mask_roots)
+        if masks is not None:
+            boxed = any(record.boxes for record in dataset.records)
+            return (mask_figures(dataset, masks.folder, masks.delta) if boxed else None,
+                    agreement_with_masks(masks, dataset, main.entry.result))
+    return None, {}
+
+
+def _gallery(dataset, truths, evaluated, localization):
+    """Pictures like those of Fig. 4: the best, the median and the worst boxes."""
+    picked = dict(pick_gallery(evaluated[0].entry.result))
+    records = [record for record in dataset.records if record.image_id in picked]
+    views = {record.image_id: [] for record in records}
+    for one in evaluated:
+        rows = {row.image_id: row for row in one.entry.result.rows}
+        for batch, maps, _ in localization.scored(one.model, records, "gallery"):
+            for record, score_map in zip(batch, maps):
+                views[record.image_id].append(
+                    View(one.entry.name, score_map, rows[record.image_id]))
+    by_id = {truth.image_id: truth for truth in truths}
+    return tuple(GalleryItem(picked[record.image_id], small_picture(record),
+                             by_id[record.image_id], tuple(views[record.image_id]))
+                 for record in sorted(
+                     records, key=lambda record: list(picked).index(record.image_id)))
+
+
+def small_picture(record: Record) -> np.ndarray:
+    """The picture in its own proportions, small, (H, W, 3) uint8."""
+    height, width = image_size(record.path)
+    scale = min(1, THUMBNAIL / max(height, width))
+    return read_image(record.path, (max(1, round(height * scale)), max(1, round(width * scale))))

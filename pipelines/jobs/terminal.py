@@ -1,0 +1,45 @@
+"""What a command shows: progress bars, sentences, and the images that could not be read."""
+
+import contextlib
+
+import click
+import tqdm
+
+from common.progress import Reports
+
+
+@contextlib.contextmanager
+def progress_bar(total, description, unit="images"):
+    """A bar with rate and time left, on a terminal only; see ``common.progress``."""
+    with tqdm.tqdm(total=total, desc=description, unit=f" {unit}", disable=None,
+                   dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+def warn(sentence):
+    """Print a sentence on the error stream."""
+    click.echo(sentence, err=True)
+
+
+TERMINAL = Reports(progress_bar, click.echo, warn)
+
+
+def report_bad_images(unreadable, on_bad_image):
+    """List bad images; with ``fail`` and any of them, end the command with an error.
+
+    Args:
+        unreadable: dict from image id or path to the reason.
+        on_bad_image: "fail" or "skip".
+
+    Raises:
+        ClickException: there are some and ``on_bad_image`` is "fail".
+    """
+    if not unreadable:
+        return
+    for name, reason in sorted(unreadable.items()):
+        warn(f"{name!r}: {reason}")
+    count = f"{len(unreadable)} image(s) could not be read"
+    if on_bad_image == "fail":
+        raise click.ClickException(f"{count}; everything else is done; "
+                                   "--on-bad-image skip accepts that")
+    warn(f"{count} and were left out")

@@ -1,0 +1,51 @@
+"""Training a run in its folder, from the images to the last checkpoint."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+
+from common import processes
+from common.compute import Compute
+from common.datasets import Record
+from common.mask_cache.reader import MaskCache
+from stage2_ct.data import EpochBatches, TrainingImages, training_loader
+from stage2_ct.mask_sources import MaskSource
+from stage2_ct.run import Run, build_method
+from stage2_ct.training_config import TrainingConfig
+from stage2_ct.training_loop import fit
+
+
+def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
+              records: Sequence[Record], masks: MaskCache | None,
+              build_source: Callable[[], MaskSource], compute: Compute,
+              progress: Callable | None = None, on_epoch: Callable | None = None) -> None:
+    """Train a run, or resume it where it stopped.
+
+    Args:
+        run: Run; its folder is made if need be.
+        manifest: what the run's manifest is to say. Its ``description`` holds the seed, the
+            backbone and the classes, ``weights`` those that the backbone starts from. tau of an
+            earlier manifest stays.
+        variant: key of ``VARIANTS``.
+        config: TrainingConfig.
+        records: the training images.
+        masks: MaskCache that supervises; None where ``build_source`` gives masks otherwise.
+        build_source: called without arguments after the new layers have been drawn.
+        compute: Compute.
+        progress, on_epoch: as for ``fit``.
+    """
+    description, rank, world = manifest["description"], processes.rank(), processes.world_size()
+    batches = EpochBatches(len(records), config.batch_size, description["seed"], rank, world)
+    loader = training_loader(TrainingImages(records, config, masks), batches, compute.workers,
+                             compute.device)
+    method = build_method(variant, description["backbone"], manifest["weights"],
+                          len(description["classes"]), config, description["seed"])
+    method.to(compute.device).to(memory_format=torch.channels_last)
+    source = build_source()
+    if rank == 0:
+        with contextlib.suppress(ValueError):
+            if (known := run.manifest().get("localization")) is not None:
+                manifest = {**manifest, "localization": known}
+        run.write_manifest(manifest)
+    fit(method, source, loader, config, run, compute.device, description, progress, on_epoch)
