@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from common.datasets import Dataset, Record
 from common.images import image_size, read_image
 from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
-from evaluation.localization import Localization
+from evaluation.evaluator import Evaluator
+from evaluation.localization import Localization, Protocol
 from evaluation.mask_figures import agreement_with_masks, mask_figures
 from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, Method, Report, View, pick_gallery
+from evaluation.scoremaps import evaluate_folder, read_score_map
+from evaluation.threshold import fixed_tau, tau_oracle
+from evaluation.truth import Truth
 
 THUMBNAIL = 448  # longest side of a picture in the report, in pixels
 
@@ -55,6 +60,27 @@ def build_report(localization: Localization, main: Evaluated, compared: Evaluate
         references=references, masks=figures, agreement=agreement,
         gallery=_gallery(dataset, truths, [main, compared] if compared else [main], localization),
         unreadable=unreadable, **others)
+
+
+def report_of_folder(folder: Path, truths: Sequence[Truth], protocol: Protocol,
+                     class_names: Sequence[str], **others: Any) -> Report:
+    """The Report of a folder of score maps.
+
+    Args:
+        folder: folder of score maps, of whatever method.
+        truths: Truth of each image.
+        protocol: Protocol whose tau is a number, or ``test``.
+        class_names: by label; () where they are not known.
+        others: further fields of the Report.
+    """
+    rule, stated = protocol.box_rule, protocol.stated_tau
+    size = read_score_map(folder, truths[0].image_id).shape
+    evaluator = Evaluator(truths, rule, tau=stated, size=size, class_names=class_names or None)
+    evaluate_folder(evaluator, folder)
+    choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
+    return Report(f"score maps {folder.name}", split=protocol.split, class_names=class_names,
+                  method=Method(folder.name, evaluator.compute(choice)),
+                  references=reference_rows(truths, rule, size=size), **others)
 
 
 def readable_dataset(localization: Localization) -> Dataset:

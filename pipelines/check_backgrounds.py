@@ -8,13 +8,11 @@ from common.backbones import weights_identity
 from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from pipelines.jobs import options
-from pipelines.jobs.terminal import TERMINAL, progress_bar
+from pipelines.jobs.terminal import TERMINAL
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
-from stage1_bc.background_check.examination import examine
+from stage1_bc.background_check.examination import examine_all
 from stage1_bc.background_check.findings import background_report
 from stage1_bc.background_check.views import report_lines, report_sections
-from stage1_bc.classifier import build_classifier
-from stage1_bc.classifier_training import sample_targets
 from stage1_bc.stage1_job import Stage1Job, classifier_name
 
 
@@ -33,47 +31,22 @@ def command(folder, **arguments):
     require_writable(arguments["cache"] / "backgrounds")
     job = Stage1Job.from_options(background=folder, reports=TERMINAL, **arguments)
     settings = job.settings
-    classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
-                                  settings.config.image_size)
-    classifier.to(job.compute.device).eval()
-    backgrounds, targets, others = examined = _examine_all(job, classifier)
+    classifier, examined = examine_all(job)
+    backgrounds, targets, _ = examined
     if len(backgrounds.records) < 4 or len(targets.records) < 4:
         raise click.ClickException(
             f"{folder}: {len(backgrounds.records)} readable backgrounds and "
             f"{len(targets.records)} readable targets are too few to compare; at least four "
             "of each are needed")
     logits = cross_fit(classifier, targets.features, backgrounds.features, settings.config)
-    report = background_report(*examined, logits, settings.config.image_size,
-                               _about(job))
+    report = background_report(*examined, logits, settings.config.image_size, {
+        "folder": str(job.backgrounds.root), "data": str(job.images.root),
+        "dataset": job.images.split("train").name, "backbone": settings.backbone,
+        "weights": weights_identity(settings.weights),
+        "classifier": dataclasses.asdict(settings.config), "folds": FOLDS})
     click.echo("\n".join(report_lines(report)))
     output = job.cache / "backgrounds" / classifier_name(job)
     write_json(output / "report.json", report)
     save_picture(output / "contact_sheet.png",
                  contact_sheet(report_sections(report, *examined, logits)))
     click.echo(f"wrote {output}")
-
-
-def _examine_all(job, classifier):
-    """Examinations of the backgrounds, of the targets to train on, and of all other images."""
-    config, compute = job.settings.config, job.compute
-    training = job.images.split("train").records
-    training = [training[index] for index in sample_targets(
-        len(training), config.max_targets, config.seed)]
-    ids = {record.image_id for record in training}
-    others = [record for record in job.images.split("all").records if record.image_id not in ids]
-    examinations = []
-    for records, name, judge in ((job.backgrounds.records, "backgrounds", classifier),
-                                 (training, "targets", classifier),
-                                 (others, "other images of the data set", None)):
-        with progress_bar(len(records), name) as advance:
-            examinations.append(examine(
-                records, config.image_size, compute.batch_size, compute.workers, judge,
-                compute.device, advance))
-    return examinations
-
-
-def _about(job):
-    return {"folder": str(job.backgrounds.root), "data": str(job.images.root),
-            "dataset": job.images.split("train").name, "backbone": job.settings.backbone,
-            "weights": weights_identity(job.settings.weights),
-            "classifier": dataclasses.asdict(job.settings.config), "folds": FOLDS}

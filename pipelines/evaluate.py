@@ -9,12 +9,10 @@ from common.backbones import require_side
 from common.boxes import LARGEST_SIDE
 from common.datasets import open_dataset
 from common.files import require_writable
-from evaluation.evaluator import Evaluator
 from evaluation.localization import Protocol
-from evaluation.references import reference_rows
-from evaluation.report import Method, Report, figures_as_text, write_report
-from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
-from evaluation.threshold import fixed_tau, tau_oracle
+from evaluation.report import figures_as_text, write_report
+from evaluation.report_building import report_of_folder
+from evaluation.scoremaps import read_metadata
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
 from pipelines.jobs.localizing import RunLocalization
@@ -31,20 +29,14 @@ DECIDED_BY_RUN = {"background", "image_size", "backbone", "weights", "bc_backbon
                   "train_set", "seed"}
 
 
-class TauSource(click.ParamType):
-    """masks, val, test, or a number in [0, 1]."""
+def _read_tau_source(value):
+    if value not in ("masks", "val", "test") and not 0 <= float(value) <= 1:
+        raise ValueError
+    return value
 
-    name = "masks|val|test|NUMBER"
 
-    def convert(self, value, parameter, context):
-        if value in ("masks", "val", "test"):
-            return value
-        try:
-            if 0 <= float(value) <= 1:
-                return value
-        except ValueError:
-            pass
-        self.fail("must be masks, val, test or a number from 0 to 1", parameter, context)
+TAU_SOURCE = options.Checked("masks|val|test|NUMBER", _read_tau_source,
+                             "must be masks, val, test or a number from 0 to 1")
 
 
 @options.grouped_command("evaluate")
@@ -56,7 +48,7 @@ class TauSource(click.ParamType):
               help="What a box is cut from.  [default: the variant's own]")
 @click.option("--box-rule", type=click.Choice(["largest", "wsol"]), default="largest",
               show_default=True, help="How a score map becomes a box: our rule or Choe et al.'s.")
-@click.option("--tau-from", default="masks", show_default=True, type=TauSource(),
+@click.option("--tau-from", default="masks", show_default=True, type=TAU_SOURCE,
               help="What tau is chosen on. masks: the training images' cached masks, no box is "
               "used; val: a few boxes per class; test: the test boxes, an oracle; or a number.")
 @click.option("--boxes-per-class", type=click.IntRange(1), default=5, show_default=True,
@@ -64,7 +56,7 @@ class TauSource(click.ParamType):
 @click.option("--input-size", type=click.IntRange(16, LARGEST_SIDE),
               help="Side of the square that images are squashed to.  [default: 9/7 of training's, "
               "whose random crops show objects larger]")
-@click.option("--seeds", callback=options.parse_seeds, metavar="0,1,2",
+@click.option("--seeds", type=options.SEEDS, default="",
               help="Train (if needed) and evaluate with each seed; gives mean and standard "
               "deviation.")
 @click.option("--beside", metavar="RUN", help="Another run to show next to this one.")
@@ -158,13 +150,5 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
         name, classes = dataset.name, dataset.classes
     else:
         raise click.UsageError("--scoremaps needs --metadata, or --data")
-    size = read_score_map(folder, truths[0].image_id).shape
-    stated = protocol.stated_tau
-    evaluator = Evaluator(truths, rule=protocol.box_rule, size=size, tau=stated,
-                          class_names=classes or None)
-    evaluate_folder(evaluator, folder)
-    choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
-    return Report(f"score maps {folder.name}", name, protocol.split, classes,
-                  Method(folder.name, evaluator.compute(choice)),
-                  references=reference_rows(truths, rule=protocol.box_rule, size=size),
-                  unreadable=unreadable)
+    return report_of_folder(folder, truths, protocol, dataset=name, class_names=classes,
+                            unreadable=unreadable)

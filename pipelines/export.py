@@ -19,7 +19,7 @@ from pipelines.jobs import options
               help="File (coco, csv, labelstudio) or folder (yolo, voc, png) to write.")
 @click.option("--segmentation", type=click.Choice(["rle", "polygon"]), default="rle",
               show_default=True, help="How coco states masks; polygons have no holes.")
-@click.option("--delta", type=options.Delta(), help="Threshold of a mask cache that holds several.")
+@click.option("--delta", type=options.DELTA, help="Threshold of a mask cache that holds several.")
 @click.option("--data", type=options.PATH, help="Folder of the pictures.  [default: the recorded "
               "one]")
 @click.option("--dataset", "kind", type=click.Choice(KINDS), help="Layout of the data set that a "

@@ -19,7 +19,7 @@ from pipelines.jobs import options
               "shown.")
 @click.option("--dataset", "kind", type=click.Choice(KINDS),
               help="Layout of the data set.  [default: the one that the masks were made from]")
-@click.option("--delta", type=options.Delta(),
+@click.option("--delta", type=options.DELTA,
               help="Threshold whose masks are shown.  [default: 0.80 where the cache has it]")
 @click.option("--against", metavar="MASKS",
               help="Another mask cache of the same images to compare with.")

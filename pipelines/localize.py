@@ -12,9 +12,9 @@ from common.localized import LocalizedFolder
 from common.picture_files import list_pictures
 from evaluation.localized_page import write_localized_page
 from pipelines.jobs import options
-from pipelines.jobs.localize_job import LocalizeJob, facts_of, localize_pictures
 from pipelines.jobs.terminal import progress_bar, report_bad_images, warn
 from stage2_ct.found_objects import OBJECTS
+from stage2_ct.localize_job import LocalizeJob, facts_of, localize_pictures
 from stage2_ct.localizer import Localizer, load_model
 
 

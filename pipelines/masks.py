@@ -6,7 +6,7 @@ from common import processes
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
-from pipelines.jobs.mask_parts import PartOption, finish_masks, make_part, plan_parts
+from pipelines.jobs.mask_parts import PART, finish_masks, make_part, plan_parts
 from pipelines.jobs.terminal import TERMINAL, report_bad_images
 from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
@@ -15,7 +15,7 @@ from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 @options.options(*options.STAGE1, *options.RECIPE, "deltas", "on_bad_image")
 @click.option("--split", type=options.SPLIT, default="train", show_default=True,
               help="Which images get masks.")
-@click.option("--part", type=PartOption(), help="Make only part K of N, with K from 0 to N - 1, as "
+@click.option("--part", type=PART, help="Make only part K of N, with K from 0 to N - 1, as "
               "a job that needs no other; bcct train-bc comes before, --finish after. See "
               "docs/scale.md.")
 @click.option("--finish", type=click.IntRange(0), is_flag=False, flag_value=0, metavar="[N]",

@@ -1,26 +1,19 @@
 """``bcct recipes``: how good each recipe's masks are, and what they cost."""
 
 import dataclasses
-import time
 
 import click
-import torch
 
-from common.datasets import open_backgrounds
+from benchmarks.recipe_times import recipe_seconds
 from common.files import require_writable, write_json
-from common.loading import consecutive, load_frames, to_float
 from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
-from pipelines.jobs.sanity_job import HEADER, ROW, sanity_rows
+from pipelines.jobs.sanity_job import SANITY, print_sanity
 from pipelines.jobs.terminal import TERMINAL
-from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES
 from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 REFERENCE = "blurred"  # one plain gradient pass
-TIMED_IMAGES = 64
-ROUNDS = 5
-SANITY = ("default", "evidence", "agreement", "guided-layers", "pixels")
 
 
 @options.grouped_command("recipes")
@@ -52,14 +45,14 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
     require_writable(arguments["cache"])
     if sanity:
         job = Stage1Job.from_options(reports=TERMINAL, bc_set=bc_set, **arguments)
-        _sanity(job, recipes or SANITY, split, delta, wrong_background, sanity_seeds)
+        print_sanity(job, recipes or SANITY, split, delta, wrong_background, sanity_seeds)
         return
     job = Stage1Job.from_options(reports=TERMINAL, bc_set=(
         *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())
-    seconds = _seconds(job, stored, {*recipes, REFERENCE}, delta)
+    seconds = recipe_seconds(job, stored, {*recipes, REFERENCE}, delta)
     rows = {}
     click.echo("| recipe | strict | 95 % | BC* | mean IoU | time |\n|---|---|---|---|---|---|")
     for name in recipes:
@@ -75,21 +68,6 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
         "seed": job.settings.config.seed, "rows": rows})
 
 
-def _sanity(job, recipes, split, delta, wrong_background, seeds):
-    """Print and save the rows as they are measured."""
-    wrong = open_backgrounds(wrong_background).records if wrong_background else ()
-    rows = []
-    job.images.split(split)  # prints what it found, before the table
-    click.echo(HEADER)
-    for row in sanity_rows(job, recipes, split, delta, wrong, seeds):
-        click.echo(ROW.format(**row))
-        rows.append(row)
-        write_json(job.cache / "sanity.json", {
-            "backbone": job.settings.backbone, "split": split, "delta": delta,
-            "seed": job.settings.config.seed, "background": str(job.backgrounds.root),
-            "wrong_background": wrong_background and str(wrong_background), "rows": rows})
-
-
 def _row(figures, relative_time):
     """A recipe's figures in percent, mean IoU and time apart."""
     strict = figures["mask_strict"]
@@ -97,28 +75,3 @@ def _row(figures, relative_time):
             "interval": [round(100 * strict.low, 2), round(100 * strict.high, 2)],
             "bc_star": round(100 * figures["bc_star"].value, 2),
             "mean_iou": round(figures["mean_iou"].value, 4), "time": round(relative_time, 2)}
-
-
-def _seconds(job, stored, names, delta):
-    """Shortest time that each recipe takes for a few training images, the recipes in turn.
-
-    Batches run one after another and each operation has one thread, so that no recipe gains from
-    additional threads.
-    """
-    classifier = stored.build(job.settings.weights)
-    makers = {name: MaskMaker(classifier, RECIPES[name], job.settings.size, job.compute.device)
-              for name in names}
-    records = job.images.split("train").records[:TIMED_IMAGES]
-    batches = [to_float(batch.images) for batch in load_frames(
-        records, job.settings.size, consecutive(len(records), job.compute.batch_size), 0)]
-    shortest = dict.fromkeys(names, float("inf"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for _ in range(ROUNDS):
-        for name, maker in sorted(makers.items()):
-            start = time.process_time()
-            for images in batches:
-                maker.masks(images, [delta])
-            shortest[name] = min(shortest[name], time.process_time() - start)
-    torch.set_num_threads(threads)
-    return shortest

@@ -4,8 +4,7 @@ import click
 
 from common.artefacts import MASKS, resolve
 from common.datasets import KINDS, open_dataset
-from common.mask_cache.checks import (check_files, check_images, check_index_and_counts,
-                                      check_shard, how_to_repair)
+from common.mask_cache.checks import check_cache, check_images, how_to_repair
 from common.mask_cache.manifest import read_manifest
 from common.mask_cache.reader import MaskCache
 from pipelines.jobs import options
@@ -30,17 +29,9 @@ def command(masks, data, dataset, split, cache):
     """
     folder = resolve(masks, cache / MASKS, "mask cache")
     manifest = read_manifest(folder)
-    findings = list(check_files(folder, manifest))
-    damaged = {finding.file for finding in findings}
-    with progress_bar(len(manifest["shards"]), "checking", "shards") as advance:
-        for index, entry in enumerate(manifest["shards"]):
-            if entry["file"] not in damaged:
-                findings += check_shard(folder, manifest, index)
-            advance(1)
-    if not findings:
-        findings += check_index_and_counts(folder, manifest)
-        if data is not None:
-            findings += _check_data(folder, manifest, data, dataset, split)
+    findings = check_cache(folder, manifest, progress_bar)
+    if not findings and data is not None:
+        findings = _check_data(folder, manifest, data, dataset, split)
     if findings:
         for finding in findings:
             click.echo(f"{folder / finding.file}: {finding.problem}", err=True)

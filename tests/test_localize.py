@@ -15,7 +15,7 @@ from common.localized import LocalizedError, LocalizedFolder
 from common.mask_cache.reader import MaskCache
 from common.picture_files import list_pictures
 from pipelines import localize as localize_command
-from pipelines.jobs import localize_job
+from stage2_ct import localize_job
 from tests.examples import TINY, make_masks, run, write_inputs
 
 SMALL = ["--set", "epochs=2", "--set", "width=8", "--set", "mask_width=8", "--set", "batch_size=4"]

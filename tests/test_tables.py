@@ -138,7 +138,7 @@ def test_a_line_is_the_mean_of_the_finished_seeds(inputs, monkeypatch):
     rest = {"top5_loc": 50.0, "max_box_acc_v2": 1.0, "top1_cls": 2.0, "top5_cls": 3.0,
             "run": "x", "oracle_gt_known": 4.0, "gt_known_low": 5.0, "gt_known_high": 6.0,
             "tau": 0.3}
-    monkeypatch.setattr(tables, "measured", lambda job: (
+    monkeypatch.setattr(measuring, "measured", lambda job: (
         {**found[job.seed], **rest} if job.seed in found else None))
     _, lines = fill(inputs, "table2", "--rows", "bc-star", "--seeds", "0,1,2")
     line = lines["ACoL", "measured"]

@@ -18,6 +18,7 @@ from common.mask_cache.manifest import (INDEX, MANIFEST, damaged_files, original
                                         survey)
 from common.mask_cache.shards import (MaskCacheError, Provenance, read_ids, read_shard,
                                       shard_opened, shard_path, shard_slices)
+from common.progress import silent
 
 if TYPE_CHECKING:  # the reader imports this module where it is needed
     from common.mask_cache.reader import MaskCache
@@ -36,6 +37,27 @@ class Finding:
     """The file of the cache to make again; "" if that would not help."""
     problem: str
     """What is wrong, half a sentence."""
+
+
+def check_cache(folder: str | Path, manifest: dict, progress: Callable = silent) -> list[Finding]:
+    """All checks that need no images; counts and index are compared only where all else is sound.
+
+    Args:
+        folder: the cache.
+        manifest: dict, from ``read_manifest``.
+        progress: see ``common.progress``.
+
+    Raises:
+        MaskCacheError: the shards cannot be surveyed.
+    """
+    findings = list(check_files(folder, manifest))
+    damaged = {finding.file for finding in findings}
+    with progress(len(manifest["shards"]), "checking", "shards") as advance:
+        for index, entry in enumerate(manifest["shards"]):
+            if entry["file"] not in damaged:
+                findings += check_shard(folder, manifest, index)
+            advance(1)
+    return findings or list(check_index_and_counts(folder, manifest))
 
 
 def check_files(folder: str | Path, manifest: dict) -> Iterator[Finding]:

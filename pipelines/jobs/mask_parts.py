@@ -8,23 +8,19 @@ import click
 from common.artefacts import CLASSIFIERS
 from common.mask_cache.parts import MaskPart, UnfinishedParts, finish_parts, write_part
 from common.mask_cache.writer import MaskJob
+from pipelines.jobs.options import Checked
 from pipelines.jobs.terminal import progress_bar, warn
 from stage1_bc.stage1_job import MaskTask, Stage1Job, build_maker, find_classifier, plan_masks
 
 
-class PartOption(click.ParamType):
-    """One of several parts, K/N with K from 0 to N - 1."""
+def _read_part(value):
+    found = re.fullmatch(r"(\d+)/(\d+)", value)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ValueError
+    return MaskPart(int(found[1]), int(found[2]))
 
-    name = "K/N"
 
-    def convert(self, value, parameter, context):
-        if isinstance(value, MaskPart):
-            return value
-        found = re.fullmatch(r"(\d+)/(\d+)", value)
-        if found is None or int(found[1]) >= int(found[2]):
-            self.fail(f"{value} is not K/N with K from 0 to N - 1, such as 0/64", parameter,
-                      context)
-        return MaskPart(int(found[1]), int(found[2]))
+PART = Checked("K/N", _read_part, "{} is not K/N with K from 0 to N - 1, such as 0/64")
 
 
 def plan_parts(job: Stage1Job, split: str, deltas) -> MaskTask:

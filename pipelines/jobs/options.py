@@ -21,41 +21,58 @@ from stage2_ct.variants import VARIANTS
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0, LARGEST_SEED)
 SPLIT = click.Choice(["train", "test", "all"])
+WORDS = "bcct.words"  # key of what a user typed after the command's name
 FIELDS = {"--set": ("training settings of stage 2", TrainingConfig),
           "--recipe-set": ("the recipe", Recipe),
           "--bc-set": ("the background classifier's settings", ClassifierConfig)}
 
 
-class Delta(click.ParamType):
-    """A threshold in (0, 1] with at most two decimals, as mask caches name it."""
+class Checked(click.ParamType):
+    """A value that a function reads.
 
-    name = "delta"
+    Args:
+        name: of the value in the help.
+        read: gives the value; raises ValueError.
+        refusal: what is said then; braces stand for the value.
+    """
+
+    def __init__(self, name, read, refusal):
+        self.name, self.read, self.refusal = name, read, refusal
 
     def convert(self, value, parameter, context):
         try:
-            number = float(value)
+            return self.read(value)
         except ValueError:
-            number = 0.0
-        if not 0 < number <= 1 or round(number, 2) != number:
-            self.fail(f"{value} is not a number in (0, 1] with at most two decimals", parameter,
-                      context)
-        return number
+            self.fail(self.refusal.format(value), parameter, context)
 
 
-class BatchSize(click.ParamType):
-    """A whole number from 1, or auto (None)."""
+def _read_delta(value):
+    number = float(value)
+    if not 0 < number <= 1 or round(number, 2) != number:
+        raise ValueError
+    return number
 
-    name = "N|auto"
 
-    def convert(self, value, parameter, context):
-        if value in (None, "auto"):
-            return None
-        try:
-            if int(value) >= 1:
-                return int(value)
-        except ValueError:
-            pass
-        self.fail("must be auto or a whole number from 1", parameter, context)
+def _read_batch_size(value):
+    if value == "auto":
+        return None
+    if int(value) < 1:
+        raise ValueError
+    return int(value)
+
+
+def _read_seeds(value):
+    seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
+    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise ValueError
+    return seeds
+
+
+DELTA = Checked("delta", _read_delta,  # as mask caches name it
+                "{} is not a number in (0, 1] with at most two decimals")
+BATCH_SIZE = Checked("N|auto", _read_batch_size, "must be auto or a whole number from 1")
+SEEDS = Checked("0,1,2", _read_seeds,
+                "must be whole numbers from 0, separated by commas, such as 0,1,2")
 
 
 class NamedClusters(click.ParamType):
@@ -76,6 +93,10 @@ class NamedClusters(click.ParamType):
 
 class GroupedCommand(click.Command):
     """A command whose help lists its options in groups, and the fields that overrides take."""
+
+    def parse_args(self, context, args):
+        context.meta[WORDS] = tuple(args)
+        return super().parse_args(context, args)
 
     def format_options(self, context, formatter):
         groups = {}
@@ -135,10 +156,10 @@ _OPTIONS = {
             "or the beginning of its name) and the numbers of those that are not the target, such "
             "as cub-train:3,17. The units for pixels learn them as background."),
         "deltas": click.option(
-            "--delta", "deltas", type=Delta(), multiple=True, default=[0.80], show_default=True,
+            "--delta", "deltas", type=DELTA, multiple=True, default=[0.80], show_default=True,
             help="Threshold on the map (Eq. 2); may be repeated."),
         "delta": click.option(
-            "--delta", type=Delta(), default=0.80, show_default=True,
+            "--delta", type=DELTA, default=0.80, show_default=True,
             help="Threshold on the map (Eq. 2)."),
         "precision": click.option(
             "--precision", type=click.Choice(sorted(PRECISIONS)), default="float32",
@@ -179,7 +200,7 @@ _OPTIONS = {
             "--workers", type=click.IntRange(0), help="Processes that decode images.  "
             "[default: up to 16 with a GPU, up to 2 without]"),
         "batch_size": click.option(
-            "--inference-batch-size", "batch_size", type=BatchSize(),
+            "--inference-batch-size", "batch_size", type=BATCH_SIZE,
             help="Images per forward pass where nothing is trained; auto goes by the memory of a "
             "GPU and is 16 without one. (The training batch size is --set batch_size=N.)  "
             "[default: auto]"),
@@ -224,22 +245,9 @@ def given_options():
 
 
 def command_line():
-    """The running command as its user gave it, without what was left at its default."""
+    """The running command as its user gave it."""
     context = click.get_current_context()
-    words = ["bcct", context.command.name]
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        if parameter.name not in given_options() or value is None:
-            continue
-        for one in value if parameter.multiple or parameter.nargs == -1 else (value,):
-            option = [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
-            if getattr(parameter, "is_flag", False):
-                words += option
-            elif isinstance(one, tuple):  # what a callback made of a list
-                words += [*option, ",".join(map(str, one))]
-            else:
-                words += [*option, str(one)]
-    return shlex.join(words)
+    return shlex.join(["bcct", context.command.name, *context.meta[WORDS]])
 
 
 def require_options(arguments, *names):
@@ -256,14 +264,3 @@ def require_options(arguments, *names):
 
 _BY_NAME_HELP = {"data": "the data set's folder (DATA=... with make)",
                  "background": "a folder of background images (BACKGROUND=... with make)"}
-
-
-def parse_seeds(context, parameter, value):
-    """Click callback: ``0,1,2`` as a tuple of int; nothing as an empty one."""
-    try:
-        seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
-    except ValueError:
-        seeds = (-1,)
-    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
-        raise click.BadParameter("must be whole numbers from 0, separated by commas, such as 0,1,2")
-    return seeds

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import click
 import numpy as np
 
-from common.datasets import Dataset, Record
+from common.datasets import Dataset, Record, open_backgrounds
+from common.files import write_json
 from common.loading import consecutive, load_frames, to_float
 from common.threads import map_in_order, one_thread_per_operation
 from evaluation.bootstrap import paired_difference
@@ -18,12 +21,29 @@ from stage1_bc.recipe import RECIPES, UNITS_READ
 from stage1_bc.sanity import TRAINED, sanity_classifiers
 from stage1_bc.stage1_job import Stage1Job
 
+SANITY = ("default", "evidence", "agreement", "guided-layers", "pixels")
 HEADER = ("| recipe | classifier | strict | 95 % | mean IoU | 95 % | strict, minus trained | 95 % |"
           "\n|---|---|---|---|---|---|---|---|")
 ROW = ("| {recipe} | {classifier} | {strict[value]:.1f} | {strict[low]:.1f} - {strict[high]:.1f} | "
        "{mean_iou[value]:.3f} | {mean_iou[low]:.3f} - {mean_iou[high]:.3f} | "
        "{strict_difference[value]:+.1f} | "
        "{strict_difference[low]:+.1f} to {strict_difference[high]:+.1f} |")
+
+
+def print_sanity(job: Stage1Job, recipes: Sequence[str], split: str, delta: float,
+                 wrong_background: Path | None, seeds: int) -> None:
+    """Print and save the rows as they are measured."""
+    wrong = open_backgrounds(wrong_background).records if wrong_background else ()
+    rows = []
+    job.images.split(split)  # prints what it found, before the table
+    click.echo(HEADER)
+    for row in sanity_rows(job, recipes, split, delta, wrong, seeds):
+        click.echo(ROW.format(**row))
+        rows.append(row)
+        write_json(job.cache / "sanity.json", {
+            "backbone": job.settings.backbone, "split": split, "delta": delta,
+            "seed": job.settings.config.seed, "background": str(job.backgrounds.root),
+            "wrong_background": wrong_background and str(wrong_background), "rows": rows})
 
 
 def sanity_rows(job: Stage1Job, recipes: Sequence[str], split: str, delta: float,

@@ -11,7 +11,7 @@ from evaluation.mask_figures import mask_figures
 from evaluation.table_charts import draw_curves
 from evaluation.table_files import Column, write_table
 from pipelines.paper.experiment import percent
-from pipelines.paper.measuring import measure, measured
+from pipelines.paper.measuring import over_seeds
 from pipelines.paper.table_command import setting_command, show
 from pipelines.paper.tables import TableRow
 from stage1_bc.classifier_training import background_accuracy
@@ -123,14 +123,7 @@ def study(size, setting, row, outside, masks_only):
             "mask_strict": percent(masks["mask_strict"].value),
             "mask_bc_star": percent(masks["bc_star"].value)}
     click.echo(f"{size} background images: {line}")
-    found = {job.seed: figures for job in jobs
-             if (figures := measured(job) if masks_only else measure(job)) is not None}
-    if found:
-        line.update({name: float(np.mean([figures[name] for figures in found.values()]))
-                     for name in ("gt_known", "top1_loc")})
-        line.update(seeds=" ".join(map(str, found)),
-                    run=" ".join(figures["run"] for figures in found.values()))
-    return line
+    return {**line, **(over_seeds(jobs, train=not masks_only) or {})}
 
 
 def write_ablation(path, lines):

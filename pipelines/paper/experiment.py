@@ -16,18 +16,15 @@ FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_
 
 
 def run_experiment(rows, folder):
-    """Train and evaluate several variants; finished work is kept.
+    """Train and evaluate several variants, and print their table; finished work is kept.
 
     Args:
         rows: dict from a row's name to its list of TrainingJob, which differ in their seed only;
             all of them over the same Images. The last one's report shows the first row next to
             it; the last row's masks are those whose figures head the summary.
-        folder: where ``summary.json`` and ``report/`` are written.
-
-    Returns:
-        (summary, page). The summary is a dict in percent: ``mask_strict`` and ``mask_bc_star`` of
-        the test images' masks, ``centre_box_gt_known``, ``variants`` (row to its figures, means
-        over its seeds) and ``seconds``. The page is the path of ``report.html``.
+        folder: where ``report/`` is written, and ``summary.json``: in percent, ``mask_strict`` and
+            ``mask_bc_star`` of the test images' masks, ``centre_box_gt_known``, and ``variants``
+            (row to its figures, means over its seeds); and ``seconds``.
     """
     start = time.perf_counter()
     job = next(iter(rows.values()))[0]
@@ -47,7 +44,8 @@ def run_experiment(rows, folder):
         "seconds": round(time.perf_counter() - start, 1),
     }
     write_json(folder / "summary.json", summary)
-    return summary, write_report(folder / "report", report)
+    page = write_report(folder / "report", report)
+    click.echo(f"{summary_table(summary)}\nwrote {folder / 'summary.json'}\nlook at {page}")
 
 
 def _prepare_masks(job):

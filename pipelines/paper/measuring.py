@@ -56,6 +56,27 @@ def measured(job):
     return None
 
 
+def over_seeds(jobs, train=False):
+    """A line's figures over seeds; None while no seed is finished.
+
+    Args:
+        jobs: TrainingJobs that differ in their seed only.
+        train: whether to train what is missing.
+
+    Returns:
+        dict: means of the rates, the first seed's interval and tau, and ``seeds`` and ``run`` of
+        those that count, as text.
+    """
+    found = {job.seed: figures for job in jobs
+             if (figures := measure(job) if train else measured(job)) is not None}
+    if not found:
+        return None
+    figures = list(found.values())
+    return {**figures[0], **{name: sum(each[name] for each in figures) / len(figures)
+                             for name in (*FIGURES, "oracle_gt_known")},
+            "seeds": " ".join(map(str, found)), "run": " ".join(each["run"] for each in figures)}
+
+
 def _path(planned):
     """One file for each way to localize with a run; SPG-plain's is the same as CAM's."""
     job = planned.job

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from common.datasets.listed_once import Images
-from pipelines.jobs.options import STAGE2, options, parse_seeds, values
+from pipelines.jobs.options import SEEDS, STAGE2, options, values
 from pipelines.jobs.training_job import TrainingJob
-from pipelines.paper.experiment import run_experiment, summary_table
+from pipelines.paper.experiment import run_experiment
 
 SHARED = Path("../shared")
 # A small backbone on a small data set: narrower new layers and a shorter schedule than the
@@ -26,7 +26,7 @@ ROWS = {
 
 @click.command("real")
 @options("cache", "device", "workers", "batch_size")
-@click.option("--seeds", default="0,1,2", show_default=True, metavar="0,1,2", callback=parse_seeds,
+@click.option("--seeds", default="0,1,2", show_default=True, type=SEEDS,
               help="Seeds that every row is trained with; their mean is shown.")
 @click.option("--shared", type=click.Path(path_type=Path), default=SHARED, show_default=True,
               help="Folder with data/cub25, data/background and weights/.")
@@ -43,9 +43,7 @@ def command(cache, seeds, shared, **arguments):
             weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
             bc_weights=shared_weights(shared, masks_by), train_set=BUDGET,
             variant=variant, seed=seed, **arguments)) for seed in seeds]
-    summary, page = run_experiment(rows, cache / "real")
-    click.echo(summary_table(summary))
-    click.echo(f"wrote {cache / 'real' / 'summary.json'}\nlook at {page}")
+    run_experiment(rows, cache / "real")
 
 
 def shared_weights(shared, backbone):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from common.datasets.listed_once import Images
-from pipelines.jobs.options import STAGE2, grouped_command, options, parse_seeds, values
+from pipelines.jobs.options import SEEDS, STAGE2, grouped_command, options, values
 from pipelines.paper.real import BUDGET, shared_weights
 from pipelines.paper.tables import TableSetting, fill_table
 
@@ -26,8 +26,8 @@ _SETTING = (
                  "SqueezeNet (or --backbone), weights from there, and the budget of bcct real, "
                  "whose runs are used."),
     click.option("--epochs", type=click.IntRange(1), help="As --set epochs=N."),
-    click.option("--seeds", default="0", show_default=True, callback=parse_seeds,
-                 metavar="0,1,2", help="Seeds of every row; means are shown."),
+    click.option("--seeds", default="0", show_default=True, type=SEEDS,
+                 help="Seeds of every row; means are shown."),
 )
 
 

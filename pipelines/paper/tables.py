@@ -16,7 +16,7 @@ from evaluation.report import versions
 from evaluation.table_files import Column, write_table
 from pipelines.jobs.training_job import TrainingJob
 from pipelines.paper.experiment import percent
-from pipelines.paper.measuring import FIGURES, measure, measured
+from pipelines.paper.measuring import measure, over_seeds
 from pipelines.paper.printed import Printed
 from stage1_bc.mask_choice import find_masks
 from stage1_bc.stage1_job import ensure_classifier, make_masks
@@ -181,20 +181,13 @@ def write_paper_table(table, setting, folder):
 
 def _line(row, setting, table):
     """A row's line: the mean over its finished seeds, or the command that would measure it."""
-    found = {job.seed: figures for job in setting.jobs(row)
-             if (figures := measured(job)) is not None}
+    found = over_seeds(setting.jobs(row))
     line = {"method": row.method, "backbone": row.backbone, "delta": row.delta}
-    if not found:
+    if found is None:
         return {**line, "source": "not measured",
                 "run": f"`bcct {table.name} --rows {_word(row, setting.rows(table))} ...`"}
-    figures = list(found.values())
-    means = {name: sum(each[name] for each in figures) / len(figures)
-             for name in (*FIGURES, "oracle_gt_known")}
-    return {**line, **means, "top1_error": 100 - means["top1_loc"],
-            "top5_error": 100 - means["top5_loc"],
-            **{name: figures[0][name] for name in ("gt_known_low", "gt_known_high", "tau")},
-            "tau_from": "masks", "seeds": " ".join(map(str, found)), "source": "measured",
-            "run": " ".join(each["run"] for each in figures)}
+    return {**line, **found, "top1_error": 100 - found["top1_loc"],
+            "top5_error": 100 - found["top5_loc"], "tau_from": "masks", "source": "measured"}
 
 
 def _word(row, rows):

@@ -13,7 +13,9 @@ from common.images import BadImage, image_size, read_image
 from common.loading import consecutive, to_float
 from stage1_bc.background_check.duplicates import perceptual_hash
 from stage1_bc.background_check.shortcuts import fine_detail, sharpness
-from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.classifier import BackgroundClassifier, build_classifier
+from stage1_bc.classifier_training import sample_targets
+from stage1_bc.stage1_job import Stage1Job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,33 @@ def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
     pixels, shorter, hashes, sharp, fine = _columns([measures for _, measures in seen])
     return Examination(tuple(record for record, _ in seen), tuple(bad), pixels, shorter, hashes,
                        sharp, fine, torch.cat(features) if features else None)
+
+
+def examine_all(job: Stage1Job) -> tuple[BackgroundClassifier, list[Examination]]:
+    """An untrained classifier, and what it and the files say of a job's pictures.
+
+    Returns:
+        The classifier, and Examinations of the backgrounds, of the targets to train on, and of all
+        other images of the data set.
+    """
+    settings, config, compute = job.settings, job.settings.config, job.compute
+    classifier = build_classifier(settings.backbone, settings.weights, config.head,
+                                  config.image_size)
+    classifier.to(compute.device).eval()
+    candidates = job.images.split("train").records
+    training = [candidates[index] for index in sample_targets(
+        len(candidates), config.max_targets, config.seed)]
+    ids = {record.image_id for record in training}
+    others = [record for record in job.images.split("all").records if record.image_id not in ids]
+    examinations = []
+    for records, name, judge in ((job.backgrounds.records, "backgrounds", classifier),
+                                 (training, "targets", classifier),
+                                 (others, "other images of the data set", None)):
+        with job.reports.progress(len(records), name) as advance:
+            examinations.append(examine(
+                records, config.image_size, compute.batch_size, compute.workers, judge,
+                compute.device, advance))
+    return classifier, examinations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _union_masks(results: Sequence[FrameResult], frame: int) -> PackedMasks:
         for each in result.objects:
             mask |= each.mask
     boxes = np.stack([mask_to_box(mask) for mask in union])
-    return CutMasks(union, union.any(axis=(1, 2)), boxes).packed()
+    return CutMasks(union, np.asarray(union.any(axis=(1, 2))), boxes).packed()
 
 
 def localized_picture(localizer: Localizer, record: Record,
