@@ -10,7 +10,8 @@ from common.allocator import share_one_arena
 from common.error_sentences import in_words, warning_in_words
 from common.output_streams import make_patient
 
-# name: (module, summary). Listed here so that a help text imports no command, and so no torch.
+# name: (module, or module:attribute where it is not ``command``, summary). Listed here so that a
+# help text imports no command, and so no torch.
 COMMANDS = {
     "train-bc": ("pipelines.train_bc", "Train the background classifier (stage 1)."),
     "check-backgrounds": ("pipelines.check_backgrounds", "Find what is wrong with backgrounds."),
@@ -31,9 +32,12 @@ COMMANDS = {
     "bench": ("pipelines.bench", "Measure how fast everything is, as ratios."),
     "demo": ("pipelines.demo", "Run everything on the embedded data set."),
     "real": ("pipelines.paper.real", "Run everything on CUB birds and print the main table."),
-    "table1": ("pipelines.paper.table1", "Fill the paper's Table 1 (ILSVRC) with measured rows."),
-    "table2": ("pipelines.paper.table2", "Fill the paper's Table 2 (CUB) with measured rows."),
-    "table3": ("pipelines.paper.table3", "Fill the paper's Table 3: one row per delta."),
+    "table1": ("pipelines.paper.paper_tables:table1",
+               "Fill the paper's Table 1 (ILSVRC) with measured rows."),
+    "table2": ("pipelines.paper.paper_tables:table2",
+               "Fill the paper's Table 2 (CUB) with measured rows."),
+    "table3": ("pipelines.paper.paper_tables:table3",
+               "Fill the paper's Table 3: one row per delta."),
     "ablate-backgrounds": (
         "pipelines.paper.ablate_backgrounds", "Measure how many backgrounds are enough."),
 }
@@ -48,7 +52,8 @@ class LazyGroup(click.Group):
     def get_command(self, context, name):
         if name not in COMMANDS:
             return None
-        return importlib.import_module(COMMANDS[name][0]).command
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        return getattr(importlib.import_module(module), attribute or "command")
 
     def format_commands(self, context, formatter):
         with formatter.section("Commands"):

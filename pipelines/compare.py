@@ -4,7 +4,7 @@ import click
 
 from common.datasets.listed_once import Images
 from pipelines.jobs import options
-from pipelines.jobs.localizing import localization_of
+from pipelines.jobs.evaluating import localization_of
 from pipelines.jobs.training_job import TrainingJob, trained
 from stage1_bc.stage1_job import ensure_classifier, make_masks
 

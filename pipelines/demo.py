@@ -26,12 +26,10 @@ def command(cache, **arguments):
     """
     folder = cache / "demo"
     data, background = write_dataset(folder / "data")
-    images = Images("cub", data, click.echo)
     shared_options = {
-        "data": data, "background": background, "cache": folder, "backbone": "tiny",
+        "images": Images("cub", data, click.echo), "data": data, "background": background,
+        "cache": folder, "backbone": "tiny",
         "weights": str(Path(demo.__file__).with_name("tiny.pth")), "image_size": IMAGE_SIZE,
         "train_set": BUDGET, **arguments}
-    rows = {variant: [TrainingJob.from_options(
-        images=images, **values(*STAGE2, **shared_options, variant=variant))]
-            for variant in ("cam", "bc-ct")}
-    run_experiment(rows, folder)
+    run_experiment({variant: [TrainingJob.from_options(**values(
+        *STAGE2, **shared_options, variant=variant))] for variant in ("cam", "bc-ct")}, folder)

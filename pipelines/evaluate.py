@@ -15,18 +15,16 @@ from evaluation.report_building import report_of_folder
 from evaluation.scoremaps import read_metadata
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
-from pipelines.jobs.localizing import RunLocalization
-from pipelines.jobs.reporting import evaluate, report_of_runs
-from pipelines.jobs.runs import find_run, images_of, job_of_run, open_run
+from pipelines.jobs.evaluating import RunLocalization, evaluate, report_of_runs
 from pipelines.jobs.terminal import report_bad_images
-from pipelines.jobs.training_job import SOURCES, TrainingJob, trained
+from pipelines.jobs.training_job import (SOURCES, TrainingJob, find_run, job_of_run, open_run,
+                                         trained)
 from stage1_bc.mask_choice import open_named_masks
 from stage2_ct.run import load_run
 from stage2_ct.score_maps import SCORE_MAPS
 
-DECIDED_BY_RUN = {"background", "image_size", "backbone", "weights", "bc_backbone", "bc_weights",
-                  "bc_seed", "head", "bc_set", "recipe", "recipe_set", "precision", "delta",
-                  "train_set", "seed"}
+DECIDED_BY_RUN = set(options.STAGE2) - {"data", "dataset", "cache", *options.COMPUTE, "variant",
+                                        "masks"}
 
 
 def _read_tau_source(value):
@@ -109,7 +107,8 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
                     for seed in seeds]
         else:
             runs = [load_run(find_run(job).folder, job.compute.device, job.variant)]
-        images, compute = images_of(runs[0], arguments["data"], arguments["dataset"]), job.compute
+        images = runs[0].images(arguments["data"], arguments["dataset"], click.echo)
+        compute = job.compute
     else:
         if decided := sorted(DECIDED_BY_RUN & given):
             raise click.UsageError(

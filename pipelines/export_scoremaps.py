@@ -8,9 +8,9 @@ from evaluation.localization import Protocol
 from evaluation.scoremaps import write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
-from pipelines.jobs.localizing import RunLocalization
-from pipelines.jobs.runs import open_run
+from pipelines.jobs.evaluating import RunLocalization
 from pipelines.jobs.terminal import report_bad_images
+from pipelines.jobs.training_job import open_run
 from stage2_ct.score_maps import SCORE_MAPS
 
 

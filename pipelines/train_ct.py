@@ -6,8 +6,7 @@ from common import processes
 from common.images import BadImage
 from common.system_errors import CannotWrite
 from pipelines.jobs import options
-from pipelines.jobs.localizing import localization_of
-from pipelines.jobs.reporting import record_tau
+from pipelines.jobs.evaluating import localization_of, record_tau
 from pipelines.jobs.terminal import report_bad_images
 from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
 from stage1_bc.mask_settings import describe_masks, require_agreement

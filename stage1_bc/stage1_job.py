@@ -23,13 +23,14 @@ from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
 from common.progress import Reports
-from stage1_bc.classifier import build_classifier
+from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_classifier,
                                        stored_classifiers)
 from stage1_bc.classifier_training import train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_clusters import NotTarget, load_not_target
 from stage1_bc.mask_settings import MaskSettings, mask_settings, plain_config
+from stage1_bc.online import OnlineMaker, joint_maker
 from stage1_bc.recipe import RECIPES
 
 CLUSTERS_FILE = "clusters.pt"  # in the folder that bcct check-masks writes
@@ -143,8 +144,7 @@ def classifier_name(job: Stage1Job) -> str:
 def train_and_save(job: Stage1Job) -> StoredClassifier:
     """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
-    classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
-                                  settings.config.image_size)
+    classifier = new_classifier(settings)
     about = train_classifier(classifier, job.images.split("train").records,
                              job.backgrounds.records, settings.config, job.compute,
                              job.reports.progress, job.not_target)
@@ -187,6 +187,27 @@ def build_maker(job: Stage1Job, stored: StoredClassifier) -> MaskMaker:
     settings = job.settings
     return MaskMaker(stored.build(settings.weights), settings.recipe, settings.size,
                      job.compute.device, PRECISIONS[settings.precision])
+
+
+def training_maker(job: Stage1Job, kind: str, delta: float) -> OnlineMaker:
+    """What makes masks while stage 2 trains.
+
+    Args:
+        job: Stage1Job with background images.
+        kind: ``online``, by the job's trained classifier, or ``joint``, by one that learns along.
+        delta: threshold of Eq. 2.
+    """
+    if kind == "online":
+        return OnlineMaker(build_maker(job, ensure_classifier(job)), delta)
+    job.description()  # refuses a command line without backgrounds
+    return joint_maker(new_classifier(job.settings), job.settings.recipe, delta,
+                       job.backgrounds.records, job.settings.config.seed, job.compute.device)
+
+
+def new_classifier(settings: MaskSettings) -> BackgroundClassifier:
+    """An untrained BackgroundClassifier."""
+    return build_classifier(settings.backbone, settings.weights, settings.config.head,
+                            settings.config.image_size)
 
 
 @dataclasses.dataclass(frozen=True)

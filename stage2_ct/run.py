@@ -5,15 +5,19 @@ checkpoint of the last finished epoch. A copied, moved or renamed run works as t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from common.artefacts import ArtefactError
 from common.backbones import build_backbone
+from common.config import digest
+from common.datasets.listed_once import Images
 from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
                           write_json)
+from common.progress import ignore
 from stage2_ct.model import LocalizationMethod
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
@@ -113,6 +117,24 @@ class TrainedRun:
         """The class names, in the order of the method's outputs."""
         return tuple(self.manifest["description"]["classes"])
 
+    def images(self, data: Path | None = None, dataset: str | None = None,
+               notify: Callable[[str], object] = ignore) -> Images:
+        """The run's data set, or another one whose classes are among the run's.
+
+        Args:
+            data, dataset: folder and layout of the other one.
+            notify: as for ``Images``.
+
+        Raises:
+            ArtefactError: the run's data set is not where it was, and no other is named.
+        """
+        recorded = self.manifest["data"]
+        if data is None and not Path(recorded["folder"]).is_dir():
+            raise ArtefactError(f"the data set of this run is not in {recorded['folder']} any "
+                                "more; give --data")
+        return Images(dataset or (recorded["kind"] if data is None else None),
+                      Path(data or recorded["folder"]), notify, self.classes)
+
     @property
     def seed(self) -> int:
         """The seed that it was trained with."""
@@ -126,6 +148,16 @@ def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:
             yield Run(folder), Run(folder).manifest()
         except ValueError:  # and not what the system refuses: that says nothing about a file
             continue
+
+
+def run_of(description: dict, root: Path) -> Run:
+    """The run in a folder that has a description, whatever it is called, or the one to make."""
+    variant, seed = description["variant"], description["seed"]
+    new = Run(root / f"{variant}-s{seed}-{digest(description)[:12]}")
+    if new.folder.is_dir():
+        return new
+    return next((run for run, manifest in stored_runs(root)
+                 if manifest["description"] == description), new)
 
 
 def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None) -> TrainedRun:

@@ -8,7 +8,9 @@ import torch
 from common import processes
 from common.compute import Compute
 from common.datasets import Record
+from common.loading import find_unreadable
 from common.mask_cache.reader import MaskCache
+from common.progress import silent
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import MaskSource
 from stage2_ct.run import Run, build_method
@@ -16,8 +18,22 @@ from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import fit
 
 
+def unreadable_images(run: Run, records: Sequence[Record], masks: MaskCache | None, workers: int,
+                      progress: Callable = silent) -> dict[str, str]:
+    """The training images that cannot be read and are left out, from id to reason.
+
+    A mask cache lists them, even if it does not supervise. Without one, all images are decoded
+    once, when the run starts for the first time.
+    """
+    if masks is not None:
+        return masks.manifest["unreadable"]
+    with contextlib.suppress(ValueError):
+        return run.manifest()["unreadable"]
+    return processes.broadcast_from_first(lambda: find_unreadable(records, workers, progress))
+
+
 def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
-              records: Sequence[Record], masks: MaskCache | None,
+              records: Sequence[Record], supervision: MaskCache | None,
               build_source: Callable[[], MaskSource], compute: Compute,
               progress: Callable | None = None, on_epoch: Callable | None = None) -> None:
     """Train a run, or resume it where it stopped.
@@ -25,19 +41,20 @@ def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
     Args:
         run: Run; its folder is made if need be.
         manifest: what the run's manifest is to say. Its ``description`` holds the seed, the
-            backbone and the classes, ``weights`` those that the backbone starts from. tau of an
-            earlier manifest stays.
+            backbone and the classes, ``weights`` those that the backbone starts from, and
+            ``unreadable`` the images to leave out. tau of an earlier manifest stays.
         variant: key of ``VARIANTS``.
         config: TrainingConfig.
         records: the training images.
-        masks: MaskCache that supervises; None where ``build_source`` gives masks otherwise.
+        supervision: MaskCache that supervises; None where ``build_source`` gives masks otherwise.
         build_source: called without arguments after the new layers have been drawn.
         compute: Compute.
         progress, on_epoch: as for ``fit``.
     """
     description, rank, world = manifest["description"], processes.rank(), processes.world_size()
+    records = [record for record in records if record.image_id not in manifest["unreadable"]]
     batches = EpochBatches(len(records), config.batch_size, description["seed"], rank, world)
-    loader = training_loader(TrainingImages(records, config, masks), batches, compute.workers,
+    loader = training_loader(TrainingImages(records, config, supervision), batches, compute.workers,
                              compute.device)
     method = build_method(variant, description["backbone"], manifest["weights"],
                           len(description["classes"]), config, description["seed"])

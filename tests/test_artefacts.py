@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from common.datasets import listed_once
 from pipelines.__main__ import cli
-from pipelines.jobs import runs, training_job
+from pipelines.jobs import training_job
 from stage1_bc import stage1_job
 from tests.examples import TINY, make_masks, run, write_inputs
 
@@ -226,7 +226,7 @@ def counted(monkeypatch):
     monkeypatch.setattr(os, "scandir", counting("listed", scandir))
     monkeypatch.setattr(os, "stat", counting("looked at", stat))
     for module, name in ((listed_once, "open_dataset"), (stage1_job, "read_classifier"),
-                         (runs, "load_run"), (training_job, "find_masks")):
+                         (training_job, "load_run"), (training_job, "find_masks")):
         monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
     return counts
 

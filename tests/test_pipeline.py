@@ -18,7 +18,7 @@ from common.system_errors import CannotWrite
 from evaluation.mask_figures import mask_figures
 from pipelines import train_ct
 from pipelines.__main__ import cli
-from pipelines.paper.experiment import percent
+from pipelines.paper.measuring import percent
 from stage1_bc import stage1_job
 
 

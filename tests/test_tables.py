@@ -6,13 +6,11 @@ import pytest
 
 from common.datasets import Record
 from evaluation.table_files import Column, write_table
-from pipelines.jobs.localizing import RunLocalization
+from pipelines.jobs.evaluating import RunLocalization
 from pipelines.paper import measuring, printed, tables
-from pipelines.paper.ablate_backgrounds import link_subset, nested_subsets
-from pipelines.paper.table1 import TABLE as TABLE1
-from pipelines.paper.table2 import TABLE as TABLE2
-from pipelines.paper.table3 import TABLE as TABLE3
+from pipelines.paper.paper_tables import TABLE1, TABLE2, TABLE3
 from pipelines.paper.tables import TableSetting
+from stage1_bc.background_subsets import link_subset, nested_subsets
 from tests.examples import TINY, run, write_inputs
 
 

@@ -68,27 +68,19 @@ def _read_seeds(value):
     return seeds
 
 
+def _read_clusters(value):
+    """CLUSTERS:3,17 as ("CLUSTERS", (3, 17))."""
+    clusters, _, numbers = value.rpartition(":")
+    return clusters, tuple(int(number) for number in numbers.split(","))
+
+
 DELTA = Checked("delta", _read_delta,  # as mask caches name it
                 "{} is not a number in (0, 1] with at most two decimals")
 BATCH_SIZE = Checked("N|auto", _read_batch_size, "must be auto or a whole number from 1")
 SEEDS = Checked("0,1,2", _read_seeds,
                 "must be whole numbers from 0, separated by commas, such as 0,1,2")
-
-
-class NamedClusters(click.ParamType):
-    """CLUSTERS:3,17 as ("CLUSTERS", (3, 17))."""
-
-    name = "CLUSTERS:NUMBERS"
-
-    def convert(self, value, parameter, context):
-        if isinstance(value, tuple):
-            return value
-        clusters, _, numbers = value.rpartition(":")
-        try:
-            return clusters, tuple(int(number) for number in numbers.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not of the form CLUSTERS:NUMBERS, such as cub-train:3,17",
-                      parameter, context)
+NOT_TARGET = Checked("CLUSTERS:NUMBERS", _read_clusters, "{!r} is not of the form CLUSTERS:NUMBERS, "
+                     "such as cub-train:3,17")
 
 
 class GroupedCommand(click.Command):
@@ -152,7 +144,7 @@ _OPTIONS = {
             "--recipe-set", multiple=True, metavar="FIELD=VALUE",
             help="Override a field of the recipe; may be repeated."),
         "not_target": click.option(
-            "--not-target", type=NamedClusters(), help="Clusters of bcct check-masks (its folder, "
+            "--not-target", type=NOT_TARGET, help="Clusters of bcct check-masks (its folder, "
             "or the beginning of its name) and the numbers of those that are not the target, such "
             "as cub-train:3,17. The units for pixels learn them as background."),
         "deltas": click.option(

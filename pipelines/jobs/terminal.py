@@ -25,15 +25,7 @@ TERMINAL = Reports(progress_bar, click.echo, warn)
 
 
 def report_bad_images(unreadable, on_bad_image):
-    """List bad images; with ``fail`` and any of them, end the command with an error.
-
-    Args:
-        unreadable: dict from image id or path to the reason.
-        on_bad_image: "fail" or "skip".
-
-    Raises:
-        ClickException: there are some and ``on_bad_image`` is "fail".
-    """
+    """List bad images, ids or paths with reasons; with ``fail`` and any, end with an error."""
     if not unreadable:
         return
     for name, reason in sorted(unreadable.items()):

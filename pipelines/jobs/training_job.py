@@ -1,32 +1,29 @@
-"""Stage 2 as commands use it: finding the masks and the run, and training."""
+"""Stage 2 as commands use it: finding masks and runs, training, opening what is there."""
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import tqdm
 
 from common import processes
-from common.artefacts import RUNS
+from common.artefacts import RUNS, ArtefactError, resolve
 from common.backbones import require_side, weights_file, weights_identity
 from common.compute import Compute
 from common.config import digest, override
-from common.datasets.listed_once import Backgrounds, Images
-from common.loading import find_unreadable
+from common.datasets.listed_once import Images
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
-from stage1_bc.classifier import build_classifier
 from stage1_bc.mask_choice import find_masks, open_named_masks
-from stage1_bc.mask_settings import mask_settings
-from stage1_bc.online import OnlineMaker, joint_maker
-from stage1_bc.stage1_job import Stage1Job, build_maker, ensure_classifier
+from stage1_bc.mask_settings import MaskSettings
+from stage1_bc.stage1_job import Stage1Job, training_maker
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
-from stage2_ct.run import Run, TrainedRun, load_run, stored_runs
-from stage2_ct.run_training import train_run
+from stage2_ct.run import Run, TrainedRun, load_run, run_of, stored_runs
+from stage2_ct.run_training import train_run, unreadable_images
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 
@@ -50,19 +47,16 @@ class TrainingJob:
     """How it learns, overrides applied."""
 
     @classmethod
-    def from_options(cls, train_set, variant, masks, delta, seed, **stage1) -> "TrainingJob":
-        """The job of a command line; arguments as in ``pipelines.jobs.options.STAGE2``.
-
-        ``stage1`` is for ``Stage1Job.from_options``.
-        """
-        config = override(VARIANTS[variant].config,
-                          [f"image_size={stage1['image_size']}", *train_set])
-        require_side(config.image_size, stage1["backbone"], config.fine)
-        if stage1["weights"] not in ("imagenet", "none"):
-            weights_file(stage1["weights"])
-        job = Stage1Job.from_options(reports=TERMINAL, **{
-            **stage1, "image_size": config.image_size})
-        return cls(job, stage1["backbone"], stage1["weights"], variant, masks, delta, seed, config)
+    def from_options(cls, backbone, weights, image_size, train_set, variant, masks, delta, seed,
+                     **others) -> "TrainingJob":
+        """The job of a command line; arguments as in ``pipelines.jobs.options.STAGE2``."""
+        config = override(VARIANTS[variant].config, [f"image_size={image_size}", *train_set])
+        require_side(config.image_size, backbone, config.fine)
+        if weights not in ("imagenet", "none"):
+            weights_file(weights)
+        stage1 = Stage1Job.from_options(reports=TERMINAL, backbone=backbone, weights=weights,
+                                        image_size=config.image_size, **others)
+        return cls(stage1, backbone, weights, variant, masks, delta, seed, config)
 
     @property
     def images(self) -> Images:
@@ -118,7 +112,7 @@ def plan(job: TrainingJob) -> PlannedRun:
     """
     cache = _masks_of(job)
     description = _describe(job, cache)
-    planned = PlannedRun(job, cache, description, _run_of(job, description))
+    planned = PlannedRun(job, cache, description, run_of(description, job.stage1.cache / RUNS))
     if planned.supervision is not None:
         planned.supervision.require_valid()
     return planned
@@ -146,41 +140,27 @@ def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
             "classes": list(job.images.split("train").classes)}
 
 
-def _run_of(job: TrainingJob, description: dict) -> Run:
-    """The run in CACHE that has this description, whatever it is called, or the one to make."""
-    root = job.stage1.cache / RUNS
-    new = Run(root / f"{job.trained_variant}-s{job.seed}-{digest(description)[:12]}")
-    if new.folder.is_dir():
-        return new
-    return next((run for run, manifest in stored_runs(root)
-                 if manifest["description"] == description), new)
-
-
 def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
     """Train a run, or resume it where it stopped.
 
     Images that cannot be read are left out; the run's manifest names them. One process group at a
     time trains in a folder; another waits and then finds it done. ``on_epoch`` is as for ``fit``.
     """
-    with write_lock(planned.run.folder, processes.rank(), processes.barrier, warn):
-        return _train(planned, on_epoch)
-
-
-def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
-    job, unreadable = planned.job, _unreadable(planned)
-    rank = processes.rank()
-    if processes.world_size() > 1 and job.uses_masks and job.masks == "joint":
-        raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
-    records = [record for record in job.images.split("train").records
-               if record.image_id not in unreadable]
+    job, run = planned.job, planned.run
+    records, rank = job.images.split("train").records, processes.rank()
 
     def progress(epoch, batches):
         name = f"{job.variant} s{job.seed} epoch {epoch + 1}/{job.config.epochs}"
         return tqdm.tqdm(batches, desc=name, unit=" batches", disable=True if rank else None,
                          leave=False, dynamic_ncols=True)
-    train_run(planned.run, _manifest(planned, unreadable), job.variant, job.config, records,
-              planned.supervision, lambda: _mask_source(job), job.compute, progress, on_epoch)
-    return planned.run
+    with write_lock(run.folder, rank, processes.barrier, warn):
+        unreadable = unreadable_images(run, records, planned.cache, job.compute.workers,
+                                       progress_bar)
+        if processes.world_size() > 1 and job.uses_masks and job.masks == "joint":
+            raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
+        train_run(run, _manifest(planned, unreadable), job.variant, job.config, records,
+                  planned.supervision, lambda: _mask_source(job), job.compute, progress, on_epoch)
+    return run
 
 
 def trained(job: TrainingJob) -> TrainedRun:
@@ -204,33 +184,75 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
             "unreadable": unreadable}
 
 
-def _unreadable(planned: PlannedRun) -> dict[str, str]:
-    """The training images that cannot be read and are left out, from id to reason.
-
-    The mask cache lists them, even if it does not supervise. Without one, all images are decoded
-    once, when the run starts for the first time.
-    """
-    if planned.cache is not None:
-        return planned.cache.manifest["unreadable"]
-    with contextlib.suppress(ValueError):
-        return planned.run.manifest()["unreadable"]
-    return processes.broadcast_from_first(lambda: find_unreadable(
-        planned.job.images.split("train").records, planned.job.compute.workers, progress_bar))
-
-
 def _mask_source(job: TrainingJob):
     """The source of the training step's masks."""
     if not job.uses_masks:
         return NoMasks()
-    stage1, settings = job.stage1, job.stage1.settings
-    if job.masks == "online":
-        maker = build_maker(stage1, ensure_classifier(stage1))
-        return MadeMasks(OnlineMaker(maker, job.delta))
-    if job.masks == "joint":
-        stage1.description()  # refuses a command line without backgrounds
-        classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
-                                      settings.config.image_size)
-        return MadeMasks(joint_maker(classifier, settings.recipe, job.delta,
-                                     stage1.backgrounds.records, settings.config.seed,
-                                     stage1.compute.device))
+    if job.masks in ("online", "joint"):
+        return MadeMasks(training_maker(job.stage1, job.masks, job.delta))
     return CachedMasks()
+
+
+def open_run(named: str | Path, cache: Path, data: Path | None = None, dataset: str | None = None,
+             device: str = "auto", workers: int | None = None, batch_size: int | None = None,
+             variant: str | None = None) -> tuple[TrainedRun, Images, Compute]:
+    """A finished run with the images and the machine that a command line gives it.
+
+    Raises:
+        ArtefactError, ValueError: no such run, it is not finished, or the images are of other
+            classes.
+    """
+    compute = choose_compute(device, batch_size, workers)
+    folder = resolve(named, cache / RUNS, "run")
+    found = load_run(folder, compute.device, variant)
+    return found, found.images(data, dataset, click.echo), compute
+
+
+def find_run(job: TrainingJob) -> Run:
+    """The run in CACHE that a job's settings made, by the runs' manifests.
+
+    The masks that it was trained on may be gone.
+
+    Raises:
+        ArtefactError: there is none, or there are several, which lists them.
+    """
+    root = job.stage1.cache / RUNS
+    found = [run for run, manifest in stored_runs(root) if _fits(manifest, job)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ArtefactError("these settings made several runs: "
+                            f"{', '.join(run.folder.name for run in found)}; name one")
+    raise ArtefactError(
+        f"there is no trained model of these images and settings in {root}; run make train-ct (or "
+        "bcct train-ct) with the same settings first, or name a run: bcct list shows them")
+
+
+def _fits(manifest: dict, job: TrainingJob) -> bool:
+    held = manifest["description"]
+    if any(held[name] != value for name, value in job.description().items()):
+        return False
+    if not job.uses_masks:
+        return True
+    if job.masks not in SOURCES:
+        return held["masks"] == open_named_masks(job.masks, job.stage1.cache, job.delta,
+                                                 job.images).key
+    made = held["masks"][0] if isinstance(held["masks"], list) else "cached"
+    asked = manifest["mask_settings"]
+    return made == job.masks and held["delta"] == job.delta and (
+        asked["facts"] == job.stage1.settings.facts())
+
+
+def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
+               seed: int) -> TrainingJob:
+    """The job that trains a run's variant again with another seed, over the same masks."""
+    manifest, description = found.manifest, found.manifest["description"]
+    made = manifest["mask_settings"]
+    settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"])
+    masks = description["masks"]
+    source = masks[0] if isinstance(masks, list) else "cached"
+    if isinstance(masks, str):
+        source = manifest["masks"]["folder"]
+    return TrainingJob(Stage1Job(images, None, settings, compute, cache, reports=TERMINAL),
+                       description["backbone"], manifest["weights"], found.variant, source,
+                       made["delta"], seed, found.config)

@@ -1,19 +1,17 @@
 """``bcct ablate-backgrounds``: how many background images are enough."""
 
 import dataclasses
-from pathlib import Path
 
 import click
-import numpy as np
 
 from common.config import digest
 from evaluation.mask_figures import mask_figures
 from evaluation.table_charts import draw_curves
 from evaluation.table_files import Column, write_table
-from pipelines.paper.experiment import percent
-from pipelines.paper.measuring import over_seeds
+from pipelines.paper.measuring import over_seeds, percent
 from pipelines.paper.table_command import setting_command, show
 from pipelines.paper.tables import TableRow
+from stage1_bc.background_subsets import link_subset, nested_subsets
 from stage1_bc.classifier_training import background_accuracy
 from stage1_bc.stage1_job import ensure_classifier, make_masks
 
@@ -38,40 +36,6 @@ NOTES = (
     "tenth that its classifier held back. Targets: the training images held back. A tenth of each "
     "subset, and at least one image, is held back from training; a single image is linked twice, "
     "so that one is left to train on.")
-
-
-def nested_subsets(records, sizes, seed=0):
-    """Random subsets, each holding the smaller ones.
-
-    Args:
-        records: sequence.
-        sizes: sequence of int; those that are not smaller than the number of records are left out.
-        seed: int.
-
-    Returns:
-        dict from a size to a list of so many of the records.
-    """
-    order = np.random.default_rng(seed).permutation(len(records))
-    return {size: [records[place] for place in order[:size]]
-            for size in sizes if size < len(records)}
-
-
-def link_subset(folder, records):
-    """A folder of links to some background images; a single one is linked twice.
-
-    Args:
-        folder: Path, made if need be.
-        records: sequence of Record.
-    """
-    names = [(record.image_id, record) for record in records]
-    if len(records) == 1:
-        path = Path(records[0].image_id)
-        names.append((str(path.with_name(f"again-{path.name}")), records[0]))
-    for name, record in names:
-        link = folder / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(record.path.resolve())
 
 
 @setting_command(NAME)
@@ -99,14 +63,9 @@ def command(setting, cache, masks_only):
 
 
 def study(size, setting, row, outside, masks_only):
-    """A line of the table.
+    """A line of the table: of ``size`` background images, with BC tested on those ``outside``.
 
-    Args:
-        size: number of background images.
-        setting: TableSetting with these.
-        row: TableRow of BC-CT.
-        outside: list of Record of the other background images; None when there are none.
-        masks_only: whether to leave out BC-CT where it is not trained yet.
+    With ``masks_only``, BC-CT is left out where it is not trained yet.
     """
     jobs = setting.jobs(row)
     stage1 = jobs[0].stage1
@@ -127,12 +86,7 @@ def study(size, setting, row, outside, masks_only):
 
 
 def write_ablation(path, lines):
-    """Write the table and its plot.
-
-    Args:
-        path: Path without a suffix.
-        lines: list of dicts by ``study``.
-    """
+    """Write the table and its plot to ``path``, which has no suffix."""
     write_table(path, COLUMNS, lines, "How many background images are enough", NOTES)
     curves = [(label, *zip(*[(line["backgrounds"], line[name]) for line in lines if name in line]),
                style)

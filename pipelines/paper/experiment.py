@@ -7,12 +7,10 @@ import click
 from common.files import write_json
 from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
-from pipelines.jobs.localizing import localization_of
-from pipelines.jobs.reporting import evaluate, report_of_runs
+from pipelines.jobs.evaluating import evaluate, localization_of, report_of_runs
 from pipelines.jobs.training_job import trained
+from pipelines.paper.measuring import FIGURES, percent
 from stage1_bc.stage1_job import ensure_classifier, make_masks
-
-FIGURES = ("gt_known", "top1_loc", "top5_loc", "top1_cls", "top5_cls", "max_box_acc_v2")
 
 
 def run_experiment(rows, folder):
@@ -73,11 +71,6 @@ def _figures(entry, masks):
     row["mask_strict"] = percent(masks.metrics["mask_strict"].value)
     row["mask_bc_star"] = percent(masks.metrics["bc_star"].value)
     return row
-
-
-def percent(fraction):
-    """A fraction in percent, to a hundredth."""
-    return round(100 * fraction, 2)
 
 
 def summary_table(summary):

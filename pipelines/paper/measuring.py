@@ -6,14 +6,18 @@ from common.config import digest
 from common.files import file_sha256, read_json, write_json
 from common.mask_cache.shards import MaskCacheError
 from evaluation.localization import LOCALIZING, TAU_IMAGES, Protocol
-from pipelines.jobs.localizing import localization_of
+from pipelines.jobs.evaluating import localization_of
 from pipelines.jobs.training_job import plan, train
-from pipelines.paper.experiment import percent
 from stage2_ct.prediction import ENLARGEMENT
 from stage2_ct.run import load_run
 from stage2_ct.variants import VARIANTS
 
 FIGURES = ("top1_loc", "top5_loc", "gt_known", "max_box_acc_v2", "top1_cls", "top5_cls")
+
+
+def percent(fraction):
+    """A fraction in percent, to a hundredth."""
+    return round(100 * fraction, 2)
 
 
 def measure(job):
@@ -57,15 +61,10 @@ def measured(job):
 
 
 def over_seeds(jobs, train=False):
-    """A line's figures over seeds; None while no seed is finished.
+    """Figures of jobs that differ in their seed only; None while none is finished.
 
-    Args:
-        jobs: TrainingJobs that differ in their seed only.
-        train: whether to train what is missing.
-
-    Returns:
-        dict: means of the rates, the first seed's interval and tau, and ``seeds`` and ``run`` of
-        those that count, as text.
+    Means of the rates, the first seed's interval and tau, and ``seeds`` and ``run`` of those that
+    count. With ``train``, what is missing is trained first.
     """
     found = {job.seed: figures for job in jobs
              if (figures := measure(job) if train else measured(job)) is not None}

@@ -35,15 +35,14 @@ def command(cache, seeds, shared, **arguments):
 
     Writes CACHE/real/summary.json, and the artefacts of all steps.
     """
-    rows, images = {}, Images("cub", shared / "data/cub25", click.echo)
-    for name, (variant, masks_by) in ROWS.items():
-        rows[name] = [TrainingJob.from_options(images=images, **values(
-            *STAGE2, data=shared / "data/cub25", background=shared / "data/background",
-            cache=cache / "real", backbone="squeezenet1_1",
-            weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
-            bc_weights=shared_weights(shared, masks_by), train_set=BUDGET,
-            variant=variant, seed=seed, **arguments)) for seed in seeds]
-    run_experiment(rows, cache / "real")
+    images = Images("cub", shared / "data/cub25", click.echo)
+    run_experiment({name: [TrainingJob.from_options(**values(
+        *STAGE2, data=images.root, images=images, background=shared / "data/background",
+        cache=cache / "real", backbone="squeezenet1_1",
+        weights=shared_weights(shared, "squeezenet1_1"), bc_backbone=masks_by,
+        bc_weights=shared_weights(shared, masks_by), train_set=BUDGET, variant=variant, seed=seed,
+        **arguments)) for seed in seeds] for name, (variant, masks_by) in ROWS.items()},
+        cache / "real")
 
 
 def shared_weights(shared, backbone):

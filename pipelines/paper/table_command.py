@@ -32,12 +32,7 @@ _SETTING = (
 
 
 def setting_command(name, **attributes):
-    """Decorate a function as a command that is called with a TableSetting and CACHE's path.
-
-    Args:
-        name: of the command.
-        attributes: of the click command, such as ``help``.
-    """
+    """Decorate a function as a command that is called with a TableSetting and CACHE's path."""
     def decorate(function):
         own = tuple(option.name for option in getattr(function, "__click_params__", ()))
 
@@ -88,5 +83,6 @@ def _setting(shared, epochs, backbone, seeds, train_set, **arguments):
             raise click.UsageError(f"give --{name}, or --shared")
     if epochs is not None:
         train_set = (*train_set, f"epochs={epochs}")
-    return TableSetting(values(*STAGE2, **arguments, train_set=train_set), seeds, backbone,
-                        Images(arguments["dataset"], arguments["data"], click.echo))
+    images = Images(arguments["dataset"], arguments["data"], click.echo)
+    return TableSetting(values(*STAGE2, **arguments, train_set=train_set, images=images), seeds,
+                        backbone)

@@ -7,16 +7,12 @@ from pathlib import Path
 
 import click
 
-from common.artefacts import MASKS
-from common.datasets.listed_once import Images
-from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
 from evaluation.mask_figures import mask_figures
 from evaluation.report import versions
 from evaluation.table_files import Column, write_table
 from pipelines.jobs.training_job import TrainingJob
-from pipelines.paper.experiment import percent
-from pipelines.paper.measuring import measure, over_seeds
+from pipelines.paper.measuring import measure, over_seeds, percent
 from pipelines.paper.printed import Printed
 from stage1_bc.mask_choice import find_masks
 from stage1_bc.stage1_job import ensure_classifier, make_masks
@@ -85,19 +81,16 @@ class TableSetting:
     """What all rows of a table share."""
 
     options: dict
-    """The values of STAGE2 but for those of ``job``."""
+    """What ``TrainingJob.from_options`` takes, but for what ``job`` gives."""
     seeds: tuple[int, ...]
     backbone: str | None = None
     """Backbone for all rows; None for each row's own."""
-
-    images: Images | None = None
-    """The data set that ``options`` name; shared by all rows, so that it is listed once."""
 
     def job(self, row, seed):
         """The TrainingJob of a row and a seed."""
         return TrainingJob.from_options(**{
             **self.options, "variant": row.variant, "backbone": row.backbone,
-            "delta": row.delta, "seed": seed}, images=self.images)
+            "delta": row.delta, "seed": seed})
 
     def jobs(self, row):
         """The TrainingJob of a row, one per seed."""
@@ -126,10 +119,7 @@ def fill_table(table, setting, chosen, folder):
         table: PaperTable.
         setting: TableSetting.
         chosen: words of ``--rows``; empty for all rows.
-        folder: Path, where the table's files go.
-
-    Returns:
-        list of dicts, the lines of the table.
+        folder: where the table's files go.
     """
     rows = setting.rows(table)
     wanted = [row for row in rows if not chosen or row.words & set(chosen)]
@@ -143,7 +133,7 @@ def fill_table(table, setting, chosen, folder):
             click.echo(f"{row.method}, {job.backbone}, seed {job.seed}: {_masks_of(job)}")
             measure(job)
             write_paper_table(table, setting, folder)
-    return write_paper_table(table, setting, folder)
+    write_paper_table(table, setting, folder)
 
 
 def _prepare_masks(table, setting, rows, chosen):
@@ -167,7 +157,7 @@ def _masks_of(job):
 
 
 def write_paper_table(table, setting, folder):
-    """Write a table with what is finished; gives its lines."""
+    """Write a table with what is finished."""
     lines = [_line(row, setting, table) for row in setting.rows(table)]
     if table.checks_masks:
         lines.append(_mask_line(table, setting))
@@ -176,7 +166,6 @@ def write_paper_table(table, setting, folder):
     path = folder / table.name
     write_table(path, COLUMNS, lines, table.title, (*_how(table, setting), *table.notes))
     table.draw(path.with_suffix(".png"), lines)
-    return lines
 
 
 def _line(row, setting, table):
@@ -200,24 +189,15 @@ def _mask_line(table, setting):
     """The line of stage 1's masks of the test images: the paper's BC*."""
     job = setting.job(setting.rows(table)[0], setting.seeds[0])
     line = {"method": "BC* (masks, no class)", "backbone": job.stage1.settings.backbone}
-    masks = _test_masks(job)
-    if masks is None:
+    try:
+        masks = find_masks(job.stage1, "test", job.delta)
+    except MaskCacheError:
         return {**line, "source": "not measured",
                 "run": f"`bcct {table.name} --rows {MASK_CHECK} ...`"}
     figures = mask_figures(job.images.split("test"), masks.folder, job.delta).metrics
     return {**line, "top1_error": percent(1 - figures["bc_star"].value),
             "gt_known": percent(figures["mask_strict"].value), "source": "measured",
             "run": masks.folder.name}
-
-
-def _test_masks(job):
-    """The test images' masks by the classifier that made the training images', or None."""
-    try:
-        return sibling_masks(
-            find_masks(job.stage1, "train", job.delta), job.images.digest("test"),
-            [job.stage1.cache / MASKS])
-    except MaskCacheError:
-        return None
 
 
 def _how(table, setting):

@@ -13,9 +13,9 @@ from common.images import BadImage, image_size, read_image
 from common.loading import consecutive, to_float
 from stage1_bc.background_check.duplicates import perceptual_hash
 from stage1_bc.background_check.shortcuts import fine_detail, sharpness
-from stage1_bc.classifier import BackgroundClassifier, build_classifier
+from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.classifier_training import sample_targets
-from stage1_bc.stage1_job import Stage1Job
+from stage1_bc.stage1_job import Stage1Job, new_classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,8 @@ def examine_all(job: Stage1Job) -> tuple[BackgroundClassifier, list[Examination]
         The classifier, and Examinations of the backgrounds, of the targets to train on, and of all
         other images of the data set.
     """
-    settings, config, compute = job.settings, job.settings.config, job.compute
-    classifier = build_classifier(settings.backbone, settings.weights, config.head,
-                                  config.image_size)
+    config, compute = job.settings.config, job.compute
+    classifier = new_classifier(job.settings)
     classifier.to(compute.device).eval()
     candidates = job.images.split("train").records
     training = [candidates[index] for index in sample_targets(

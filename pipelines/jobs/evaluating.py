@@ -1,29 +1,81 @@
-"""Evaluating trained runs: their figures, tau in their manifests, and what their report shows."""
+"""Trained runs on a data set: localizing with them, their figures, and their report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from common.artefacts import MASKS
+from common.compute import Compute
+from common.datasets.listed_once import Images
 from common.files import file_sha256
+from common.mask_cache.reader import MaskCache
 from evaluation.bootstrap import seeds_summary
+from evaluation.localization import Localization, Protocol
 from evaluation.report import GradientItem, Method, Report
 from evaluation.report_building import Evaluated, build_report, readable_dataset, small_picture
 from evaluation.threshold import TauChoice
-from pipelines.jobs.localizing import RunLocalization
-from pipelines.jobs.terminal import warn
+from pipelines.jobs.terminal import progress_bar, warn
+from pipelines.jobs.training_job import TrainingJob
 from stage1_bc.example_maps import example_maps
+from stage1_bc.mask_choice import masks_of_run
+from stage2_ct.prediction import default_input_side, scored_batches
 from stage2_ct.run import TrainedRun
 
 GRADIENTS = 6  # rows like those of Fig. 3
 
 
-def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization) -> Evaluated:
-    """Figures of one variant over its seeds; each run's manifest records tau and its source.
+class RunLocalization(Localization):
+    """Localization by TrainedRuns.
 
     Args:
-        runs: finished runs that differ in their seed only.
-        localization: RunLocalization.
+        images, protocol, mask_roots, unreadable: as for ``Localization``.
+        compute: Compute.
+        masks: MaskCache of the training images that tau comes from; None for each run's own.
     """
+
+    def __init__(self, images: Images, protocol: Protocol, compute: Compute,
+                 mask_roots: Iterable[Path] = (), masks: MaskCache | None = None,
+                 unreadable: dict | None = None):
+        super().__init__(images, protocol, mask_roots, unreadable)
+        self.compute = compute
+        self._named_masks, self._masks = masks, {}
+
+    def masks(self, model: TrainedRun) -> MaskCache:
+        """The masks of a run's training images."""
+        folder = model.run.folder.resolve()
+        if folder not in self._masks:
+            roots = dict.fromkeys((folder.parent.parent / "masks", *self.mask_roots))
+            self._masks[folder] = self._named_masks or masks_of_run(
+                model.manifest, self.images, roots)
+        return self._masks[folder]
+
+    def frame(self, model: TrainedRun) -> int:
+        """The side that a run was trained at."""
+        return model.config.image_size
+
+    def facts(self, model: TrainedRun) -> dict:
+        """Which score map a run's boxes are cut from, and the side of its input in pixels."""
+        return {"score_map": self.protocol.score_map or model.config.score_map,
+                "input_size": self.protocol.input_size or default_input_side(self.frame(model))}
+
+    def scored(self, model: TrainedRun, records, description, **options):
+        """``scored_batches`` of a run under the protocol."""
+        facts = self.facts(model)
+        return scored_batches(
+            model.method, records, facts["score_map"], self.frame(model), facts["input_size"],
+            self.compute, progress=progress_bar,
+            description=f"{description} ({model.variant})", **options)
+
+
+def localization_of(job: TrainingJob, **options) -> RunLocalization:
+    """How the commands that train evaluate a job's runs: test images, tau from masks."""
+    return RunLocalization(job.images, Protocol(), job.compute, [job.stage1.cache / MASKS],
+                           **options)
+
+
+def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization) -> Evaluated:
+    """Figures of finished runs that differ in their seed only; their manifests record tau."""
     results = [localization.localize(trained) for trained in runs]
     for trained, result in zip(runs, results):
         record_tau(trained, result.tau, localization)
