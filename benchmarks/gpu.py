@@ -14,7 +14,9 @@ from benchmarks import bare
 from benchmarks.mask_rows import DELTAS, WITHOUT_PIXEL_UNIT
 from benchmarks.rows import Target, machine
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
+from common.files import write_bytes
 from common.loading import consecutive, default_workers, load_frames
+from common.memory import batch_size_for
 from common.precision import PRECISIONS, autocast, choose_precision, format_name
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.cutting import cut
@@ -176,6 +178,20 @@ def stages(setting, device):
                  f"bcct masks in bfloat16 is bounded by: {slowest.name}; it reaches {reached:.0%} "
                  "of that"]
     return rows, sentences
+
+
+def write_throughput(setting, device, path):
+    """Measure both stages on a device and write the table; gives it, and where it is.
+
+    Raises:
+        ValueError: the device is not here.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU here; --device cpu tries the same on the CPU")
+    setting = dataclasses.replace(setting, batch_size=batch_size_for(device))
+    text = throughput_table(*stages(setting, device))
+    write_bytes(path, text.encode())
+    return f"{text}\nwrote {path}"
 
 
 def throughput_table(rows, sentences):

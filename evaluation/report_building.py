@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from evaluation.localization import Localization, Protocol
 from evaluation.mask_figures import agreement_with_masks, mask_figures
 from evaluation.references import reference_rows
 from evaluation.report import GalleryItem, Method, Report, View, pick_gallery
-from evaluation.scoremaps import evaluate_folder, read_score_map
+from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
 from evaluation.threshold import fixed_tau, tau_oracle
-from evaluation.truth import Truth
+from evaluation.truth import truths_from_dataset
 
 THUMBNAIL = 448  # longest side of a picture in the report, in pixels
 
@@ -62,25 +61,35 @@ def build_report(localization: Localization, main: Evaluated, compared: Evaluate
         unreadable=unreadable, **others)
 
 
-def report_of_folder(folder: Path, truths: Sequence[Truth], protocol: Protocol,
-                     class_names: Sequence[str], **others: Any) -> Report:
+def report_of_folder(folder: Path, protocol: Protocol, images: Dataset | Path,
+                     unreadable: dict[str, str]) -> Report:
     """The Report of a folder of score maps.
 
     Args:
         folder: folder of score maps, of whatever method.
-        truths: Truth of each image.
         protocol: Protocol whose tau is a number, or ``test``.
-        class_names: by label; () where they are not known.
-        others: further fields of the Report.
+        images: Dataset of the images, or the folder of wsolevaluation's four files.
+        unreadable: dict that takes the reason of each image that cannot be read, by its id.
+
+    Raises:
+        ValueError: not one image can be read.
+        EvaluationError: a score map or a file is not as it should be.
     """
+    if isinstance(images, Path):
+        truths, name, class_names = read_metadata(images), images.name, ()
+    else:
+        truths, name = truths_from_dataset(images, unreadable), images.name
+        class_names = images.classes
+        if not truths:
+            raise ValueError(f"none of the images in {images.root} can be read")
     rule, stated = protocol.box_rule, protocol.stated_tau
     size = read_score_map(folder, truths[0].image_id).shape
     evaluator = Evaluator(truths, rule, tau=stated, size=size, class_names=class_names or None)
     evaluate_folder(evaluator, folder)
     choice = tau_oracle(evaluator) if stated is None else fixed_tau(stated)
-    return Report(f"score maps {folder.name}", split=protocol.split, class_names=class_names,
-                  method=Method(folder.name, evaluator.compute(choice)),
-                  references=reference_rows(truths, rule, size=size), **others)
+    return Report(f"score maps {folder.name}", name, protocol.split, class_names,
+                  Method(folder.name, evaluator.compute(choice)),
+                  references=reference_rows(truths, rule, size=size), unreadable=unreadable)
 
 
 def readable_dataset(localization: Localization) -> Dataset:

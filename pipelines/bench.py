@@ -10,8 +10,6 @@ import click
 from benchmarks.runner import MEASUREMENTS, benchmark_table, run_benchmarks
 from benchmarks.setting import BenchmarkSetting
 from common.backbones import ARCHITECTURES
-from common.files import write_bytes
-from common.memory import batch_size_for
 
 
 @click.command("bench")
@@ -40,8 +38,10 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     folder = cache / "bench" / backbone
     setting = BenchmarkSetting(_run_quietly, folder, backbone, weights, images, repeats)
     if gpu:
-        _measure_gpu(dataclasses.replace(setting, backgrounds=400), device,
-                     cache / "bench-gpu.md")
+        from benchmarks.gpu import write_throughput
+
+        click.echo(write_throughput(dataclasses.replace(setting, backgrounds=400), device,
+                                    cache / "bench-gpu.md"))
         return
     names = rows.split(",")
     if unknown := set(names) - set(MEASUREMENTS):
@@ -51,21 +51,6 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
                            lambda line: click.echo(line, err=True))
     click.echo(benchmark_table(found))
     click.echo(f"wrote {cache / 'bench.json'} and {cache / 'bench.md'}")
-
-
-def _measure_gpu(setting, device, path):
-    """Print and write the table of both stages on a device."""
-    import torch
-
-    from benchmarks import gpu
-
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("there is no GPU here; --device cpu tries the same on the CPU")
-    setting = dataclasses.replace(setting, batch_size=batch_size_for(device))
-    text = gpu.throughput_table(*gpu.stages(setting, device))
-    write_bytes(path, text.encode())
-    click.echo(text)
-    click.echo(f"wrote {path}")
 
 
 def _run_quietly(*words):

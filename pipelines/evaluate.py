@@ -12,8 +12,6 @@ from common.files import require_writable
 from evaluation.localization import Protocol
 from evaluation.report import figures_as_text, write_report
 from evaluation.report_building import report_of_folder
-from evaluation.scoremaps import read_metadata
-from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import RunLocalization, evaluate, report_of_runs
 from pipelines.jobs.terminal import report_bad_images
@@ -112,7 +110,7 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
     else:
         if decided := sorted(DECIDED_BY_RUN & given):
             raise click.UsageError(
-                f"the run itself decides {', '.join(_option(name) for name in decided)}: leave "
+                f"the run itself decides {', '.join(map(options.spelled, decided))}: leave "
                 "that out, or leave RUN out to look for the run that these options made")
         named, images, compute = open_run(
             run, variant=arguments["variant"] if "variant" in given else None, **{
@@ -120,9 +118,8 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
         runs = [named if seed == named.seed else trained(
             job_of_run(named, images, compute, cache, seed)) for seed in seeds] or [named]
     if protocol.input_size is not None:
-        for one in runs:
-            description = one.manifest["description"]
-            require_side(protocol.input_size, description["backbone"], one.config.fine)
+        require_side(protocol.input_size, runs[0].manifest["description"]["backbone"],
+                     runs[0].config.fine)
     masks = None
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
@@ -130,24 +127,12 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
     return runs, RunLocalization(images, protocol, compute, [cache / MASKS], masks, unreadable)
 
 
-def _option(name):
-    return {"train_set": "--set"}.get(name, f"--{name.replace('_', '-')}")
-
-
 def _score_folder(folder, metadata, arguments, protocol, unreadable):
     """The Report of a folder of score maps; images of unknown size go to ``unreadable``."""
     if protocol.tau_from in ("masks", "val"):
         raise click.UsageError("score maps in a folder need --tau-from test (an oracle) or a "
                                "number")
-    if metadata is not None:
-        truths, name, classes = read_metadata(metadata), metadata.name, ()
-    elif arguments["data"] is not None:
-        dataset = open_dataset(arguments["dataset"] or "cub", arguments["data"], protocol.split)
-        truths = truths_from_dataset(dataset, unreadable)
-        if not truths:
-            raise ValueError(f"none of the images in {dataset.root} can be read")
-        name, classes = dataset.name, dataset.classes
-    else:
+    if metadata is None and arguments["data"] is None:
         raise click.UsageError("--scoremaps needs --metadata, or --data")
-    return report_of_folder(folder, truths, protocol, dataset=name, class_names=classes,
-                            unreadable=unreadable)
+    return report_of_folder(folder, protocol, metadata or open_dataset(
+        arguments["dataset"] or "cub", arguments["data"], protocol.split), unreadable)

@@ -50,11 +50,7 @@ def command(split, deltas, on_bad_image, part, finish, **arguments):
 
 
 def _report(job, split, stored, folder, deltas, on_bad_image):
-    """Say what the cache holds, and name each image that could not be read, once.
-
-    Raises:
-        MaskCacheError: not one mask is valid at one of the deltas.
-    """
+    """Say what the cache holds, and name each image that could not be read, once."""
     click.echo(stored.accuracy())
     cache = MaskCache(folder, check=False)
     for delta in cache.deltas:

@@ -63,15 +63,11 @@ def _train(planned, on_epoch=None):
     except CannotWrite as error:  # its advice is also to run the same command again
         raise click.ClickException(f"{error}, with --resume") from error
     except BadImage as error:
-        raise click.ClickException(f"{error} {_how_to_go_on(planned)}") from error
-
-
-def _how_to_go_on(planned):
-    """What to do about an image that could be read when the run started."""
-    otherwise = (f"remove {planned.run.folder} to start again without it"
-                 if planned.supervision is None else
-                 "run bcct masks, which says how to do without it")
-    return f"It could be read before: put it back and continue with --resume, or {otherwise}"
+        otherwise = (f"remove {planned.run.folder} to start again without it"
+                     if planned.supervision is None else
+                     "run bcct masks, which says how to do without it")
+        raise click.ClickException(f"{error} It could be read before: put it back and continue "
+                                   f"with --resume, or {otherwise}") from error
 
 
 def _choose_tau(planned):

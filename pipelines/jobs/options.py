@@ -79,8 +79,8 @@ DELTA = Checked("delta", _read_delta,  # as mask caches name it
 BATCH_SIZE = Checked("N|auto", _read_batch_size, "must be auto or a whole number from 1")
 SEEDS = Checked("0,1,2", _read_seeds,
                 "must be whole numbers from 0, separated by commas, such as 0,1,2")
-NOT_TARGET = Checked("CLUSTERS:NUMBERS", _read_clusters, "{!r} is not of the form CLUSTERS:NUMBERS, "
-                     "such as cub-train:3,17")
+NOT_TARGET = Checked("CLUSTERS:NUMBERS", _read_clusters,
+                     "{!r} is not of the form CLUSTERS:NUMBERS, such as cub-train:3,17")
 
 
 class GroupedCommand(click.Command):
@@ -243,16 +243,16 @@ def command_line():
 
 
 def require_options(arguments, *names):
-    """Refuse a command line without some options that this use of the command needs.
-
-    Raises:
-        UsageError: names the missing option.
-    """
+    """Refuse a command line without some options that this use of the command needs."""
     for name in names:
         if arguments[name] is None:
-            raise click.UsageError(f"give --{name.replace('_', '-')}: "
-                                   f"{_BY_NAME_HELP[name]}")
+            raise click.UsageError(f"give {spelled(name)}: {_MEANINGS[name]}")
 
 
-_BY_NAME_HELP = {"data": "the data set's folder (DATA=... with make)",
-                 "background": "a folder of background images (BACKGROUND=... with make)"}
+_MEANINGS = {"data": "the data set's folder (DATA=... with make)",
+             "background": "a folder of background images (BACKGROUND=... with make)"}
+
+
+def spelled(name):
+    """An option as it is typed."""
+    return {"train_set": "--set"}.get(name, f"--{name.replace('_', '-')}")

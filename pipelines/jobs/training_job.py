@@ -11,7 +11,7 @@ import tqdm
 from common import processes
 from common.artefacts import RUNS, ArtefactError, resolve
 from common.backbones import require_side, weights_file, weights_identity
-from common.compute import Compute
+from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.datasets.listed_once import Images
 from common.locks import write_lock
@@ -104,12 +104,7 @@ class PlannedRun:
 
 
 def plan(job: TrainingJob) -> PlannedRun:
-    """Find a job's masks and its run.
-
-    Raises:
-        ArtefactError, MaskCacheError: the masks that it learns from are not there, or none of
-            them is valid.
-    """
+    """Find a job's masks and its run; an error where those that it learns from are not there."""
     cache = _masks_of(job)
     description = _describe(job, cache)
     planned = PlannedRun(job, cache, description, run_of(description, job.stage1.cache / RUNS))
@@ -209,9 +204,7 @@ def open_run(named: str | Path, cache: Path, data: Path | None = None, dataset: 
 
 
 def find_run(job: TrainingJob) -> Run:
-    """The run in CACHE that a job's settings made, by the runs' manifests.
-
-    The masks that it was trained on may be gone.
+    """The run in CACHE that a job's settings made, by the runs' manifests; its masks may be gone.
 
     Raises:
         ArtefactError: there is none, or there are several, which lists them.

@@ -8,7 +8,7 @@ from common.config import digest
 from evaluation.mask_figures import mask_figures
 from evaluation.table_charts import draw_curves
 from evaluation.table_files import Column, write_table
-from pipelines.paper.measuring import over_seeds, percent
+from pipelines.paper.measuring import mask_rates, over_seeds, percent
 from pipelines.paper.table_command import setting_command, show
 from pipelines.paper.tables import TableRow
 from stage1_bc.background_subsets import link_subset, nested_subsets
@@ -73,14 +73,12 @@ def study(size, setting, row, outside, masks_only):
     about = stored.about
     make_masks(stage1, stored, "train", [row.delta])
     folder = make_masks(stage1, stored, "test", [row.delta])
-    masks = mask_figures(stage1.images.split("test"), folder, row.delta).metrics
+    masks = mask_figures(stage1.images.split("test"), folder, row.delta)
     right = about["background_accuracy"] if outside is None else background_accuracy(
         stored.build(stage1.settings.weights), outside, stage1.compute)
     line = {"backgrounds": size, "bc_background": percent(right),
             "judged": about["held_back_backgrounds"] if outside is None else len(outside),
-            "bc_target": percent(about["target_accuracy"]),
-            "mask_strict": percent(masks["mask_strict"].value),
-            "mask_bc_star": percent(masks["bc_star"].value)}
+            "bc_target": percent(about["target_accuracy"]), **mask_rates(masks)}
     click.echo(f"{size} background images: {line}")
     return {**line, **(over_seeds(jobs, train=not masks_only) or {})}
 

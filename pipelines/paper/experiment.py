@@ -9,7 +9,7 @@ from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
 from pipelines.jobs.evaluating import evaluate, localization_of, report_of_runs
 from pipelines.jobs.training_job import trained
-from pipelines.paper.measuring import FIGURES, percent
+from pipelines.paper.measuring import FIGURES, mask_rates, percent
 from stage1_bc.stage1_job import ensure_classifier, make_masks
 
 
@@ -34,8 +34,7 @@ def run_experiment(rows, folder):
     first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
     report = report_of_runs(last, localization, first)
     summary = {
-        "mask_strict": percent(report.masks.metrics["mask_strict"].value),
-        "mask_bc_star": percent(report.masks.metrics["bc_star"].value),
+        **mask_rates(report.masks),
         "full_image_gt_known": _gt_known(report, "full_image"),
         "centre_box_gt_known": _gt_known(report, "centred_square"),
         "variants": {name: _figures(one.entry, masks[name]) for name, one in evaluated.items()},
@@ -66,11 +65,8 @@ def _figures(entry, masks):
     row = {name: percent(means[name][0]) for name in FIGURES}
     if len(entry.seeds) > 1:
         row["gt_known_std"] = percent(means["gt_known"][1])
-    row["seeds"] = list(entry.seeds)
-    row["tau"] = round(entry.result.tau.tau, 2)
-    row["mask_strict"] = percent(masks.metrics["mask_strict"].value)
-    row["mask_bc_star"] = percent(masks.metrics["bc_star"].value)
-    return row
+    return {**row, "seeds": list(entry.seeds), "tau": round(entry.result.tau.tau, 2),
+            **mask_rates(masks)}
 
 
 def summary_table(summary):

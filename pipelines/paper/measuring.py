@@ -20,16 +20,18 @@ def percent(fraction):
     return round(100 * fraction, 2)
 
 
+def mask_rates(result):
+    """Both rates of a MaskEvaluator's Result, in percent."""
+    return {"mask_strict": percent(result.metrics["mask_strict"].value),
+            "mask_bc_star": percent(result.metrics["bc_star"].value)}
+
+
 def measure(job):
-    """Figures of a job; trains it, or finishes its training, first if needed.
+    """Figures of a TrainingJob in percent; trains it, or finishes its training, first if needed.
 
-    Args:
-        job: TrainingJob; the masks of its training images, which tau comes from, must be there.
-
-    Returns:
-        dict in percent: ``FIGURES``; ``gt_known_low`` and ``gt_known_high``, the ends of its 95 %
-        interval; ``oracle_gt_known``, at the tau that is best on the test images; ``tau``; and
-        ``run``, the name of the run.
+    ``FIGURES``; ``gt_known_low`` and ``gt_known_high``, the ends of its 95 % interval;
+    ``oracle_gt_known``, at the tau that is best on the test images; ``tau``; and ``run``, the name
+    of the run.
     """
     held = measured(job)
     if held is not None:

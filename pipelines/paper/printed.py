@@ -5,8 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Printed:
-    """A row of one of the paper's tables: localization errors in percent, None where it has none.
-    """
+    """A row of one of the paper's tables: errors in percent, None where it has none."""
 
     method: str
     top1_error: float

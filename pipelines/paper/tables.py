@@ -113,14 +113,7 @@ MASK_CHECK = "bc-star"  # what chooses the row BC*
 
 
 def fill_table(table, setting, chosen, folder):
-    """Measure rows one by one; the table is written after each, so that a stop loses nothing.
-
-    Args:
-        table: PaperTable.
-        setting: TableSetting.
-        chosen: words of ``--rows``; empty for all rows.
-        folder: where the table's files go.
-    """
+    """Measure the rows that some words choose, or all; the table is written after each one."""
     rows = setting.rows(table)
     wanted = [row for row in rows if not chosen or row.words & set(chosen)]
     known = set.union(*(row.words for row in rows), {MASK_CHECK} if table.checks_masks else set())
@@ -157,7 +150,7 @@ def _masks_of(job):
 
 
 def write_paper_table(table, setting, folder):
-    """Write a table with what is finished."""
+    """Write a table with what is finished, into a folder."""
     lines = [_line(row, setting, table) for row in setting.rows(table)]
     if table.checks_masks:
         lines.append(_mask_line(table, setting))
