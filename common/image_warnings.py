@@ -85,7 +85,6 @@ def libtiff_collected(found: list[str], file: BinaryIO) -> Iterator[None]:
     """Append what libtiff writes to the process's standard error in the body to a list.
 
     Args:
-        found: list of str.
         file: the open picture; where standard error is closed it may have taken its number.
 
     Raises:

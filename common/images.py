@@ -135,9 +135,6 @@ def read_header(path: str | os.PathLike) -> ImageHeader:
     Args:
         path: the file.
 
-    Returns:
-        ImageHeader.
-
     Raises:
         BadImage: as ``read_image``; damage behind the header goes unnoticed.
     """

@@ -33,7 +33,6 @@ class Frames(Dataset):
     """Records as RGB frames of one size.
 
     Args:
-        records: sequence of Record.
         size: (height, width) that every image is squashed to, in pixels.
         checksums: whether to compute the CRC-32 of each file.
     """
@@ -71,7 +70,6 @@ def load_frames(records: Sequence[Record], size: tuple[int, int], batches: Seque
     """Iterate over batches of frames in the given order.
 
     Args:
-        records: sequence of Record.
         size: (height, width) of a frame in pixels.
         batches: list of lists of indices into the records; one FrameBatch each.
         workers: processes that decode; 0 decodes in this one.
@@ -107,7 +105,6 @@ def find_unreadable(records: Sequence[Record], workers: int,
     """Decode every image once and name those that cannot be read.
 
     Args:
-        records: sequence of Record.
         workers: decoding processes.
         progress: see ``common.progress``.
 

@@ -13,7 +13,6 @@ def choose_precision(name: str, device: str | torch.device) -> torch.dtype:
             it (AMX, AVX-512 BF16: 2.5 times as fast here); else float16 on a GPU, where the
             scaling of losses makes the host wait for the device in each step, and float32 on a
             CPU.
-        device: torch device.
     """
     if name != "auto":
         return PRECISIONS[name]

@@ -52,9 +52,6 @@ def numbered_lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 def composed(name: str) -> str:
     """A name in Unicode's composed form, by which names are compared.
 
-    Args:
-        name: str.
-
     Returns:
         str; the same object where it is composed already.
     """
@@ -65,9 +62,6 @@ def composed(name: str) -> str:
 
 def spellings(name: str) -> list[str]:
     """The ways in which a file system may have stored a name: as given, composed, decomposed.
-
-    Args:
-        name: str.
 
     Returns:
         list of different str, the name itself first.

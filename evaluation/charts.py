@@ -39,10 +39,8 @@ def line_chart(lines: Sequence[Line], title: str, x_label: str, y_label: str,
     """A chart of fractions against fractions.
 
     Args:
-        lines: sequence of Line.
         title: text for screen readers.
         x_label, y_label: names of the axes.
-        marks: sequence of Mark.
 
     Returns:
         Markup of one ``svg`` element, 460 by 280 units, as wide as its surroundings.

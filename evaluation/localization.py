@@ -52,7 +52,6 @@ class Localization(abc.ABC):
 
     Args:
         images: Images; the models' data set or another of the same classes.
-        protocol: Protocol.
         mask_roots: folders of mask caches to look through.
         unreadable: dict that takes the reason of each image that cannot be read, by its id; such
             images are left out. None raises at the first.

@@ -21,7 +21,6 @@ def mask_figures(dataset: Dataset, folder: str | Path, delta: float) -> Result:
     """BC* and the strict rate of a mask cache over all images of a data set.
 
     Args:
-        dataset: Dataset.
         folder: the cache.
         delta: threshold whose masks are scored.
 
@@ -35,7 +34,6 @@ def score_masks(cache: MaskCache, dataset: Dataset, seed: int = 0) -> Result | N
     """The same over the readable images with boxes only, a random sample where there are many.
 
     Args:
-        cache: MaskCache.
         dataset: Dataset of images that the cache holds.
         seed: of the sample, drawn where more than SCORED images have boxes.
 

@@ -261,7 +261,6 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
     Args:
         folder: made if need be.
-        report: Report.
 
     Returns:
         Path of ``report.html``.
@@ -277,9 +276,6 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
 def summary(report: Report) -> dict:
     """The content of ``report.json``; ``KEYS`` explains each key.
-
-    Args:
-        report: Report.
 
     Returns:
         dict of plain values; every figure in percent, NaN as None.

@@ -40,7 +40,6 @@ def build_report(localization: Localization, main: Evaluated, compared: Evaluate
 
     Args:
         localization: by which both were evaluated.
-        main, compared: Evaluated.
         others: further fields of the Report, such as ``gradients``, ``training`` and ``made``.
     """
     protocol, unreadable = localization.protocol, localization.unreadable or {}

@@ -219,7 +219,6 @@ def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
 
     Args:
         folder: made if need be.
-        truths: iterable of Truth.
     """
     folder = Path(folder)
     truths = tuple(truths)

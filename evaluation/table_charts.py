@@ -42,7 +42,6 @@ def draw_curves(path: str | Path, x_label: str,
 
     Args:
         path: of a PNG file.
-        x_label: str.
         curves: sequence of (name, xs, percentages, matplotlib format such as ``"o-"``).
         logarithmic: whether the setting's axis is.
     """

@@ -27,7 +27,6 @@ def write_table(path: Path, columns: Sequence[Column], lines: Sequence[dict], ti
 
     Args:
         path: Path without a suffix; its folder is made if need be.
-        columns: sequence of Column.
         lines: sequence of dicts from a column's name to its value; what is missing stays empty.
         title: str, the Markdown heading.
         notes: sequence of str, paragraphs under the Markdown table.

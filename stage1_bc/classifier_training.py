@@ -75,7 +75,6 @@ def compute_features(classifier: BackgroundClassifier, batches: Iterable[torch.T
     Args:
         classifier: BackgroundClassifier on ``device``.
         batches: iterable of (N, 3, H, W) uint8 RGB.
-        device: torch device.
 
     Returns:
         (images, D) float32 on the CPU.
@@ -114,7 +113,6 @@ def train_unit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrou
         classifier: BackgroundClassifier; its unit is changed in place.
         targets: (n, D) float32, features of target images.
         backgrounds: (m, D) float32, features of background images.
-        config: ClassifierConfig.
 
     Returns:
         dict of fractions: ``target_accuracy`` and ``background_accuracy`` on the images held
@@ -172,8 +170,6 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
             place.
         targets: sequence of Record of target images; at most ``config.max_targets`` are used.
         backgrounds: sequence of Record of background images.
-        config: ClassifierConfig.
-        compute: Compute.
         progress: see ``common.progress``.
         not_target: clusters that the units for pixels learn as background; None for none.
 
@@ -273,9 +269,7 @@ def background_accuracy(classifier: BackgroundClassifier, records: Sequence[Reco
     """Fraction of background images that a trained classifier recognizes as such.
 
     Args:
-        classifier: BackgroundClassifier.
         records: sequence of Record; unreadable images are left out.
-        compute: Compute.
     """
     classifier.to(compute.device)
     logits = [classifier(to_float(batch.images.to(compute.device))).cpu()

@@ -13,7 +13,6 @@ def normalise(maps: np.ndarray, recipe: Recipe) -> np.ndarray:
 
     Args:
         maps: (N, H, W) float, at least 0.
-        recipe: Recipe.
 
     Returns:
         (N, H, W) float32. A constant map becomes all zeros, since it holds no information.
@@ -42,7 +41,6 @@ def cut(maps: np.ndarray, delta: float, recipe: Recipe) -> CutMasks:
     Args:
         maps: (N, H, W) float32 in [0, 1], from ``normalise``.
         delta: threshold in (0, 1].
-        recipe: Recipe.
 
     Returns:
         CutMasks. A mask is invalid where the map was constant or its area is below the recipe's

@@ -23,7 +23,6 @@ def example_maps(masks: MaskCache, records: Sequence[Record],
     Args:
         masks: MaskCache, whose background classifier must still be there.
         records: a few images, computed in one batch.
-        device: torch device.
 
     Raises:
         ValueError, OSError: as for ``maker_of_masks``.

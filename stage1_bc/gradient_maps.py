@@ -25,7 +25,6 @@ def input_gradient(classifier: "BackgroundClassifier", images: torch.Tensor) -> 
     the whole map, which changes no mask that Eq. 2 cuts, so the gradient itself is given.
 
     Args:
-        classifier: BackgroundClassifier.
         images: (N, 3, H, W) float RGB in [0, 1].
 
     Returns:
@@ -41,7 +40,6 @@ def backbone_gradient(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
     The feature map itself is sent back as upstream gradient.
 
     Args:
-        backbone: Backbone.
         images: (N, 3, H, W) float RGB in [0, 1].
 
     Returns:
@@ -59,7 +57,6 @@ def gradient_map(classifier: "BackgroundClassifier", images: torch.Tensor, recip
     Args:
         classifier: BackgroundClassifier on the images' device.
         images: (N, 3, H, W) float RGB in [0, 1].
-        recipe: Recipe.
         size: (height, width) of the map in pixels.
 
     Returns:

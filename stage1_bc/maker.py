@@ -20,10 +20,7 @@ class MaskMaker:
     """Makes masks from images with a trained background classifier.
 
     Args:
-        classifier: BackgroundClassifier.
-        recipe: Recipe.
         size: (height, width) of a mask in pixels.
-        device: torch device to work on.
         precision: torch dtype that the network computes in.
     """
 
@@ -61,7 +58,6 @@ class MaskMaker:
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].
-            deltas: iterable of float.
 
         Returns:
             dict from delta to CutMasks.

@@ -174,7 +174,6 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
     """Make sure that masks agree with the options given on a command line.
 
     Args:
-        cache: MaskCache.
         settings: MaskSettings of the command line.
         options: the command line's values of ``recipe_set`` and ``bc_set``.
         given: names of the options given there; the others may differ.

@@ -24,7 +24,6 @@ class OnlineMaker:
     """Masks from a background classifier that is already trained.
 
     Args:
-        maker: MaskMaker.
         delta: threshold of Eq. 2.
     """
 
@@ -103,7 +102,6 @@ def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
         delta: threshold of Eq. 2.
         backgrounds: sequence of Record of background images.
         seed: of the order in which they are drawn.
-        device: torch device.
     """
     nn.init.zeros_(classifier.unit.bias)
     if recipe.reads_pixels:

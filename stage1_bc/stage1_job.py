@@ -261,7 +261,6 @@ def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     """Make a split's masks that are missing, damaged, or of images that have become readable.
 
     Args:
-        job: Stage1Job.
         stored: its classifier.
         split: train, test or all.
         deltas: thresholds.

@@ -13,7 +13,6 @@ class BackgroundSupervised(LocalizationMethod):
     """A classification model that learns from labels and masks (Eq. 6).
 
     Args:
-        backbone: Backbone.
         classes: number of classes.
         config: TrainingConfig; uses its mask fields, ``width`` and ``last_layer``.
     """

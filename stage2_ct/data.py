@@ -79,9 +79,6 @@ class Crop(v2.RandomResizedCrop):
 def augmentation(config: TrainingConfig) -> v2.Compose:
     """The random transform of a training image and its mask.
 
-    Args:
-        config: TrainingConfig.
-
     Returns:
         A torchvision transform of (tv_tensors.Image, tv_tensors.Mask or None).
     """
@@ -101,8 +98,6 @@ class TrainingImages(Dataset):
     draws.
 
     Args:
-        records: sequence of Record.
-        config: TrainingConfig.
         cache: MaskCache or None.
         transform: the transform of image and mask; ``augmentation(config)`` by default.
     """
@@ -158,7 +153,6 @@ class EpochBatches:
     Args:
         count: number of images.
         batch_size: images per step over all processes.
-        seed: int.
         rank, world: this process's number and how many there are; each takes every ``world``-th
             image of a batch, so that together they make the batch that one process would.
     """

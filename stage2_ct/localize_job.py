@@ -60,7 +60,6 @@ def localize_pictures(job: LocalizeJob, overwrite: bool, progress: Callable,
     """Localize the pictures and write boxes and masks; the formats come after.
 
     Args:
-        job: LocalizeJob.
         overwrite: whether results of another run in the folder are removed.
         progress: see ``common.progress``.
         notify: called with sentences for the user.

@@ -122,8 +122,6 @@ class Localizer:
     """A trained model, ready for pictures.
 
     Args:
-        model: PackedModel.
-        compute: Compute.
         objects: "one" or "many", see ``cut_objects``.
     """
 
@@ -202,7 +200,6 @@ class Localizer:
         """A FrameResult in pixels of its picture.
 
         Args:
-            result: FrameResult.
             picture: the picture.
             size: (height, width) of the picture as displayed, in pixels.
         """

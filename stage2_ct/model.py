@@ -59,7 +59,6 @@ class ClassificationModel(nn.Module):
     class's logit, so it is an option and off by default.
 
     Args:
-        backbone: Backbone.
         classes: number of classes C.
         width: filters of the class block's 3x3 convolutions; 1024 in the paper.
         mask_width: the same of the mask branch; None for no mask branch, as in a plain CAM.
@@ -86,9 +85,6 @@ class ClassificationModel(nn.Module):
 
         Args:
             images: (N, 3, H, W) float RGB in [0, 1].
-
-        Returns:
-            Prediction.
         """
         features = self.class_block[:-1](self.backbone(images))  # (N, width, h, w)
         class_maps = self.class_block[-1](features)  # (N, C, h, w)

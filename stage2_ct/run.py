@@ -40,7 +40,7 @@ class Run:
         return self.folder / "last.pt"
 
     def manifest(self) -> dict:
-        """The run's manifest; ``pipelines.jobs.training_job`` writes it.
+        """The run's manifest; ``stage2_ct.run_training`` writes it.
 
         Raises:
             ValueError: the folder is not a run's, or of another version.
@@ -57,10 +57,6 @@ class Run:
     def write_manifest(self, manifest: dict) -> None:
         """Write the run's manifest, whole or not at all."""
         write_json(self.folder / MANIFEST, {"kind": KIND, **manifest})
-
-    def epochs_done(self) -> int:
-        """Epochs in the checkpoint; 0 without one."""
-        return load_checkpoint(self.checkpoint)["epoch"] if self.checkpoint.is_file() else 0
 
     def save(self, epoch: int, parts: dict, description: dict) -> None:
         """Save everything that the next epoch depends on.
@@ -165,7 +161,6 @@ def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None
 
     Args:
         folder: the run's folder, wherever it is.
-        device: torch device.
         variant: another variant that shares this run's training, such as ``bc-ct-class-map`` for
             a run of ``bc-ct``; None for the run's own.
 
@@ -201,7 +196,6 @@ def build_method(variant: str, backbone: str, weights: str, classes: int, config
         backbone: key of ``ARCHITECTURES``.
         weights: the backbone's weights, see ``build_backbone``.
         classes: number of classes.
-        config: TrainingConfig.
         seed: of the new layers' weights.
 
     Raises:

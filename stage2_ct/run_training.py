@@ -44,11 +44,9 @@ def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
             backbone and the classes, ``weights`` those that the backbone starts from, and
             ``unreadable`` the images to leave out. tau of an earlier manifest stays.
         variant: key of ``VARIANTS``.
-        config: TrainingConfig.
         records: the training images.
         supervision: MaskCache that supervises; None where ``build_source`` gives masks otherwise.
         build_source: called without arguments after the new layers have been drawn.
-        compute: Compute.
         progress, on_epoch: as for ``fit``.
     """
     description, rank, world = manifest["description"], processes.rank(), processes.world_size()

@@ -24,7 +24,6 @@ class TensorBoardLog:
     Args:
         folder: folder of TensorBoard's files.
         records: training images, some of which are shown.
-        config: TrainingConfig.
         device: torch device of the method.
 
     Raises:

@@ -42,10 +42,7 @@ def train_step(method: nn.Module, source: MaskSource, batch: TrainingBatch,
     Args:
         method: module whose forward gives losses by name (see ``BackgroundSupervised``).
         source: mask source.
-        batch: TrainingBatch.
-        optimizer: torch optimizer.
         scaler: torch.amp.GradScaler; enabled where float16 is used.
-        device: torch device.
         gradient_limit: largest norm of the step's gradient.
         precision: torch dtype that the method computes in.
 
@@ -114,9 +111,6 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         method: module on ``device``.
         source: mask source.
         loader: BatchLoader over EpochBatches.
-        config: TrainingConfig.
-        run: Run.
-        device: torch device.
         description: dict of plain values saved in the checkpoint.
         progress: called with (number of the epoch from 0, the loader); returns an iterator over
             the loader's batches, which may display progress. None for none.

@@ -31,7 +31,6 @@ def with_boxes(records: list[Record], root: Path) -> list[Record]:
     """Give records the boxes of their data set's ``boxes.csv``, where there is one.
 
     Args:
-        records: list of Record.
         root: the data set's folder.
 
     Returns:

@@ -18,9 +18,7 @@ def read_folder(root: Path, split: str,
     """Classes, records and parts; ids are relative to the root.
 
     Args:
-        root: Path.
         split: ``train``, ``test`` or ``all``.
-        notes: Notes.
 
     Returns:
         (list of str, list of Record, tuple of Part).
@@ -58,7 +56,6 @@ def class_files(images: Path, part: str,
     """The files of each class folder in ``images/part``.
 
     Args:
-        images: Path.
         part: name of the folder that holds the class folders; "." for ``images`` itself.
         notes: Notes, which take the folders that are no classes.
 

@@ -17,9 +17,7 @@ def read_cub(root: Path, split: str,
     """Classes, records and parts; CUB's ids of images and classes count from 1.
 
     Args:
-        root: Path.
         split: ``train``, ``test`` or ``all``.
-        notes: Notes.
 
     Returns:
         (list of str, list of Record, tuple of Part).

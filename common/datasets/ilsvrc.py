@@ -16,9 +16,7 @@ def read_ilsvrc(root: Path, split: str,
     """Classes, records and parts; ids are relative to Data/CLS-LOC.
 
     Args:
-        root: Path.
         split: ``train``, ``test`` or ``all``; only what it needs is listed.
-        notes: Notes.
 
     Returns:
         (list of str, list of Record, tuple of Part).

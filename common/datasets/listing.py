@@ -59,7 +59,6 @@ def entries(folder: str | os.PathLike[str], notes: Notes | None = None) -> list[
     """The entries of a folder, litter left out.
 
     Args:
-        folder: path.
         notes: Notes that count the litter, or None.
 
     Returns:
@@ -102,7 +101,6 @@ def files_under(folder: str | os.PathLike, notes: Notes | None = None, prefix: s
     Follows links. Litter and ``boxes.csv`` are left out.
 
     Args:
-        folder: path.
         notes: Notes that count the litter, or None.
         prefix: what names begin with.
         above: real paths of the folders above, to notice a link to one of them.
@@ -138,7 +136,6 @@ def is_picture(name: str, folder: str | os.PathLike) -> bool:
 
     Args:
         name: path of the file relative to the folder.
-        folder: path.
     """
     if ending_of(name):
         return is_called_picture(name)

@@ -60,7 +60,6 @@ def require(kind: str, root: Path, *needed: str) -> None:
 
     Args:
         kind: ``cub``, ``imagenet``, ``folder`` or ``pictures``.
-        root: Path.
         needed: paths relative to the root.
 
     Raises:

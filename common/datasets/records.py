@@ -170,12 +170,6 @@ _KIND_NAMES = {"cub": "CUB-200-2011's layout", "imagenet": "ILSVRC's CLS-LOC lay
 def sorted_records(records: Iterable[Record]) -> tuple[Record, ...]:
     """Records in the order of their ids.
 
-    Args:
-        records: iterable of Record.
-
-    Returns:
-        tuple of Record.
-
     Raises:
         DatasetError: two files have one id; names them.
     """

@@ -16,9 +16,6 @@ def split_folders(root: Path) -> dict[str, str]:
     A folder is a split's by its name, in capitals or not, if there are others next to it; alone it
     may be a class. Validation images are the test split where there is no folder called test.
 
-    Args:
-        root: Path.
-
     Returns:
         dict from ``train`` and ``test`` to the folder's name on disk; {} where there are no splits.
 

@@ -18,7 +18,6 @@ def write_coco(path: Path, annotations: Annotations, polygons: bool = False) -> 
 
     Args:
         path: the file.
-        annotations: Annotations.
         polygons: whether segmentation is polygons (holes are lost) instead of compressed RLE.
 
     Returns:

@@ -136,8 +136,6 @@ def check_images(cache: "MaskCache", dataset: Dataset,
     """The cache's images against those that a data set holds now, byte for byte.
 
     Args:
-        cache: MaskCache.
-        dataset: Dataset.
         progress: called with the number of images each time more are done.
     """
     held, present = set(cache), {record.image_id for record in dataset.records}
@@ -158,7 +156,6 @@ def outdated(cache: "MaskCache", records: Sequence[Record],
     Each file is read; only those that could not be read when masks were made are decoded.
 
     Args:
-        cache: MaskCache.
         records: sequence of Record, all of them in the cache.
         progress: called with the number of images each time more are done.
 
@@ -214,7 +211,6 @@ def require_unchanged(cache: "MaskCache", records: Sequence[Record]) -> None:
     """Make sure that images are those that their masks were made from.
 
     Args:
-        cache: MaskCache.
         records: sequence of Record, all of them in the cache.
 
     Raises:

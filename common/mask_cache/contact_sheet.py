@@ -107,8 +107,6 @@ def grid(cache: "MaskCache", image_ids: Sequence[str], dataset: Dataset | None =
     """Images with their masks and, where known, their boxes over them.
 
     Args:
-        cache: MaskCache.
-        image_ids: list of str.
         dataset: Dataset to take pictures and boxes from; without it, or for an image it does not
             hold, the mask is shown alone.
         captions: list of as many str; the images' names where None.

@@ -57,7 +57,6 @@ def sibling_masks(cache: MaskCache, images: str, roots: Iterable[Path]) -> MaskC
     """The masks of other images that were made as those of a cache were.
 
     Args:
-        cache: MaskCache.
         images: digest of the other images.
         roots: folders of mask caches to look through, after the cache's own.
 

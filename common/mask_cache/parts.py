@@ -55,10 +55,8 @@ def write_part(job: MaskJob, build_maker: Callable[[], Maker], folder: str | Pat
     division into parts, waits for the shards that both would write.
 
     Args:
-        job: MaskJob.
         build_maker: called without arguments, where shards have to be made; gives a MaskMaker.
         folder: the cache's folder.
-        part: MaskPart.
         batch_size: images per gradient pass.
         workers: processes that decode.
         progress: called with the number of images each time more are done.

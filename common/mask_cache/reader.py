@@ -157,9 +157,6 @@ class MaskCache:
     def require_images(self, dataset: Dataset) -> None:
         """Make sure that the masks are those of a data set's images.
 
-        Args:
-            dataset: Dataset.
-
         Raises:
             MaskCacheError: they are of other images; names some that differ.
         """

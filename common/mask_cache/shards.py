@@ -187,9 +187,6 @@ def _root_attributes(provenance):
 def read_shard(path: str | Path, image_ids: Sequence[str], provenance: Provenance) -> Shard:
     """Read a whole shard, HDF5's own checksums included; 40 ms per delta and 1,000 masks.
 
-    Returns:
-        Shard.
-
     Raises:
         MaskCacheError: it is missing, damaged, or not of these images and this provenance.
         CannotRead: the system does not give its bytes, which says nothing about them.

@@ -18,7 +18,6 @@ def dataset_of_masks(cache: MaskCache, data: str | Path, kind: str | None = None
     """The data set that a cache was made from, limited to the images that the cache holds.
 
     Args:
-        cache: MaskCache.
         data: folder of the data set.
         kind: layout of the data set; None for the one recorded in the cache.
 
@@ -69,7 +68,6 @@ def summary_sections(cache: MaskCache, dataset: Dataset | None = None,
     """Sections of a contact sheet: masks at random, worst and best, invalid, and compared.
 
     Args:
-        cache: MaskCache.
         dataset: Dataset to take pictures and boxes from, or None.
         ious: IoU of the mask's box with a true box by image id; None leaves out worst and best.
         other: MaskCache of the same images to compare with, or None.

@@ -117,7 +117,6 @@ def write_masks(records: Sequence[Record], maker: Maker, deltas: Iterable[float]
 
     Args:
         records: sequence of Record, sorted by image id.
-        maker: MaskMaker.
         deltas: iterable of float, with two decimals at most.
         folder: the cache's folder.
         provenance: Provenance of the cache.
@@ -208,7 +207,6 @@ def make_shards(plan: ShardPlan, pending: Sequence[int], maker: Maker, batch_siz
     """Make some shards, whatever is there of them.
 
     Args:
-        plan: ShardPlan.
         pending: numbers of the shards, in order.
         maker, batch_size, workers, progress: as for ``write_masks``.
     """

@@ -30,7 +30,6 @@ class RunLocalization(Localization):
 
     Args:
         images, protocol, mask_roots, unreadable: as for ``Localization``.
-        compute: Compute.
         masks: MaskCache of the training images that tau comes from; None for each run's own.
     """
 

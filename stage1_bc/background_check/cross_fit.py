@@ -23,7 +23,6 @@ def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgroun
         classifier: BackgroundClassifier; its unit is left with the last fold's weights.
         targets: (n, D) float32, features of target images.
         backgrounds: (m, D) float32, features of background images.
-        config: ClassifierConfig.
 
     Returns:
         ((n,), (m,)) float arrays.

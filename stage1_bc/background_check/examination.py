@@ -46,16 +46,11 @@ def examine(records: Sequence[Record], side: int, batch_size: int, workers: int,
     """Decode every picture once and measure it.
 
     Args:
-        records: sequence of Record.
         side: of the square frame that pictures are squashed to, in pixels.
         batch_size: pictures per pass of the classifier.
         workers: processes that decode and measure.
         classifier: BackgroundClassifier on ``device`` whose unit's features are wanted, or None.
-        device: torch device.
         progress: called with the number of pictures each time more are done.
-
-    Returns:
-        Examination.
     """
     loader = BatchLoader(_Pictures(records, side), consecutive(len(records), batch_size), _batch,
                          workers, batch_bytes=batch_size * 3 * side * side)

@@ -91,9 +91,6 @@ def compare(measure: str, targets: np.ndarray, backgrounds: np.ndarray) -> Compa
         measure: its name, the beginning of a sentence.
         targets: (n,) numbers.
         backgrounds: (m,) numbers.
-
-    Returns:
-        Comparison.
     """
     wins = mannwhitneyu(targets, backgrounds).statistic  # pairs won, a tie counts half
     return Comparison(measure, float(wins / (len(targets) * len(backgrounds))),

@@ -73,7 +73,6 @@ def draw_hidden(shape: Sequence[int], hiding: Hiding, generator: torch.Generator
 
     Args:
         shape: (N, 3, H, W); patches at the right and at the bottom may be cut off.
-        hiding: Hiding.
         generator: torch.Generator on the CPU.
 
     Returns:

@@ -99,7 +99,6 @@ def label_regions(maps: torch.Tensor, certainty: Certainty) -> torch.Tensor:
 
     Args:
         maps: (N, 1, H, W) float in [0, 1].
-        certainty: Certainty.
 
     Returns:
         (N, 1, H, W) float: 1, 0 or ``IGNORED``.
