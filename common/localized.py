@@ -31,43 +31,61 @@ class LocalizedError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalizedObject:
+class BoxedObject:
     """One object in a picture."""
 
     box: tuple[int, int, int, int]
     """x0, y0, x1, y1 in pixels of the picture as displayed, x1 and y1 exclusive."""
-    frame_box: tuple[int, int, int, int]
-    """The same in pixels of the mask."""
     score: float
-    """How far to trust the box, in [0, 1]."""
+    """How far to trust the box, in [0, 1]; see docs/evaluation.md."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalizedPicture:
+class LocalizedObject(BoxedObject):
+    """One object, as it is stored."""
+
+    frame_box: tuple[int, int, int, int]
+    """The box in pixels of the mask."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureResult:
     """What was found in one picture."""
 
-    image_id: str
-    """Its path below the folder of the pictures."""
     size: tuple[int, int]
     """(height, width) in pixels as displayed."""
     label: str
     """Name of the predicted class."""
     probability: float
     """Of that class, in [0, 1]."""
-    objects: tuple[LocalizedObject, ...]
+    objects: tuple[BoxedObject, ...]
     """The largest first; () where nothing was found."""
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Box of the largest object; None where nothing was found."""
+        return self.objects[0].box if self.objects else None
 
     @property
     def score(self) -> float:
         """Score of the largest object; 0 where nothing was found."""
         return self.objects[0].score if self.objects else 0.0
 
+
+@dataclasses.dataclass(frozen=True)
+class LocalizedPicture(PictureResult):
+    """What was found in one picture, as it is stored."""
+
+    objects: tuple[LocalizedObject, ...]
+    image_id: str
+    """Its path below the folder of the pictures."""
+
     @classmethod
     def from_line(cls, line: str) -> "LocalizedPicture":
         """The picture of a line of ``pictures.jsonl``."""
         held = json.loads(line)
-        objects = tuple(LocalizedObject(tuple(each["box"]), tuple(each["frame_box"]),
-                                        each["score"]) for each in held.pop("objects"))
+        objects = tuple(LocalizedObject(tuple(each["box"]), each["score"],
+                                        tuple(each["frame_box"])) for each in held.pop("objects"))
         return cls(**{**held, "size": tuple(held["size"])}, objects=objects)
 
     def line(self) -> str:

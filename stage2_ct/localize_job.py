@@ -121,9 +121,9 @@ def localized_picture(localizer: Localizer, record: Record,
                       result: FrameResult) -> LocalizedPicture:
     """What is written of a picture; reads the header of its file."""
     found = localizer.in_picture(result, record.path, image_size(record.path))
-    objects = tuple(LocalizedObject(one.box, each.box, one.score)
+    objects = tuple(LocalizedObject(one.box, one.score, each.box)
                     for one, each in zip(found.objects, result.objects))
-    return LocalizedPicture(record.image_id, found.size, found.label, found.probability, objects)
+    return LocalizedPicture(found.size, found.label, found.probability, objects, record.image_id)
 
 
 def _about_masks(job: LocalizeJob) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from common.boxes import rescale, resize_mask, whole_pixels
 from common.compute import Compute, choose_compute
 from common.datasets import Record
 from common.images import image_size, read_image
+from common.localized import BoxedObject, PictureResult
 from common.mask_cache.contact_sheet import draw_box, overlay
 from common.progress import silent
 from common.threads import one_thread_per_operation
@@ -46,13 +47,9 @@ class FrameResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class FoundObject:
-    """One object in a picture."""
+class FoundObject(BoxedObject):
+    """One object in a picture, with its mask."""
 
-    box: tuple[int, int, int, int]
-    """x0, y0, x1, y1 in pixels of the picture as displayed, x1 and y1 exclusive."""
-    score: float
-    """How far to trust the box, in [0, 1]; see docs/evaluation.md."""
     frame_mask: np.ndarray
     """(h, w) bool mask of the whole picture, squashed to the model's frame."""
     size: tuple[int, int]
@@ -65,31 +62,14 @@ class FoundObject:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What was found in a picture."""
+class Found(PictureResult):
+    """What was found in a picture, with its masks and its score map."""
 
+    objects: tuple[FoundObject, ...]
     picture: Picture
     """The picture as it was given."""
-    size: tuple[int, int]
-    """(height, width) of the picture as displayed, in pixels."""
-    label: str
-    """Name of the predicted class."""
-    probability: float
-    """Of that class, in [0, 1]."""
-    objects: tuple[FoundObject, ...]
-    """The largest first; () where nothing was found."""
     score_map: np.ndarray
     """(h, w) float32 in [0, 1], of the whole picture squashed to the model's frame."""
-
-    @property
-    def box(self) -> tuple[int, int, int, int] | None:
-        """Box of the largest object, see ``FoundObject``; None where nothing was found."""
-        return self.objects[0].box if self.objects else None
-
-    @property
-    def score(self) -> float:
-        """Score of the largest object; 0 where nothing was found."""
-        return self.objects[0].score if self.objects else 0.0
 
     @property
     def mask(self) -> np.ndarray:
@@ -206,7 +186,7 @@ class Localizer:
         objects = tuple(FoundObject(
             whole_pixels(rescale(each.box, each.mask.shape, size), size), each.score, each.mask,
             size) for each in result.objects)
-        return Found(picture, size, self.classes[result.label], result.probability, objects,
+        return Found(size, self.classes[result.label], result.probability, objects, picture,
                      result.score_map)
 
     def _look(self, prediction: Prediction) -> list[FrameResult]:

@@ -31,21 +31,6 @@ CONFIG = TrainingConfig(precision="float32", epochs=2, batch_size=6, decay_every
                         image_size=16, width=8, mask_width=8, backbone_rate=0.01, head_rate=0.05)
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    faults.write_tiny_pictures(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, pictures):
-    """A cache that one process made."""
-    folder = tmp_path_factory.mktemp("whole")
-    faults.make_reference(pictures, folder)
-    return folder
-
-
 def test_masks_from_two_ranks_are_those_from_one(whole, pictures, tmp_path):
     children = faults.start_ranks(2, tmp_path, pictures, tmp_path / "cache")
     for child in children:

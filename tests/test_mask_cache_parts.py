@@ -17,21 +17,6 @@ from common.mask_cache.shards import MaskCacheError, shard_path
 SHARDS = PICTURES // SHARD_SIZE  # 15, which 7 parts share as 3, 2, 2, 2, 2, 2, 2
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    faults.write_tiny_pictures(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, pictures):
-    """A cache that one process made."""
-    folder = tmp_path_factory.mktemp("whole")
-    make_tiny_masks(pictures, folder)
-    return folder
-
-
 def same(folder, whole):
     """Whether two finished caches have the same files with the same bytes."""
     return faults.whole_cache(folder) == faults.whole_cache(whole)

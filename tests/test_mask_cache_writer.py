@@ -24,21 +24,6 @@ from stage1_bc.recipe import RECIPES
 SHARDS = PICTURES // SHARD_SIZE
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    faults.write_tiny_pictures(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, pictures):
-    """A cache that was made without any fault."""
-    folder = tmp_path_factory.mktemp("whole")
-    faults.make_reference(pictures, folder)
-    return folder
-
-
 def test_twenty_kills_leave_the_bytes_of_a_run_never_stopped(whole, pictures, tmp_path):
     random = np.random.default_rng(0)
     kills = rounds = 0
