@@ -35,8 +35,10 @@ if TYPE_CHECKING:
                                            summary_sections, worst_and_best)
     from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator, Result
     from evaluation.mask_figures import figure_lines, score_masks
-    from evaluation.report import Method, Report, write_report
-    from evaluation.threshold import TauChoice, fixed_tau, tau_from_masks
+    from evaluation.report import write_report
+    from evaluation.report_content import Method, Report
+    from evaluation.tau_sources import tau_from_masks
+    from evaluation.threshold import TauChoice, fixed_tau
     from evaluation.truth import EvaluationError, Truth, truth_from_mask, truths_from_dataset
     from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_classifier
     from stage1_bc.classifier_training import ClassifierConfig
@@ -59,8 +61,10 @@ _MODULES = {
                                   "summary_sections", "worst_and_best"),
     "evaluation.evaluator": ("Evaluator", "ImageResult", "MaskEvaluator", "Result"),
     "evaluation.mask_figures": ("figure_lines", "score_masks"),
-    "evaluation.report": ("Method", "Report", "write_report"),
-    "evaluation.threshold": ("TauChoice", "fixed_tau", "tau_from_masks"),
+    "evaluation.report": ("write_report",),
+    "evaluation.report_content": ("Method", "Report"),
+    "evaluation.tau_sources": ("tau_from_masks",),
+    "evaluation.threshold": ("TauChoice", "fixed_tau"),
     "evaluation.truth": ("EvaluationError", "Truth", "truth_from_mask", "truths_from_dataset"),
     "stage1_bc.classifier": ("BackgroundClassifier", "build_classifier", "load_classifier"),
     "stage1_bc.classifier_training": ("ClassifierConfig",),

@@ -14,8 +14,8 @@ from common.datasets import Dataset, Record
 from common.datasets.listed_once import Images
 from common.mask_cache.reader import MaskCache
 from evaluation.evaluator import Evaluator, Result
-from evaluation.threshold import (TauChoice, choose_validation, fixed_tau, tau_from_boxes,
-                                  tau_from_masks, tau_oracle)
+from evaluation.tau_sources import tau_from_boxes, tau_from_masks, tau_oracle
+from evaluation.threshold import TauChoice, choose_validation, fixed_tau
 from evaluation.truth import Truth, truth_from_mask, truths_from_dataset
 
 LOCALIZING = 2  # raised whenever tau, score maps or boxes are computed in another way

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import jinja2
 import numpy as np
@@ -11,9 +10,7 @@ from common.boxes import largest_component
 from evaluation import data_uris
 from evaluation.charts import Line, Mark, epoch_chart, line_chart
 from evaluation.outlines import outline_path
-
-if TYPE_CHECKING:  # the report imports this module to be rendered
-    from evaluation.report import Report
+from evaluation.report_content import Report
 
 KINDS = {"best": "best", "median": "median", "worst": "worst", "more": "more of each class"}
 
@@ -57,7 +54,7 @@ class Card:
     panes: tuple[Pane, ...]
 
 
-def render(report: "Report", figures: dict, definitions: Mapping[str, tuple[str, str]]) -> str:
+def render(report: Report, figures: dict, definitions: Mapping[str, tuple[str, str]]) -> str:
     """The page as text.
 
     Args:

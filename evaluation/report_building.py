@@ -16,9 +16,11 @@ from evaluation.evaluator import Evaluator
 from evaluation.localization import Localization, Protocol
 from evaluation.mask_figures import agreement_with_masks, mask_figures
 from evaluation.references import reference_rows
-from evaluation.report import GalleryItem, Method, Report, View, pick_gallery
+from evaluation.report import pick_gallery
+from evaluation.report_content import GalleryItem, Method, Report, View
 from evaluation.scoremaps import evaluate_folder, read_metadata, read_score_map
-from evaluation.threshold import fixed_tau, tau_oracle
+from evaluation.tau_sources import tau_oracle
+from evaluation.threshold import fixed_tau
 from evaluation.truth import truths_from_dataset
 
 THUMBNAIL = 448  # longest side of a picture in the report, in pixels

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evaluation.truth import EvaluationError, Truth
-
-if TYPE_CHECKING:  # it imports this module
-    from evaluation.evaluator import Evaluator
 
 
 @dataclass(frozen=True)
@@ -38,51 +34,6 @@ def fixed_tau(tau: float) -> TauChoice:
     if not 0 <= tau <= 1:
         raise EvaluationError(f"tau must lie in [0, 1], not {tau}.")
     return TauChoice(float(tau), "fixed", note="A stated number.")
-
-
-def tau_from_masks(evaluator: "Evaluator") -> TauChoice:
-    """The tau whose boxes agree best with stage-1 masks: no annotated box is used.
-
-    Args:
-        evaluator: Evaluator that has seen the score maps of training images, with
-            ``truth_from_mask`` of their cached masks for its ground truth.
-
-    Returns:
-        TauChoice, see ``agreement``.
-    """
-    ious = evaluator.ious
-    note = f"Most IoUs of 0.5 with the boxes of the stage-1 masks of {len(ious)} training images."
-    empty = len(evaluator.image_ids) - len(ious)
-    if empty:
-        note += f" {empty} more have an empty mask and were left out."
-    return TauChoice(best_tau(evaluator.taus, agreement(ious)), "masks", note=note)
-
-
-def tau_from_boxes(evaluator: "Evaluator") -> TauChoice:
-    """The tau that localizes most of a few validation images.
-
-    Args:
-        evaluator: Evaluator that has seen the images of ``choose_validation``, boxes annotated.
-
-    Returns:
-        TauChoice, see ``agreement``; it lists the images.
-    """
-    return TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)), "val",
-                     evaluator.image_ids,
-                     f"Best on the boxes of {len(evaluator.ious)} validation images.")
-
-
-def tau_oracle(evaluator: "Evaluator") -> TauChoice:
-    """The tau that is best on the test images themselves: common in the field, an upper bound.
-
-    Args:
-        evaluator: Evaluator that has seen the test images.
-
-    Returns:
-        TauChoice, see ``agreement``.
-    """
-    return TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)), "test (oracle)",
-                     note="Best on the test images themselves.")
 
 
 def agreement(ious: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from evaluation.charts import Line, Mark, line_chart
 from evaluation.data_uris import black_and_white, grey, heat, thumbnail
 from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator
 from evaluation.references import reference_rows
-from evaluation.report import (GalleryItem, GradientItem, Method, Report, View, pick_gallery,
-                               summary, write_report)
+from evaluation.report import pick_gallery, summary, write_report
+from evaluation.report_content import GalleryItem, GradientItem, Method, Report, View
 from evaluation.threshold import TauChoice
 from evaluation.truth import EvaluationError, Truth
 

@@ -6,8 +6,8 @@ import pytest
 from evaluation.evaluator import Evaluator
 from evaluation.references import (best_square_side, centred_gaussian_map, centred_square_map,
                                    reference_rows)
-from evaluation.threshold import (agreement, best_tau, choose_validation, fixed_tau, tau_from_boxes,
-                                  tau_from_masks, tau_oracle)
+from evaluation.tau_sources import tau_from_boxes, tau_from_masks, tau_oracle
+from evaluation.threshold import agreement, best_tau, choose_validation, fixed_tau
 from evaluation.truth import EvaluationError, Truth, truth_from_mask
 
 TAUS = [0.1, 0.3, 0.5, 0.7, 0.9]

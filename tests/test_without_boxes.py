@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluation.evaluator import Evaluator
-from evaluation.report import Method, Report, pick_gallery, summary, write_report
+from evaluation.report import pick_gallery, summary, write_report
+from evaluation.report_content import Method, Report
 from evaluation.threshold import fixed_tau
 from evaluation.truth import EvaluationError, Truth
 from tests.examples import TINY, make_masks, run, write_inputs

@@ -12,8 +12,8 @@ from common.files import file_sha256
 from common.mask_cache.reader import MaskCache
 from evaluation.bootstrap import seeds_summary
 from evaluation.localization import Localization, Protocol
-from evaluation.report import GradientItem, Method, Report
 from evaluation.report_building import Evaluated, build_report, readable_dataset, small_picture
+from evaluation.report_content import GradientItem, Method, Report
 from evaluation.threshold import TauChoice
 from pipelines.jobs.terminal import progress_bar, warn
 from pipelines.jobs.training_job import TrainingJob
