@@ -19,8 +19,9 @@ Everything that a script or a notebook needs, each name imported when it is firs
     print(evaluator.compute().metrics["mask_strict"])
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from common.backbones import ARCHITECTURES, build_backbone
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from stage2_ct.training_config import TrainingConfig
     from stage2_ct.variants import VARIANTS
 
-_MODULES = {
+__all__, __getattr__, __dir__ = lazy_names(__name__, {
     "common.backbones": ("ARCHITECTURES", "build_backbone"),
     "common.boxes": ("iou", "largest_component", "mask_to_box", "rescale"),
     "common.config": ("ConfigError", "override"),
@@ -73,16 +74,4 @@ _MODULES = {
     "stage2_ct.localizer": ("Found", "Localizer", "load"),
     "stage2_ct.training_config": ("TrainingConfig",),
     "stage2_ct.variants": ("VARIANTS",),
-}
-_PLACES = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_PLACES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'bcct' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+}, inside=False)

@@ -52,20 +52,18 @@ def bootstrap(statistics: Callable[[np.ndarray], dict[str, np.ndarray]], images:
             for name, value in values.items()}
 
 
-def paired_difference(values: np.ndarray, reference: np.ndarray, resamples: int = 1000,
-                      seed: int = 0) -> Figure:
+def paired_difference(values: np.ndarray, reference: np.ndarray) -> Figure:
     """Mean difference between two methods on the same images, with the interval of the difference.
 
     Args:
         values, reference: (N,) numbers or bool, one per image in the same order.
-        resamples, seed: as for ``bootstrap``.
 
     Returns:
         Figure; positive where ``values`` are larger.
     """
     difference = np.asarray(values, np.float64) - np.asarray(reference, np.float64)
     return bootstrap(lambda weights: {"mean": weights @ difference / weights.sum(axis=1)},
-                     len(difference), resamples, seed)["mean"]
+                     len(difference))["mean"]
 
 
 def _figure(value, chunks):

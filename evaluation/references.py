@@ -68,8 +68,8 @@ def best_square_side(truths: Iterable[Truth]) -> float:
 
 def reference_rows(truths: Iterable[Truth], rule: str = "largest",
                    tuning: Iterable[Truth] | None = None, tuning_source: str = "masks",
-                   tau: float | None = None, size: tuple[int, int] = (224, 224),
-                   side: float = SQUARE_SIDE, resamples: int = 1000) -> dict[str, Result]:
+                   size: tuple[int, int] = (224, 224), side: float = SQUARE_SIDE,
+                   resamples: int = 1000) -> dict[str, Result]:
     """Figures of the full image, the centred square and the centred Gaussian.
 
     All three are score maps and are cut, compared and counted like those of a method. What a method
@@ -80,10 +80,9 @@ def reference_rows(truths: Iterable[Truth], rule: str = "largest",
         truths: iterable of Truth of the test images.
         rule: name of a box rule.
         tuning: iterable of Truth that the side and the Gaussian's tau are chosen on (of stage-1
-            masks, or of validation images); None for the stated ``side`` and ``tau``.
+            masks, or of validation images); None for the stated ``side`` and the Gaussian whose
+            box is as wide as the square.
         tuning_source: ``masks`` or ``val``.
-        tau: the Gaussian's threshold without ``tuning``; by default the one whose box is as wide
-            as the square.
         size: (height, width) of the frame.
         side: the square's side, a fraction, without ``tuning``.
         resamples: number of resamples for the intervals.
@@ -102,8 +101,7 @@ def reference_rows(truths: Iterable[Truth], rule: str = "largest",
                                  tuning_source, note="Most IoUs >= 0.5, as for the square.")
         square_note = f"Side {side:.2f} of the image's, chosen from {tuning_source}."
     else:
-        as_wide = float(np.exp(-(side / 2) ** 2 / (2 * GAUSSIAN_SIGMA ** 2)))
-        gaussian_tau = fixed_tau(as_wide if tau is None else tau)
+        gaussian_tau = fixed_tau(float(np.exp(-(side / 2) ** 2 / (2 * GAUSSIAN_SIGMA ** 2))))
         square_note = f"Side {side:.2f} of the image's, a fixed number."
     square_tau = TauChoice(0.5, "fixed", note=square_note)
     full_tau = TauChoice(0.5, "fixed", note="The whole image.")

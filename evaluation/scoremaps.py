@@ -138,13 +138,12 @@ def _in_range(score_map, image_id, path):
     return score_map if low >= 0 and high <= 1 else score_map.clip(0, 1)
 
 
-def evaluate_folder(evaluator: Evaluator, folder: str | os.PathLike, workers: int = 1) -> None:
+def evaluate_folder(evaluator: Evaluator, folder: str | os.PathLike) -> None:
     """Score every image of an Evaluator by the maps in a folder.
 
     Args:
         evaluator: Evaluator; nothing needs to be accumulated before.
         folder: folder of score maps.
-        workers: number of threads.
 
     Raises:
         EvaluationError: the folder is missing, it holds maps of images that are not to be scored,
@@ -163,8 +162,7 @@ def evaluate_folder(evaluator: Evaluator, folder: str | os.PathLike, workers: in
         raise EvaluationError(f"{twice[0]}: {folder} holds two score maps of it, under names that "
                               "are one in Unicode; remove one of them.")
     evaluator.accumulate_many(
-        ((read_score_map(folder, image_id), image_id, {}) for image_id in evaluator.image_ids),
-        workers)
+        (read_score_map(folder, image_id), image_id, {}) for image_id in evaluator.image_ids)
 
 
 def _image_ids_in(folder):

@@ -158,7 +158,7 @@ class Localizer:
         return self._localize_all(list(pictures))
 
     def localized_batches(self, records: Sequence[Record], unreadable: dict | None = None,
-                          progress: Callable = silent, description: str = "localizing",
+                          progress: Callable = silent,
                           ) -> Iterator[tuple[list[Record], list[FrameResult]]]:
         """Localize picture files batch by batch; decodes ahead in worker processes.
 
@@ -167,14 +167,13 @@ class Localizer:
             unreadable: dict that takes the reason of each picture that cannot be read, by its id;
                 None raises at the first.
             progress: see ``common.progress``.
-            description: what is done, for the progress bar.
 
         Raises:
             BadImage: a picture cannot be read and ``unreadable`` is None.
         """
         yield from predict(self.method, records, self.side, self.compute,
                            lambda batch, prediction: self._look(prediction),
-                           unreadable=unreadable, progress=progress, description=description)
+                           unreadable=unreadable, progress=progress, description="localizing")
 
     def in_picture(self, result: FrameResult, picture: Picture, size: tuple[int, int]) -> Found:
         """A FrameResult in pixels of its picture.
