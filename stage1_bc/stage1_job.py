@@ -1,4 +1,4 @@
-"""All of stage 1 in one folder: finding or training the classifier, making masks of images."""
+"""Stage 1 from images to masks: finding or training the classifier, making a split's masks."""
 
 import dataclasses
 import os
@@ -199,7 +199,6 @@ def training_maker(job: Stage1Job, kind: str, delta: float) -> OnlineMaker:
     """
     if kind == "online":
         return OnlineMaker(build_maker(job, ensure_classifier(job)), delta)
-    job.description()  # refuses a command line without backgrounds
     return joint_maker(new_classifier(job.settings), job.settings.recipe, delta,
                        job.backgrounds.records, job.settings.config.seed, job.compute.device)
 

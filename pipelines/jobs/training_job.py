@@ -17,6 +17,7 @@ from common.datasets.listed_once import Images
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
+from pipelines.jobs.options import require_options
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
 from stage1_bc.mask_choice import find_masks, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
@@ -104,7 +105,7 @@ class PlannedRun:
 
 
 def plan(job: TrainingJob) -> PlannedRun:
-    """Find a job's masks and its run; an error where those that it learns from are not there."""
+    """Find a job's masks and its run; MaskCacheError where those that it needs are not there."""
     cache = _masks_of(job)
     description = _describe(job, cache)
     planned = PlannedRun(job, cache, description, run_of(description, job.stage1.cache / RUNS))
@@ -184,6 +185,7 @@ def _mask_source(job: TrainingJob):
     if not job.uses_masks:
         return NoMasks()
     if job.masks in ("online", "joint"):
+        require_options({"background": job.stage1.backgrounds}, "background")
         return MadeMasks(training_maker(job.stage1, job.masks, job.delta))
     return CachedMasks()
 
