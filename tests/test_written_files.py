@@ -27,7 +27,7 @@ ALLOWED = {
     ("common.mask_cache.manifest", "replace"): "moves finished files of a further delta into place",
     ("demo.scenes", "replace"): "moves a finished folder into place",
     ("common.exports.yolo", "symlink_to"): "a link is there or not",
-    ("pipelines.paper.ablate_backgrounds", "symlink_to"): "a link is there or not",
+    ("stage1_bc.background_subsets", "symlink_to"): "a link is there or not",
     ("stage1_bc.sanity", "imwrite"): "into a temporary folder of its own",
 }
 
