@@ -26,12 +26,7 @@ GRADIENTS = 6  # rows like those of Fig. 3
 
 
 class RunLocalization(Localization):
-    """Localization by TrainedRuns.
-
-    Args:
-        images, protocol, mask_roots, unreadable: as for ``Localization``.
-        masks: MaskCache of the training images that tau comes from; None for each run's own.
-    """
+    """Localization by TrainedRuns; ``masks`` that tau comes from are each run's own where None."""
 
     def __init__(self, images: Images, protocol: Protocol, compute: Compute,
                  mask_roots: Iterable[Path] = (), masks: MaskCache | None = None,

@@ -58,8 +58,10 @@ def command(setting, cache, masks_only):
         studies.append((size, dataclasses.replace(setting, options=options), outside))
     studies.append((len(records), setting, None))
     lines = [study(size, each, row, outside, masks_only) for size, each, outside in studies]
-    write_ablation(cache / "tables" / NAME, lines)
-    show(cache / "tables" / NAME)
+    path = cache / "tables" / NAME
+    write_table(path, COLUMNS, lines, "How many background images are enough", NOTES)
+    draw_ablation(path.with_suffix(".png"), lines)
+    show(path)
 
 
 def study(size, setting, row, outside, masks_only):
@@ -83,9 +85,8 @@ def study(size, setting, row, outside, masks_only):
     return {**line, **(over_seeds(jobs, train=not masks_only) or {})}
 
 
-def write_ablation(path, lines):
-    """Write the table and its plot to ``path``, which has no suffix."""
-    write_table(path, COLUMNS, lines, "How many background images are enough", NOTES)
+def draw_ablation(path, lines):
+    """Draw the rates over the number of background images."""
     curves = [(label, *zip(*[(line["backgrounds"], line[name]) for line in lines if name in line]),
                style)
               for name, label, style in (
@@ -93,4 +94,4 @@ def write_ablation(path, lines):
                   ("mask_strict", "masks of the test images, strict", "s-"),
                   ("gt_known", "BC-CT, GT-known", "^-"))
               if any(name in line for line in lines)]
-    draw_curves(path.with_suffix(".png"), "background images", curves, logarithmic=True)
+    draw_curves(path, "background images", curves, logarithmic=True)

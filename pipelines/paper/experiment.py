@@ -33,10 +33,12 @@ def run_experiment(rows, folder):
         evaluated[name] = evaluate([trained(each) for each in jobs], localization)
     first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
     report = report_of_runs(last, localization, first)
+    without_model = {name: percent(result.metrics["gt_known"].value)
+                     for name, result in report.references.items()}
     summary = {
         **mask_rates(report.masks),
-        "full_image_gt_known": _gt_known(report, "full_image"),
-        "centre_box_gt_known": _gt_known(report, "centred_square"),
+        "full_image_gt_known": without_model["full_image"],
+        "centre_box_gt_known": without_model["centred_square"],
         "variants": {name: _figures(one.entry, masks[name]) for name, one in evaluated.items()},
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -52,10 +54,6 @@ def _prepare_masks(job):
     make_masks(job.stage1, stored, "train", [job.delta])
     return mask_figures(job.images.split("test"),
                         make_masks(job.stage1, stored, "test", [job.delta]), job.delta)
-
-
-def _gt_known(report, name):
-    return percent(report.references[name].metrics["gt_known"].value)
 
 
 def _figures(entry, masks):
