@@ -4,9 +4,9 @@ import dataclasses
 
 import click
 
-from common.backbones import weights_identity
 from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
+from common.stored_weights import weights_identity
 from pipelines.jobs import options
 from pipelines.jobs.progress_bar import progress_bar
 from pipelines.jobs.stage1_job import Stage1Job, classifier_name

@@ -167,7 +167,8 @@ _OPTIONS = {
             show_default=True, help="Network whose convolutional layers are used."),
         "weights": click.option(
             "--weights", default="imagenet", show_default=True,
-            help="The backbone's weights: imagenet (downloaded by torchvision), none (random), or "
+            help="The backbone's weights: imagenet (downloaded by torchvision), "
+            "imagenet:NAME (others of torchvision's, such as imagenet:FEATURES), none (random), or "
             "the path of a state dict."),
         "cache": click.option(
             "--cache", type=PATH, default=Path("cache"), show_default=True,

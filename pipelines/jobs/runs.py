@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from common.backbones import weights_identity
 from common.compute import Compute, choose_compute
 from common.datasets import KINDS, Dataset
+from common.stored_weights import weights_identity
 from pipelines.jobs import options
 from pipelines.jobs.artefacts import RUNS, ArtefactError, resolve
 from pipelines.jobs.inputs import Images

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from common import processes
-from common.backbones import weights_identity
+from common.backbones import weights_source
 from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.datasets import Record
@@ -20,6 +20,7 @@ from common.mask_cache.manifest import held_deltas
 from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
+from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
 from pipelines.jobs.inputs import Backgrounds, Images
 from pipelines.jobs.progress_bar import progress_bar
@@ -91,13 +92,11 @@ class Stage1Job:
         settings, config = self.settings, self.settings.config
         plain = _plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
-        weights = settings.weights
-        if weights not in ("imagenet", "none"):
-            weights = os.path.abspath(weights)
         words = {"dataset": self.images.split(split).name,
                  "data": os.path.abspath(self.images.root),
                  "background": background or "BACKGROUNDS", "cache": os.path.abspath(self.cache),
-                 "backbone": settings.backbone, "weights": weights, "head": config.head,
+                 "backbone": settings.backbone,
+                 "weights": absolute_weights(settings.weights), "head": config.head,
                  "bc-set": _overrides(plain, config), "image-size": config.image_size,
                  "bc-seed": config.seed, "recipe": settings.recipe_name,
                  "recipe-set": _overrides(RECIPES[settings.recipe_name], settings.recipe),
@@ -153,6 +152,7 @@ def classifier_name(job: Stage1Job) -> str:
 def train_and_save(job: Stage1Job) -> StoredClassifier:
     """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
+    click.echo(weights_source(settings.backbone, settings.weights))
     classifier = build_classifier(settings.backbone, settings.weights, settings.config.head,
                                   settings.config.image_size)
     about = train_classifier(classifier, job.images.split("train").records,

@@ -5,17 +5,19 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+import click
 import torch
 import tqdm
 
 from common import processes
-from common.backbones import require_side, weights_file, weights_identity
+from common.backbones import require_side, require_weights, weights_source
 from common.compute import Compute
 from common.config import digest, override
 from common.loading import find_unreadable
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
+from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.artefacts import RUNS
 from pipelines.jobs.inputs import Images
 from pipelines.jobs.mask_choice import find_masks, open_named_masks
@@ -58,8 +60,7 @@ class TrainingJob:
         config = override(VARIANTS[variant].config,
                           [f"image_size={stage1['image_size']}", *train_set])
         require_side(config.image_size, stage1["backbone"], config.fine)
-        if stage1["weights"] not in ("imagenet", "none"):
-            weights_file(stage1["weights"])
+        require_weights(stage1["backbone"], stage1["weights"])
         job = Stage1Job.from_options(**{**stage1, "image_size": config.image_size})
         return cls(job, stage1["backbone"], stage1["weights"], variant, masks, delta, seed, config)
 
@@ -178,6 +179,7 @@ def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
     method.to(compute.device, memory_format=torch.channels_last)
     source, known = _mask_source(job), None
     if rank == 0:
+        click.echo(weights_source(job.backbone, job.weights))
         with contextlib.suppress(ValueError):  # tau of a run that is there already stays
             known = run.manifest().get("localization")
         run.write_manifest(_manifest(planned, unreadable) | (
@@ -199,8 +201,7 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
     return {"description": planned.description, "score_map": job.config.score_map,
             "data": {"kind": job.images.split("train").name,
                      "folder": os.path.abspath(job.images.root)},
-            "weights": job.weights if job.weights in ("imagenet", "none")
-            else os.path.abspath(job.weights),
+            "weights": absolute_weights(job.weights),
             "masks": None if cache is None else {
                 "folder": os.path.abspath(cache.folder), "key": cache.key, "delta": job.delta},
             "mask_settings": {"recipe_name": settings.recipe_name, "delta": job.delta,
