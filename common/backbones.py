@@ -1,4 +1,4 @@
-"""The convolutional part of torchvision's networks, behind one builder."""
+"""The convolutional part of torchvision's networks, and timm's, behind one builder."""
 
 import bisect
 import dataclasses
@@ -11,11 +11,12 @@ import torch
 import torchvision
 from torch import nn
 
-from common import tiny
-from common.config import lookup
+from common import timm_backbones, tiny
+from common.config import ConfigError, lookup
 from common.feature_extractor import Backbone, Scaling
 from common.stored_weights import (download, imagenet_member, load_state, names_file, read_state,
                                    weights_file)
+from common.timm_backbones import is_timm
 
 LARGEST_OF_THE_SMALLEST = 512  # pixels: no network needs larger images than that
 
@@ -91,8 +92,8 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
     """Build a backbone and load its weights.
 
     Args:
-        name: key of ``ARCHITECTURES``.
-        weights: ``"imagenet"`` (torchvision downloads them;
+        name: key of ``ARCHITECTURES``, or ``timm:NAME``.
+        weights: ``"imagenet"`` (torchvision or timm downloads them; with torchvision
             ``"imagenet:NAME"`` for others of its weights, such as ``"imagenet:FEATURES"`` for
             VGG-16's original ones), ``"none"`` (random), or the path of a state dict: of the whole
             network or of its convolutional part, in single or half precision.
@@ -111,7 +112,13 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
         ValueError: the network cannot do what is asked, or the weights do not fit it (names the
             missing keys).
     """
-    architecture = lookup("backbone", name, ARCHITECTURES)
+    name = full_name(name)
+    if is_timm(name):
+        _require_no_fully_connected(name, fully_connected)
+        backbone = timm_backbones.build(name, weights, fine)
+        _not_in_place(backbone.layers)
+        return backbone.eval()
+    architecture = ARCHITECTURES[name]
     network, layers, classifier = _without_memory(name, fine, fully_connected)
     stride = architecture.stride // 2 if fine else architecture.stride
     parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
@@ -133,6 +140,21 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
                     architecture.pixel_taps, scaling, classifier).eval()
 
 
+def full_name(name: str) -> str:
+    """The name of a backbone; of a network of timm, with the name of its pretrained weights.
+
+    Raises:
+        ConfigError: no such network; names similar ones.
+    """
+    if is_timm(name):
+        return timm_backbones.tagged_name(name)
+    try:
+        lookup("backbone", name, ARCHITECTURES)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, and timm:NAME for any of timm's networks") from error
+    return name
+
+
 def require_weights(name: str, weights: str | Path) -> None:
     """Refuse weights that a backbone cannot have, before anything is read.
 
@@ -141,6 +163,8 @@ def require_weights(name: str, weights: str | Path) -> None:
     """
     if names_file(weights):
         weights_file(weights)
+    elif is_timm(name):
+        timm_backbones.require_word(weights)
     else:
         _member(name, weights)
 
@@ -151,6 +175,8 @@ def weights_source(name: str, weights: str | Path) -> str:
         return f"weights of {name}: {weights}"
     if imagenet_member(weights) is None:
         return f"weights of {name}: random"
+    if is_timm(name):
+        return f"weights of {name}: timm's pretrained weights"
     return f"weights of {name}: torchvision's {_member(name, weights)}"
 
 
@@ -187,7 +213,7 @@ def _scaling(name, weights):
 
 def _without_memory(name, fine, fully_connected):
     """(whole network, its layers, fc6 and fc7 or None) without any memory for their weights."""
-    architecture = lookup("backbone", name, ARCHITECTURES)
+    architecture = ARCHITECTURES[name]
     with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
         network = architecture.network()
     layers = _stages(network, architecture)
@@ -209,6 +235,10 @@ def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool =
 
     Found out without computing anything; the other arguments are as for ``build_backbone``.
     """
+    name = full_name(name)
+    if is_timm(name):
+        _require_no_fully_connected(name, fully_connected)
+        return timm_backbones.accepts_side(side, name, fine)
     parts = [part for part in _without_memory(name, fine, fully_connected)[1:] if part is not None]
     try:
         return nn.Sequential(*parts).eval()(
@@ -218,13 +248,17 @@ def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool =
 
 
 def require_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> None:
-    """Refuse images that are too small for a backbone.
+    """Refuse images that are too small for a backbone, or not of the one size that it takes.
 
     Raises:
-        ValueError: names the smallest side.
+        ValueError: names the smallest side, or the one that the network was made for.
     """
     if takes_side(side, name, fine, fully_connected):
         return
+    if is_timm(name):
+        made_for = timm_backbones.own_side(name)
+        raise ValueError(f"{name} does not take images of {side} x {side} pixels; it was made for "
+                         f"{made_for} x {made_for} (--image-size {made_for})")
     smallest = smallest_side(name, fine, fully_connected)
     raise ValueError(f"images of {side} x {side} pixels are too small for {name}, of which nothing "
                      f"would be left; the smallest are {smallest} x {smallest} (--image-size)")

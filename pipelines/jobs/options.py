@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from common.backbones import ARCHITECTURES
+from common.backbones import ARCHITECTURES, full_name
 from common.boxes import LARGEST_SIDE
-from common.config import LARGEST_SEED, field_help
+from common.config import LARGEST_SEED, ConfigError, field_help
 from common.datasets import KINDS
 from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
@@ -74,6 +74,18 @@ class NamedClusters(click.ParamType):
                       parameter, context)
 
 
+class BackboneName(click.ParamType):
+    """A key of ``ARCHITECTURES``, or timm:NAME, to which the tag of its weights is added."""
+
+    name = "name"
+
+    def convert(self, value, parameter, context):
+        try:
+            return full_name(value)
+        except ConfigError as error:
+            self.fail(str(error), parameter, context)
+
+
 class GroupedCommand(click.Command):
     """A command whose help lists its options in groups, and the fields that overrides take."""
 
@@ -111,7 +123,7 @@ _OPTIONS = {
     },
     "Stage 1 (background classifier and masks)": {
         "bc_backbone": click.option(
-            "--bc-backbone", type=click.Choice(sorted(ARCHITECTURES)),
+            "--bc-backbone", type=BackboneName(),
             help="Backbone of the background classifier.  [default: --backbone]"),
         "bc_weights": click.option(
             "--bc-weights", help="Weights of --bc-backbone.  [default: --weights]"),
@@ -163,11 +175,12 @@ _OPTIONS = {
     },
     "Run": {
         "backbone": click.option(
-            "--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
-            show_default=True, help="Network whose convolutional layers are used."),
+            "--backbone", type=BackboneName(), default="vgg16", show_default=True,
+            help=f"Network whose layers are used: {', '.join(sorted(ARCHITECTURES))}, or timm:NAME "
+            "for one of timm's (docs/backbones.md)."),
         "weights": click.option(
             "--weights", default="imagenet", show_default=True,
-            help="The backbone's weights: imagenet (downloaded by torchvision), "
+            help="The backbone's weights: imagenet (downloaded by torchvision or timm), "
             "imagenet:NAME (others of torchvision's, such as imagenet:FEATURES), none (random), or "
             "the path of a state dict."),
         "cache": click.option(

@@ -21,7 +21,7 @@ from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
 from common.stored_weights import absolute_weights, weights_identity
-from pipelines.jobs.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
+from pipelines.jobs.artefacts import CLASSIFIERS, CLUSTERS, MASKS, file_name, resolve
 from pipelines.jobs.inputs import Backgrounds, Images
 from pipelines.jobs.progress_bar import progress_bar
 from stage1_bc.classifier import build_classifier
@@ -145,8 +145,8 @@ def classifier_name(job: Stage1Job) -> str:
     description, config = job.description(), job.settings.config
     key = digest(description["targets"], description["backgrounds"], job.settings.backbone,
                  description["weights"], description["config"])[:12]
-    return (f"{job.images.split('train').name}-{job.settings.backbone}-{config.head}-"
-            f"s{config.seed}-{key}")
+    return file_name(f"{job.images.split('train').name}-{job.settings.backbone}-{config.head}-"
+                     f"s{config.seed}-{key}")
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
@@ -245,7 +245,8 @@ def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
         dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
         recipe=settings.recipe_fields, mask_size=settings.size)
     root, key = job.cache / MASKS, provenance.key()
-    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
+    name = file_name(
+        f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}")
     folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
     return MaskTask(job, stored, split, tuple(deltas), provenance, folder or root / name)
 

@@ -5,12 +5,11 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import click
 import torch
 import tqdm
 
 from common import processes
-from common.backbones import require_side, require_weights, weights_source
+from common.backbones import require_side, require_weights, takes_side
 from common.compute import Compute
 from common.config import digest, override
 from common.loading import find_unreadable
@@ -27,6 +26,7 @@ from stage1_bc.classifier import build_classifier
 from stage1_bc.online import OnlineMaker, joint_maker
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
+from stage2_ct.prediction import default_input_side
 from stage2_ct.run import Run, build_method, stored_runs
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.training_loop import fit
@@ -59,7 +59,7 @@ class TrainingJob:
         """
         config = override(VARIANTS[variant].config,
                           [f"image_size={stage1['image_size']}", *train_set])
-        require_side(config.image_size, stage1["backbone"], config.fine)
+        _require_sizes(stage1["backbone"], config)
         require_weights(stage1["backbone"], stage1["weights"])
         job = Stage1Job.from_options(**{**stage1, "image_size": config.image_size})
         return cls(job, stage1["backbone"], stage1["weights"], variant, masks, delta, seed, config)
@@ -83,6 +83,16 @@ class TrainingJob:
     def uses_masks(self) -> bool:
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
+
+
+def _require_sizes(backbone, config):
+    """Refuse a network that cannot be trained and then localize with larger images."""
+    side, larger = config.image_size, default_input_side(config.image_size)
+    require_side(side, backbone, config.fine)
+    if not takes_side(larger, backbone, config.fine):
+        raise ValueError(f"{backbone} takes images of {side} x {side} pixels, and not the enlarged "
+                         f"ones of {larger} x {larger} that localizing needs: train another "
+                         "--backbone; this one can still make the masks (--bc-backbone)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +189,6 @@ def _train(planned: PlannedRun, on_epoch: Callable | None) -> Run:
     method.to(compute.device, memory_format=torch.channels_last)
     source, known = _mask_source(job), None
     if rank == 0:
-        click.echo(weights_source(job.backbone, job.weights))
         with contextlib.suppress(ValueError):  # tau of a run that is there already stays
             known = run.manifest().get("localization")
         run.write_manifest(_manifest(planned, unreadable) | (
