@@ -9,6 +9,11 @@ class ArtefactError(ValueError):
     """No artefact, or more than one, is what was asked for; says what to do."""
 
 
+def file_name(name: str) -> str:
+    """An artefact's name without the colon in timm:NAME, which other systems take for a host."""
+    return name.replace(":", "-")
+
+
 def resolve(named: Path | str, root: Path, what: str) -> Path:
     """The artefact that a user names.
 

@@ -1,22 +1,24 @@
-"""The convolutional part of torchvision's networks, behind one builder."""
+"""The convolutional part of torchvision's networks, and timm's, behind one builder."""
 
 import bisect
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 
-from common import tiny
-from common.config import lookup
-from common.files import file_sha256, load_checkpoint
-from common.stored_weights import download, plain_state, require_finite
+from common import timm_backbones, tiny
+from common.config import ConfigError, lookup
+from common.feature_extractor import Backbone, Scaling
+from common.stored_weights import (download, imagenet_member, load_state, names_file, read_state,
+                                   weights_file)
+from common.timm_backbones import is_timm
 
 LARGEST_OF_THE_SMALLEST = 512  # pixels: no network needs larger images than that
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +42,8 @@ class Architecture:
     """Layers left out at the end: a final pooling that only the classifier wants."""
     strided: bool = False
     """Whether it is a strided convolution that halves the feature map last, not a pooling layer."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each RGB channel that the weights expect to be taken off, in [0, 1]."""
-    std: tuple[float, ...] = IMAGENET_STD
-    """Standard deviation of each RGB channel that the weights expect, in [0, 1]."""
+    scaling: Scaling = Scaling()
+    """What its usual weights expect of an image."""
 
 
 def _torchvision(name, **arguments):
@@ -64,14 +64,14 @@ ARCHITECTURES = {
         _torchvision("googlenet", aux_logits=False, init_weights=False),
         ("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b",
          "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
-        832, 16, (6, 8, 10, 11, 12), mean=(0.5,) * 3, std=(0.5,) * 3),
+        832, 16, (6, 8, 10, 11, 12), scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
     # Up to Mixed_6e, as in SPG.
     "inception_v3": Architecture(
         _torchvision("inception_v3", aux_logits=False, init_weights=False),
         ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1",
          "Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b",
          "Mixed_6c", "Mixed_6d", "Mixed_6e"),
-        768, 16, (3, 6, 9, 13, 14), mean=(0.5,) * 3, std=(0.5,) * 3),
+        768, 16, (3, 6, 9, 13, 14), scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
     "squeezenet1_1": Architecture(
         _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12),
         pixel_taps=("7", "10", "12")),
@@ -86,103 +86,23 @@ ARCHITECTURES = {
 }
 
 
-class Backbone(nn.Module):
-    """A convolutional feature extractor that takes plain RGB.
-
-    Batch-norm layers always run on their stored statistics: batches here are small, stage 1 is
-    frozen, and a step then gives the same result however a batch is split over processes.
-
-    Attributes:
-        name: str, its key in ``ARCHITECTURES``.
-        layers: nn.Sequential, the layers in order; their indices are what ``taps`` name.
-        channels: int, channels of the feature map.
-        stride: int, input pixels per pixel of the feature map.
-        taps: tuple of int, the layers that a layer-wise gradient map reads.
-        pixel_taps: tuple of str, the modules among ``layers`` that a unit reads at every pixel.
-        fully_connected: nn.Sequential from the feature map to fc7's output, or None.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, name: str, layers: nn.Sequential, stride: int,
-                 fully_connected: nn.Sequential | None = None):
-        super().__init__()
-        architecture = ARCHITECTURES[name]
-        self.name = name
-        self.layers = layers
-        self.channels = architecture.channels
-        self.stride = stride
-        self.taps = architecture.taps
-        self.pixel_taps = architecture.pixel_taps or tuple(map(str, architecture.taps))
-        self.fully_connected = fully_connected
-        for buffer in ("mean", "std"):
-            values = torch.tensor(getattr(architecture, buffer)).view(1, 3, 1, 1)
-            self.register_buffer(buffer, values, persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of RGB images.
-
-        Args:
-            images: (N, 3, H, W) float in [0, 1].
-
-        Returns:
-            (N, channels, about H / stride, about W / stride) float.
-        """
-        return self.layers((images - self.mean) / self.std)
-
-    def forward_with_taps(self, images: torch.Tensor,
-                          taps: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features, and the outputs of the layers with the indices ``taps``.
-
-        Where gradients are recorded, they reach every tapped output; below the first one nothing
-        is recorded unless the images or the weights themselves want a gradient.
-
-        Returns:
-            ((N, channels, h, w) float, list of (N, c, h, w) float in the order of ``taps``).
-        """
-        outputs = {}
-        hidden = (images - self.mean) / self.std
-        for index, layer in enumerate(self.layers):
-            hidden = layer(hidden)
-            if index in taps:
-                if torch.is_grad_enabled() and not hidden.requires_grad:
-                    hidden.requires_grad_()
-                outputs[index] = hidden
-        return hidden, [outputs[index] for index in taps]
-
-    def freeze(self, count: int) -> None:
-        """Exclude the first ``count`` of ``layers`` from training; no gradient reaches them.
-
-        Raises:
-            ValueError: there are not so many layers.
-        """
-        if count > len(self.layers):
-            raise ValueError(f"{self.name} has {len(self.layers)} layers, so the first {count} "
-                             "cannot be frozen (--set frozen_layers=N)")
-        self.layers[:count].requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "Backbone":
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        return self
-
-
 def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = False,
-                   fully_connected: bool = False) -> Backbone:
+                   fully_connected: bool = False,
+                   scaled_as: str | Path | None = None) -> Backbone:
     """Build a backbone and load its weights.
 
     Args:
-        name: key of ``ARCHITECTURES``.
-        weights: ``"imagenet"`` (torchvision downloads them, honouring TORCH_HOME), ``"none"``
-            (random), or the path of a state dict: of the whole network or of its convolutional
-            part, in single or half precision.
+        name: key of ``ARCHITECTURES``, or ``timm:NAME``.
+        weights: ``"imagenet"`` (torchvision or timm downloads them; with torchvision
+            ``"imagenet:NAME"`` for others of its weights, such as ``"imagenet:FEATURES"`` for
+            VGG-16's original ones), ``"none"`` (random), or the path of a state dict: of the whole
+            network or of its convolutional part, in single or half precision.
         fine: keep the last stage at twice the resolution: the last pooling gets stride 1, as
             ACoL does with VGG-16 (28x28 for 224x224), or where convolutions do the halving, the
             last of them, and those behind it are dilated so that each still sees what it saw.
         fully_connected: also keep the network's own fc6 and fc7 (VGG-16 and AlexNet).
+        scaled_as: the weights, or their identity, whose input scaling it takes, where their values
+            are loaded afterwards; None for ``weights``.
 
     Returns:
         Backbone in evaluation mode.
@@ -192,7 +112,13 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
         ValueError: the network cannot do what is asked, or the weights do not fit it (names the
             missing keys).
     """
-    architecture = lookup("backbone", name, ARCHITECTURES)
+    name = full_name(name)
+    if is_timm(name):
+        _require_no_fully_connected(name, fully_connected)
+        backbone = timm_backbones.build(name, weights, fine)
+        _not_in_place(backbone.layers)
+        return backbone.eval()
+    architecture = ARCHITECTURES[name]
     network, layers, classifier = _without_memory(name, fine, fully_connected)
     stride = architecture.stride // 2 if fine else architecture.stride
     parts = [(stage, getattr(network, stage)) for stage in architecture.stages]
@@ -207,14 +133,87 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
             for module in filter(None, (layers, classifier)):
                 _initialise(module)
     else:
-        _load(name, weights, architecture, parts)
+        _load(name, weights, parts)
     _not_in_place(layers)
-    return Backbone(name, layers, stride, classifier).eval()
+    scaling = _scaling(name, weights if scaled_as is None else scaled_as)
+    return Backbone(name, layers, architecture.channels, stride, architecture.taps,
+                    architecture.pixel_taps, scaling, classifier).eval()
+
+
+def full_name(name: str) -> str:
+    """The name of a backbone; of a network of timm, with the name of its pretrained weights.
+
+    Raises:
+        ConfigError: no such network; names similar ones.
+    """
+    if is_timm(name):
+        return timm_backbones.tagged_name(name)
+    try:
+        lookup("backbone", name, ARCHITECTURES)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, and timm:NAME for any of timm's networks") from error
+    return name
+
+
+def require_weights(name: str, weights: str | Path) -> None:
+    """Refuse weights that a backbone cannot have, before anything is read.
+
+    Raises:
+        ValueError: there is no such file, or there are no such weights of this network.
+    """
+    if names_file(weights):
+        weights_file(weights)
+    elif is_timm(name):
+        timm_backbones.require_word(weights)
+    else:
+        _member(name, weights)
+
+
+def weights_source(name: str, weights: str | Path) -> str:
+    """Where a backbone's weights come from, in words for a log."""
+    if names_file(weights):
+        return f"weights of {name}: {weights}"
+    if imagenet_member(weights) is None:
+        return f"weights of {name}: random"
+    if is_timm(name):
+        return f"weights of {name}: timm's pretrained weights"
+    return f"weights of {name}: torchvision's {_member(name, weights)}"
+
+
+def _member(name, weights) -> Any:
+    """torchvision's enumerated weights of a network that ``weights`` names; None for no such word.
+
+    Raises:
+        ValueError: there are none of this name.
+    """
+    member = imagenet_member(weights)
+    if member is None:
+        return None
+    if name == "tiny":
+        raise ValueError("tiny has no ImageNet weights: use --weights demo/tiny.pth")
+    known = {imagenet_member(f"imagenet:{one.name}"): one
+             for one in torchvision.models.get_model_weights(name)}
+    if member not in known:
+        raise ValueError(f"{name} has no weights {weights}: torchvision has "
+                         f"{', '.join(f'imagenet:{each}' for each in known)}")
+    return known[member]
+
+
+def _scaling(name, weights):
+    """What some weights of a network of torchvision expect of an image.
+
+    torchvision states it with each of its weights. The usual ones are those of the table: two
+    networks scale again inside when torchvision builds them for its weights, and not here.
+    """
+    if imagenet_member(weights) in (None, "V1"):
+        return ARCHITECTURES[name].scaling
+    transforms = _member(name, weights).transforms()
+    return Scaling(tuple(transforms.mean), tuple(transforms.std))
 
 
 def _without_memory(name, fine, fully_connected):
     """(whole network, its layers, fc6 and fc7 or None) without any memory for their weights."""
-    architecture = lookup("backbone", name, ARCHITECTURES)
+    architecture = ARCHITECTURES[name]
     with torch.device("meta"):  # VGG-16's unused classifier alone would take 0.5 GB
         network = architecture.network()
     layers = _stages(network, architecture)
@@ -236,6 +235,10 @@ def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool =
 
     Found out without computing anything; the other arguments are as for ``build_backbone``.
     """
+    name = full_name(name)
+    if is_timm(name):
+        _require_no_fully_connected(name, fully_connected)
+        return timm_backbones.accepts_side(side, name, fine)
     parts = [part for part in _without_memory(name, fine, fully_connected)[1:] if part is not None]
     try:
         return nn.Sequential(*parts).eval()(
@@ -245,34 +248,20 @@ def takes_side(side: int, name: str, fine: bool = False, fully_connected: bool =
 
 
 def require_side(side: int, name: str, fine: bool = False, fully_connected: bool = False) -> None:
-    """Refuse images that are too small for a backbone.
+    """Refuse images that are too small for a backbone, or not of the one size that it takes.
 
     Raises:
-        ValueError: names the smallest side.
+        ValueError: names the smallest side, or the one that the network was made for.
     """
-    if not takes_side(side, name, fine, fully_connected):
-        smallest = smallest_side(name, fine, fully_connected)
-        raise ValueError(f"images of {side} x {side} pixels are too small for {name}, of which "
-                         f"nothing would be left; the smallest are {smallest} x {smallest} "
-                         "(--image-size)")
-
-
-def weights_identity(weights: str | Path) -> str:
-    """The identity of a set of weights: a word, or the digest of a file's bytes.
-
-    Raises:
-        ValueError: no such file.
-    """
-    if weights in ("imagenet", "none"):
-        return weights
-    return file_sha256(weights_file(weights))
-
-
-def weights_file(weights: str | Path) -> Path:
-    """The file of some weights; ValueError where there is none."""
-    if not Path(weights).is_file():
-        raise ValueError(f"weights {weights}: no such file (or say imagenet, or none)")
-    return Path(weights)
+    if takes_side(side, name, fine, fully_connected):
+        return
+    if is_timm(name):
+        made_for = timm_backbones.own_side(name)
+        raise ValueError(f"{name} does not take images of {side} x {side} pixels; it was made for "
+                         f"{made_for} x {made_for} (--image-size {made_for})")
+    smallest = smallest_side(name, fine, fully_connected)
+    raise ValueError(f"images of {side} x {side} pixels are too small for {name}, of which nothing "
+                     f"would be left; the smallest are {smallest} x {smallest} (--image-size)")
 
 
 def _stages(network, architecture):
@@ -314,12 +303,17 @@ def _halves(convolution):
 
 def _fully_connected(name, network):
     """Pooling, fc6 and fc7 of VGG-16 or AlexNet, up to fc7's rectified output."""
-    if name not in ("vgg16", "alexnet"):
-        raise ValueError(f"{name} has no fc6 and fc7: a head on them is for vgg16 and alexnet")
+    _require_no_fully_connected(name, name not in ("vgg16", "alexnet"))
     last_linear = [index for index, layer in enumerate(network.classifier)
                    if isinstance(layer, nn.Linear)][-1]
     return nn.Sequential(network.features[-1], network.avgpool, nn.Flatten(),
                          *list(network.classifier)[:last_linear])
+
+
+def _require_no_fully_connected(name, asked):
+    """Refuse fc6 and fc7 of a network that has none, if they are asked for."""
+    if asked:
+        raise ValueError(f"{name} has no fc6 and fc7: a head on them is for vgg16 and alexnet")
 
 
 def _initialise(module):
@@ -333,30 +327,12 @@ def _initialise(module):
             layer.reset_parameters()
 
 
-def _load(name, weights, architecture, parts):
+def _load(name, weights, parts):
     """Load the named parts of a network from a state dict, wherever it comes from."""
-    if weights == "imagenet":
-        if name == "tiny":
-            raise ValueError("tiny has no ImageNet weights: use --weights demo/tiny.pth")
-        state = download(torchvision.models.get_model_weights(name).IMAGENET1K_V1, name)
-    else:
-        state = plain_state(load_checkpoint(weights_file(weights)))
+    member = _member(name, weights)
+    state = read_state(weights) if member is None else download(member, name)
     for part, module in parts:
-        wanted = {key for key, tensor in module.state_dict().items() if not tensor.is_meta}
-        found = {key.removeprefix(part + "."): tensor for key, tensor in state.items()
-                 if key.startswith(part + ".")}
-        missing = sorted(f"{part}.{key}" for key in wanted - set(found))
-        if missing:
-            shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-            raise ValueError(f"weights {weights} do not fit {name}: {len(missing)} keys are "
-                             f"missing ({shown})")
-        require_finite({key: found[key] for key in wanted}, weights)
-        try:
-            # Floats are cast to the module's own precision by the copy.
-            module.load_state_dict({key: found[key] for key in wanted}, strict=False)
-        except RuntimeError as error:
-            raise ValueError(f"weights {weights} do not fit {name}: "
-                             f"{str(error).splitlines()[-1].strip()}") from error
+        load_state(module, state, weights, name, f"{part}.")
 
 
 def _not_in_place(layers):

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from common.backbones import IMAGENET_MEAN, IMAGENET_STD
+from common.feature_extractor import IMAGENET_MEAN, IMAGENET_STD
 from common.files import save_checkpoint
 from common.tiny import CHANNELS, tiny_features
 from demo.habitats import paint_habitat

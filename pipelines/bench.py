@@ -9,13 +9,14 @@ import click
 
 from benchmarks.runner import MEASUREMENTS, benchmark_table, run_benchmarks
 from benchmarks.setting import BenchmarkSetting
-from common.backbones import ARCHITECTURES
+from common.artefacts import file_name
+from pipelines.jobs.options import BACKBONE
 
 
 @click.command("bench")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("cache"),
               show_default=True, help="Folder for everything that is made.")
-@click.option("--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
+@click.option("--backbone", type=BACKBONE, default="vgg16",
               show_default=True, help="Network that is measured; the paper's by default.")
 @click.option("--weights", default="none", show_default=True,
               help="Its weights; random ones take as long as any others.")
@@ -35,7 +36,7 @@ def command(cache, backbone, weights, rows, images, repeats, gpu, device):
     Writes CACHE/bench.json and CACHE/bench.md after each measurement; the same command resumes
     where it stopped. Pictures are synthetic, of CUB's size, under CACHE/bench/.
     """
-    folder = cache / "bench" / backbone
+    folder = cache / "bench" / file_name(backbone)
     setting = BenchmarkSetting(_run_quietly, folder, backbone, weights, images, repeats)
     if gpu:
         from benchmarks.gpu import write_throughput

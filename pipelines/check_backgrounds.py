@@ -4,9 +4,9 @@ import dataclasses
 
 import click
 
-from common.backbones import weights_identity
 from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
+from common.stored_weights import weights_identity
 from pipelines.jobs import options
 from pipelines.jobs.terminal import TERMINAL
 from stage1_bc.background_check.cross_fit import FOLDS, cross_fit

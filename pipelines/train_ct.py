@@ -3,6 +3,7 @@
 import click
 
 from common import processes
+from common.backbones import weights_source
 from common.images import BadImage
 from common.system_errors import CannotWrite
 from pipelines.jobs import options
@@ -40,6 +41,8 @@ def command(resume, tensorboard, on_bad_image, **arguments):
             raise click.ClickException(
                 f"{planned.run.folder} has been trained already, wholly or in part; add --resume "
                 "to continue it, or remove it to start again")
+        if processes.rank() == 0:
+            click.echo(weights_source(job.backbone, job.weights))
         _train(planned, _tensorboard(planned) if tensorboard else None)
         if processes.rank() == 0:
             click.echo(_choose_tau(planned))

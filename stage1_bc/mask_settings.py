@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
-from common.backbones import require_side, weights_file, weights_identity
+from common.backbones import require_side, require_weights
 from common.config import ConfigError, from_dict, override, to_dict
 from common.files import load_checkpoint
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from common.precision import PRECISIONS
+from common.stored_weights import weights_identity
 from stage1_bc.classifier import load_classifier
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.maker import MaskMaker
@@ -21,7 +22,7 @@ class MaskSettings:
     """All that masks depend on, apart from the images."""
 
     backbone: str
-    """Key of ``ARCHITECTURES``."""
+    """As for ``build_backbone``."""
     weights: str
     """As for ``build_backbone``."""
     config: ClassifierConfig
@@ -68,8 +69,7 @@ class MaskSettings:
         Raises:
             ConfigError, ValueError: says which do not go together.
         """
-        if self.weights not in ("imagenet", "none"):
-            weights_file(self.weights)
+        require_weights(self.backbone, self.weights)
         config, recipe = self.config, self.recipe
         units = UNITS_READ.get(recipe.signal, ())
         if self.not_target and not units:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from common.backbones import Backbone
 from common.threads import map_in_order, one_thread_per_operation
@@ -46,11 +45,11 @@ class PixelUnit(nn.Module):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        extractor = create_feature_extractor(backbone.layers, list(backbone.pixel_taps))
-        self.frozen = (backbone, extractor)  # in a tuple: the weights are the classifier's to keep
+        # In a tuple: the weights are the classifier's to keep.
+        self.frozen = (backbone, backbone.pixel_extractor())
         with torch.no_grad():
-            device = backbone.mean.device
-            width = self.read(torch.zeros(1, 3, 64, 64, device=device)).shape[-1]
+            side, device = backbone.probe_side, backbone.mean.device
+            width = self.read(torch.zeros(1, 3, side, side, device=device)).shape[-1]
         self.register_buffer("weight", torch.zeros(width))
         self.register_buffer("bias", torch.zeros(()))
 
@@ -58,7 +57,7 @@ class PixelUnit(nn.Module):
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
         backbone, extractor = self.frozen
-        outputs = extractor((images - backbone.mean) / backbone.std)
+        outputs = extractor(backbone.scaled(images))
         grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
             output.float(), (GRID, GRID), mode="bilinear", antialias=True)
             for output in outputs.values()]

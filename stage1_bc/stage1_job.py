@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common import processes
-from common.artefacts import CLASSIFIERS, CLUSTERS, MASKS, resolve
-from common.backbones import weights_identity
+from common.artefacts import CLASSIFIERS, CLUSTERS, MASKS, file_name, resolve
+from common.backbones import weights_source
 from common.compute import Compute, choose_compute
 from common.config import digest
 from common.datasets import Record
@@ -23,6 +23,7 @@ from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
 from common.precision import PRECISIONS
 from common.progress import Reports
+from common.stored_weights import absolute_weights, weights_identity
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_file import (StoredClassifier, read_classifier, save_classifier,
                                        stored_classifiers)
@@ -90,13 +91,11 @@ class Stage1Job:
         settings, config = self.settings, self.settings.config
         plain = plain_config(config.head, config.image_size, config.seed, settings.recipe)
         background = self.backgrounds and os.path.abspath(self.backgrounds.root)
-        weights = settings.weights
-        if weights not in ("imagenet", "none"):
-            weights = os.path.abspath(weights)
         words = {"dataset": self.images.split(split).name,
                  "data": os.path.abspath(self.images.root),
                  "background": background or "BACKGROUNDS", "cache": os.path.abspath(self.cache),
-                 "backbone": settings.backbone, "weights": weights, "head": config.head,
+                 "backbone": settings.backbone,
+                 "weights": absolute_weights(settings.weights), "head": config.head,
                  "bc-set": _overrides(plain, config), "image-size": config.image_size,
                  "bc-seed": config.seed, "recipe": settings.recipe_name,
                  "recipe-set": _overrides(RECIPES[settings.recipe_name], settings.recipe),
@@ -137,13 +136,14 @@ def classifier_name(job: Stage1Job) -> str:
     description, config = job.description(), job.settings.config
     key = digest(description["targets"], description["backgrounds"], job.settings.backbone,
                  description["weights"], description["config"])[:12]
-    return (f"{job.images.split('train').name}-{job.settings.backbone}-{config.head}-"
-            f"s{config.seed}-{key}")
+    return file_name(f"{job.images.split('train').name}-{job.settings.backbone}-{config.head}-"
+                     f"s{config.seed}-{key}")
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
     """Train the background classifier and save its file; the caller holds the lock."""
     settings = job.settings
+    job.reports.say(weights_source(settings.backbone, settings.weights))
     classifier = new_classifier(settings)
     about = train_classifier(classifier, job.images.split("train").records,
                              job.backgrounds.records, settings.config, job.compute,
@@ -250,7 +250,8 @@ def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
         dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
         recipe=settings.recipe_fields, mask_size=settings.size)
     root, key = job.cache / MASKS, provenance.key()
-    name = f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}"
+    name = file_name(
+        f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}")
     folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
     return MaskTask(job, stored, split, tuple(deltas), provenance, folder or root / name)
 

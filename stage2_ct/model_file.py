@@ -18,7 +18,8 @@ MODEL_KIND = "bcct model"
 MODEL_FORMAT = 1
 PREPROCESSING = ("EXIF orientation applied, transparency over white, 8-bit RGB, squashed to "
                  "input_size x input_size with antialiased bilinear interpolation, divided by 255; "
-                 "the network itself subtracts ImageNet's mean and divides by its deviation")
+                 "the network itself subtracts the mean that its weights expect and divides by "
+                 "the deviation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ class PackedModel:
             raise ValueError(f"the model is of the variant {variant!r}, which this version does "
                              "not know; install a newer version")
         method = build_method(variant, self.description["backbone"], "none", len(self.classes),
-                              self.config, self.description["seed"])
+                              self.config, self.description["seed"],
+                              scaled_as=self.description["weights"])
         method.load_state_dict(self.weights)
         return method
 

@@ -181,28 +181,30 @@ def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None
         config = TrainingConfig(**description["config"],
                                 score_map=VARIANTS[variant].config.score_map)
     method = build_method(variant, description["backbone"], "none", len(description["classes"]),
-                          config, description["seed"])
+                          config, description["seed"], scaled_as=description["weights"])
     method.load_state_dict(_finished_state(run, config.epochs))
     method.to(device).to(memory_format=torch.channels_last)
     return TrainedRun(run, manifest, variant, config, method.eval())
 
 
 def build_method(variant: str, backbone: str, weights: str, classes: int, config: TrainingConfig,
-                 seed: int) -> LocalizationMethod:
+                 seed: int, scaled_as: str | None = None) -> LocalizationMethod:
     """An untrained method, its new layers drawn from the seed.
 
     Args:
         variant: key of ``VARIANTS``.
-        backbone: key of ``ARCHITECTURES``.
-        weights: the backbone's weights, see ``build_backbone``.
+        backbone: the backbone's name, see ``build_backbone``.
+        weights: the backbone's weights, see there.
         classes: number of classes.
         seed: of the new layers' weights.
+        scaled_as: identity of the weights that the method was trained from, where its state is
+            loaded afterwards; see ``build_backbone``.
 
     Raises:
         ValueError: the backbone has fewer layers than are to be frozen.
     """
     torch.manual_seed(seed)
-    network = build_backbone(backbone, weights, fine=config.fine)
+    network = build_backbone(backbone, weights, fine=config.fine, scaled_as=scaled_as)
     network.freeze(config.frozen_layers)
     return VARIANTS[variant].method(network, classes, config)
 

@@ -16,9 +16,7 @@ def small_backbone(seed=0, channels=6):
         nn.Conv2d(5, channels, 3, padding=1))
     for layer in layers[::3]:
         nn.init.kaiming_normal_(layer.weight)
-    backbone = Backbone("tiny", layers, stride=4)
-    backbone.channels, backbone.taps, backbone.pixel_taps = channels, (2, 5, 6), ("2", "5", "6")
-    return backbone.eval()
+    return Backbone("tiny", layers, channels, stride=4, taps=(2, 5, 6)).eval()
 
 
 def small_classifier(head="pooled", image_size=16, seed=0):

@@ -3,8 +3,12 @@ import torch
 import torchvision
 from torch import nn
 
-from common.backbones import ARCHITECTURES, build_backbone, weights_identity
+from common.backbones import ARCHITECTURES, build_backbone, require_weights, weights_source
 from common.config import ConfigError
+from common.stored_weights import weights_identity
+from stage2_ct.model_file import PackedModel
+from stage2_ct.run import build_method
+from stage2_ct.training_config import TrainingConfig
 
 # Networks whose whole state dict is small enough to write in a test.
 SMALL = ("squeezenet1_1", "mobilenet_v2")
@@ -124,3 +128,68 @@ def test_random_weights_have_a_name_and_so_a_key(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"2")
     assert weights_identity(str(tmp_path / "a")) != weights_identity(str(tmp_path / "b"))
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """torchvision's downloads, replaced: the addresses asked for; VGG-16's weights are served."""
+    addresses = []
+    state = {f"features.{key}": tensor for key, tensor in
+             build_backbone("vgg16", "none").layers.state_dict().items()}
+
+    def fetch(url, *arguments, **options):
+        addresses.append(url.rpartition("/")[2])
+        return state
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+    return addresses
+
+
+@pytest.mark.parametrize("weights, file, mean, std", [
+    ("imagenet", "vgg16-397923af.pth", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ("imagenet:FEATURES", "vgg16_features-amdegroot-88682ab5.pth",
+     (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)])
+def test_both_weights_of_vgg16_are_fed_what_they_expect(served, weights, file, mean, std):
+    backbone = build_backbone("vgg16", weights)
+    assert served == [file]
+    images = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        _, (tapped,) = backbone.forward_with_taps(images, (1,))
+        by_hand = torch.relu(backbone.layers[0](torch.cat([
+            (images[:, [channel]] - mean[channel]) / std[channel] for channel in range(3)], 1)))
+    torch.testing.assert_close(tapped, by_hand)
+
+
+def test_a_trained_network_is_rebuilt_with_the_scaling_of_its_weights(served):
+    method = build_method("cam", "vgg16", "imagenet:FEATURES", 2, TrainingConfig(width=4), 0)
+    description = {"variant": "cam", "backbone": "vgg16", "seed": 0, "classes": ["a", "b"],
+                   "weights": weights_identity("imagenet:IMAGENET1K_FEATURES"),
+                   "config": TrainingConfig(width=4).of_training()}
+    packed = PackedModel({"variant": "cam", "score_map": "class"}, description, {},
+                         method.state_dict())
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(packed.build().eval().predict(images).class_maps,
+                           method.eval().predict(images).class_maps)
+    assert len(served) == 1
+
+
+def test_names_of_torchvisions_weights():
+    assert weights_identity("imagenet:V1") == weights_identity("imagenet") == "imagenet"
+    assert weights_identity("imagenet:features") == "imagenet:FEATURES"
+    assert weights_source("vgg16", "imagenet") == (
+        "weights of vgg16: torchvision's VGG16_Weights.IMAGENET1K_V1")
+    assert weights_source("vgg16", "imagenet:FEATURES").endswith("IMAGENET1K_FEATURES")
+    with pytest.raises(ValueError, match="vgg16 has no weights imagenet:V9: torchvision has "
+                                         "imagenet:V1, imagenet:FEATURES"):
+        require_weights("vgg16", "imagenet:V9")
+    with pytest.raises(ValueError, match="tiny has no ImageNet weights"):
+        require_weights("tiny", "imagenet")
+
+
+def test_the_usual_scaling_is_torchvisions():
+    for name, architecture in ARCHITECTURES.items():
+        if name in ("tiny", "googlenet", "inception_v3"):  # the latter two scale again inside
+            continue
+        transforms = torchvision.models.get_model_weights(name).IMAGENET1K_V1.transforms()
+        assert (list(architecture.scaling.mean), list(architecture.scaling.std)) == (
+            transforms.mean, transforms.std)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from common.backbones import ARCHITECTURES
+from common.backbones import ARCHITECTURES, full_name
 from common.boxes import LARGEST_SIDE
 from common.config import LARGEST_SEED, field_help
 from common.datasets import KINDS
@@ -33,17 +33,18 @@ class Checked(click.ParamType):
     Args:
         name: of the value in the help.
         read: gives the value; raises ValueError.
-        refusal: what is said then; braces stand for the value.
+        refusal: what is said then, braces standing for the value; None for the error's own words.
     """
 
-    def __init__(self, name, read, refusal):
+    def __init__(self, name, read, refusal=None):
         self.name, self.read, self.refusal = name, read, refusal
 
     def convert(self, value, parameter, context):
         try:
             return self.read(value)
-        except ValueError:
-            self.fail(self.refusal.format(value), parameter, context)
+        except ValueError as error:
+            said = self.refusal.format(value) if self.refusal else str(error)
+            self.fail(said, parameter, context)
 
 
 def _read_delta(value):
@@ -79,6 +80,7 @@ DELTA = Checked("delta", _read_delta,  # as mask caches name it
 BATCH_SIZE = Checked("N|auto", _read_batch_size, "must be auto or a whole number from 1")
 SEEDS = Checked("0,1,2", _read_seeds,
                 "must be whole numbers from 0, separated by commas, such as 0,1,2")
+BACKBONE = Checked("name", full_name)
 NOT_TARGET = Checked("CLUSTERS:NUMBERS", _read_clusters,
                      "{!r} is not of the form CLUSTERS:NUMBERS, such as cub-train:3,17")
 
@@ -124,7 +126,7 @@ _OPTIONS = {
     },
     "Stage 1 (background classifier and masks)": {
         "bc_backbone": click.option(
-            "--bc-backbone", type=click.Choice(sorted(ARCHITECTURES)),
+            "--bc-backbone", type=BACKBONE,
             help="Backbone of the background classifier.  [default: --backbone]"),
         "bc_weights": click.option(
             "--bc-weights", help="Weights of --bc-backbone.  [default: --weights]"),
@@ -176,11 +178,13 @@ _OPTIONS = {
     },
     "Run": {
         "backbone": click.option(
-            "--backbone", type=click.Choice(sorted(ARCHITECTURES)), default="vgg16",
-            show_default=True, help="Network whose convolutional layers are used."),
+            "--backbone", type=BACKBONE, default="vgg16", show_default=True,
+            help=f"Network whose layers are used: {', '.join(sorted(ARCHITECTURES))}, or timm:NAME "
+            "for one of timm's (docs/backbones.md)."),
         "weights": click.option(
             "--weights", default="imagenet", show_default=True,
-            help="The backbone's weights: imagenet (downloaded by torchvision), none (random), or "
+            help="The backbone's weights: imagenet (downloaded by torchvision or timm), "
+            "imagenet:NAME (others of torchvision's, such as imagenet:FEATURES), none (random), or "
             "the path of a state dict."),
         "cache": click.option(
             "--cache", type=PATH, default=Path("cache"), show_default=True,

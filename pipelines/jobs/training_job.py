@@ -10,19 +10,21 @@ import tqdm
 
 from common import processes
 from common.artefacts import RUNS, ArtefactError, resolve
-from common.backbones import require_side, weights_file, weights_identity
+from common.backbones import require_side, require_weights, takes_side
 from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.datasets.listed_once import Images
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
+from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.options import require_options
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
 from stage1_bc.mask_choice import find_masks, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.stage1_job import Stage1Job, training_maker
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
+from stage2_ct.prediction import default_input_side
 from stage2_ct.run import Run, TrainedRun, load_run, run_of, stored_runs
 from stage2_ct.run_training import train_run, unreadable_images
 from stage2_ct.training_config import TrainingConfig
@@ -52,9 +54,8 @@ class TrainingJob:
                      **others) -> "TrainingJob":
         """The job of a command line; arguments as in ``pipelines.jobs.options.STAGE2``."""
         config = override(VARIANTS[variant].config, [f"image_size={image_size}", *train_set])
-        require_side(config.image_size, backbone, config.fine)
-        if weights not in ("imagenet", "none"):
-            weights_file(weights)
+        _require_sizes(backbone, config)
+        require_weights(backbone, weights)
         stage1 = Stage1Job.from_options(reports=TERMINAL, backbone=backbone, weights=weights,
                                         image_size=config.image_size, **others)
         return cls(stage1, backbone, weights, variant, masks, delta, seed, config)
@@ -84,6 +85,16 @@ class TrainingJob:
         return {"variant": self.trained_variant, "config": self.config.of_training(),
                 "seed": self.seed, "backbone": self.backbone,
                 "weights": weights_identity(self.weights), "dataset": self.images.digest("train")}
+
+
+def _require_sizes(backbone, config):
+    """Refuse a network that cannot be trained and then localize with larger images."""
+    side, larger = config.image_size, default_input_side(config.image_size)
+    require_side(side, backbone, config.fine)
+    if not takes_side(larger, backbone, config.fine):
+        raise ValueError(f"{backbone} takes images of {side} x {side} pixels, and not the enlarged "
+                         f"ones of {larger} x {larger} that localizing needs: train another "
+                         "--backbone; this one can still make the masks (--bc-backbone)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +182,7 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
     return {"description": planned.description, "score_map": job.config.score_map,
             "data": {"kind": job.images.split("train").name,
                      "folder": os.path.abspath(job.images.root)},
-            "weights": job.weights if job.weights in ("imagenet", "none")
-            else os.path.abspath(job.weights),
+            "weights": absolute_weights(job.weights),
             "masks": None if cache is None else {
                 "folder": os.path.abspath(cache.folder), "key": cache.key, "delta": job.delta},
             "mask_settings": {"recipe_name": settings.recipe_name, "delta": job.delta,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from common.datasets.listed_once import Images
-from pipelines.jobs.options import SEEDS, STAGE2, grouped_command, options, values
+from pipelines.jobs.options import BACKBONE, SEEDS, STAGE2, grouped_command, options, values
 from pipelines.paper.real import BUDGET, shared_weights
 from pipelines.paper.tables import TableSetting, fill_table
 
@@ -15,10 +15,11 @@ SMALL_BACKBONE = "squeezenet1_1"  # of the rows that --shared fills
 _OWN = ("delta", "variant", "masks", "seed", "backbone", "weights", "bc_backbone")
 _SETTING = (
     options(*(name for name in STAGE2 if name not in _OWN)),
-    click.option("--backbone", help="Backbone of every row.  [default: each row's own]"),
+    click.option("--backbone", type=BACKBONE,
+                 help="Backbone of every row.  [default: each row's own]"),
     click.option("--weights", default="imagenet", show_default=True,
                  help="The backbones' weights: imagenet, none, or a state dict of --backbone."),
-    click.option("--bc-backbone",
+    click.option("--bc-backbone", type=BACKBONE,
                  help="Backbone that makes the masks, for all rows.  [default: --backbone, or else "
                  "vgg16]"),
     click.option("--shared", type=click.Path(path_type=Path),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from common.backbones import IMAGENET_MEAN, Backbone
+from common.feature_extractor import IMAGENET_MEAN, Backbone
 from stage2_ct.bc_ct import PlainClassActivation
 from stage2_ct.training_config import TrainingConfig
 

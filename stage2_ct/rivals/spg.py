@@ -56,6 +56,9 @@ class SelfProducedGuidance(LocalizationMethod):
         self.backbone = backbone
         self.class_block = class_head(backbone.channels, config.width, classes)
         self.taps = backbone.taps[-3:-1]
+        if len(self.taps) < 2:
+            raise ValueError(f"spg reads two layers before the last; {backbone.name} has too few: "
+                             "take another --backbone or --variant")
         filters = max(1, config.width // 2)
         self.shared = nn.Sequential(
             nn.Conv2d(filters, filters, 3, padding=1), nn.ReLU(), nn.Conv2d(filters, 1, 1))
@@ -127,5 +130,6 @@ def guidance_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def _channels(backbone, taps):
     """Channels of a backbone's tapped layers."""
-    _, tapped = backbone.forward_with_taps(torch.zeros(1, 3, 96, 96), taps)
+    images = torch.zeros(1, 3, backbone.probe_side, backbone.probe_side)
+    _, tapped = backbone.forward_with_taps(images, taps)
     return [each.shape[1] for each in tapped]

@@ -1,0 +1,121 @@
+"""The convolutional part of a network, as both stages use it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """What weights expect of each RGB channel of an image in [0, 1]."""
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean that is taken off."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation that the rest is divided by."""
+
+
+class Backbone(nn.Module):
+    """A convolutional feature extractor that takes plain RGB.
+
+    Batch-norm layers always run on their stored statistics: batches here are small, stage 1 is
+    frozen, and a step then gives the same result however a batch is split over processes.
+
+    Args:
+        name: what ``build_backbone`` calls it.
+        layers: the layers in order; their indices are what ``taps`` name.
+        channels: channels of the feature map.
+        stride: input pixels per pixel of the feature map.
+        taps: the layers that a layer-wise gradient map reads, first to last.
+        pixel_taps: the modules among ``layers``, by name, that a unit reads at every pixel; None
+            for ``taps``.
+        scaling: what is done to the pixels before the first layer.
+        fully_connected: from the feature map to fc7's output, or None.
+
+    The arguments are also its attributes, except ``scaling``, which is ``mean`` and ``std``.
+    """
+
+    probe_side = 96
+    """Side in pixels of a square that it takes, to find out the sizes of its outputs."""
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, layers: nn.Sequential, channels: int, stride: int,
+                 taps: Sequence[int], pixel_taps: Sequence[str] | None = None,
+                 scaling: Scaling = Scaling(), fully_connected: nn.Sequential | None = None):
+        super().__init__()
+        self.name = name
+        self.layers = layers
+        self.channels = channels
+        self.stride = stride
+        self.taps = tuple(taps)
+        self.pixel_taps = tuple(pixel_taps or map(str, taps))
+        self.fully_connected = fully_connected
+        for buffer in ("mean", "std"):
+            values = torch.tensor(getattr(scaling, buffer)).view(1, 3, 1, 1)
+            self.register_buffer(buffer, values, persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features of RGB images.
+
+        Args:
+            images: (N, 3, H, W) float in [0, 1].
+
+        Returns:
+            (N, channels, about H / stride, about W / stride) float.
+        """
+        return self.layers(self.scaled(images))
+
+    def scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """RGB images in [0, 1] as the first layer expects them."""
+        return (images - self.mean) / self.std
+
+    def forward_with_taps(self, images: torch.Tensor,
+                          taps: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Features, and the outputs of the layers with the indices ``taps``.
+
+        Where gradients are recorded, they reach every tapped output; below the first one nothing
+        is recorded unless the images or the weights themselves want a gradient.
+
+        Returns:
+            ((N, channels, h, w) float, list of (N, c, h, w) float in the order of ``taps``).
+        """
+        outputs = {}
+        hidden = self.scaled(images)
+        for index, layer in enumerate(self.layers):
+            hidden = layer(hidden)
+            if index in taps:
+                if torch.is_grad_enabled() and not hidden.requires_grad:
+                    hidden.requires_grad_()
+                outputs[index] = hidden
+        return hidden, [outputs[index] for index in taps]
+
+    def pixel_extractor(self) -> nn.Module:
+        """A module from ``scaled`` images to a dict of the outputs of ``pixel_taps``, by name.
+
+        It shares the backbone's layers.
+        """
+        return create_feature_extractor(self.layers, list(self.pixel_taps))
+
+    def freeze(self, count: int) -> None:
+        """Exclude the first ``count`` of ``layers`` from training; no gradient reaches them.
+
+        Raises:
+            ValueError: there are not so many layers.
+        """
+        if count > len(self.layers):
+            raise ValueError(f"{self.name} has {len(self.layers)} layers, so the first {count} "
+                             "cannot be frozen (--set frozen_layers=N)")
+        self.layers[:count].requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
