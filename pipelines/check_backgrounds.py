@@ -1,15 +1,12 @@
 """``bcct check-backgrounds``: find problems in a folder of background images."""
 
-import dataclasses
-
 import click
 
 from common.files import require_writable, write_json
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
-from common.stored_weights import weights_identity
 from pipelines.jobs import options
 from pipelines.jobs.terminal import TERMINAL
-from stage1_bc.background_check.cross_fit import FOLDS, cross_fit
+from stage1_bc.background_check.cross_fit import cross_fit
 from stage1_bc.background_check.examination import examine_all
 from stage1_bc.background_check.findings import background_report
 from stage1_bc.background_check.views import report_lines, report_sections
@@ -30,7 +27,6 @@ def command(folder, **arguments):
     options.require_options(arguments, "data")
     require_writable(arguments["cache"] / "backgrounds")
     job = Stage1Job.from_options(background=folder, reports=TERMINAL, **arguments)
-    settings = job.settings
     classifier, examined = examine_all(job)
     backgrounds, targets, _ = examined
     if len(backgrounds.records) < 4 or len(targets.records) < 4:
@@ -38,12 +34,8 @@ def command(folder, **arguments):
             f"{folder}: {len(backgrounds.records)} readable backgrounds and "
             f"{len(targets.records)} readable targets are too few to compare; at least four "
             "of each are needed")
-    logits = cross_fit(classifier, targets.features, backgrounds.features, settings.config)
-    report = background_report(*examined, logits, settings.config.image_size, {
-        "folder": str(job.backgrounds.root), "data": str(job.images.root),
-        "dataset": job.images.split("train").name, "backbone": settings.backbone,
-        "weights": weights_identity(settings.weights),
-        "classifier": dataclasses.asdict(settings.config), "folds": FOLDS})
+    logits = cross_fit(classifier, targets.features, backgrounds.features, job.settings.config)
+    report = background_report(*examined, logits, job)
     click.echo("\n".join(report_lines(report)))
     output = job.cache / "backgrounds" / classifier_name(job)
     write_json(output / "report.json", report)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.backbones import require_side, takes_side
 from common.compute import Compute
 from common.datasets import Record
 from common.loading import FrameBatch, consecutive, load_frames, to_float
@@ -14,6 +15,7 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage2_ct.model import LocalizationMethod, Prediction
 from stage2_ct.score_maps import score_maps
+from stage2_ct.training_config import TrainingConfig
 
 # Random crops show objects larger in training than in whole images; enlarging these by this factor
 # makes up for it (Touvron et al., NeurIPS 2019). Chosen on training images held out.
@@ -23,6 +25,20 @@ ENLARGEMENT = 9 / 7
 def default_input_side(training_side: int) -> int:
     """Side of the square that images are squashed to for localizing, in pixels."""
     return round(ENLARGEMENT * training_side)
+
+
+def require_sizes(backbone: str, config: TrainingConfig) -> None:
+    """Refuse a network that cannot be trained and then localize with larger images.
+
+    Raises:
+        ValueError: says which size it does not take.
+    """
+    side, larger = config.image_size, default_input_side(config.image_size)
+    require_side(side, backbone, config.fine)
+    if not takes_side(larger, backbone, config.fine):
+        raise ValueError(f"{backbone} takes images of {side} x {side} pixels, and not the enlarged "
+                         f"ones of {larger} x {larger} that localizing needs: train another "
+                         "--backbone; this one can still make the masks (--bc-backbone)")
 
 
 def predict(method: LocalizationMethod, records: Sequence[Record], side: int, compute: Compute,

@@ -10,7 +10,7 @@ import tqdm
 
 from common import processes
 from common.artefacts import RUNS, ArtefactError, resolve
-from common.backbones import require_side, require_weights, takes_side
+from common.backbones import require_weights
 from common.compute import Compute, choose_compute
 from common.config import digest, override
 from common.datasets.listed_once import Images
@@ -24,7 +24,7 @@ from stage1_bc.mask_choice import find_masks, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.stage1_job import Stage1Job, training_maker
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
-from stage2_ct.prediction import default_input_side
+from stage2_ct.prediction import require_sizes
 from stage2_ct.run import Run, TrainedRun, load_run, run_of, stored_runs
 from stage2_ct.run_training import train_run, unreadable_images
 from stage2_ct.training_config import TrainingConfig
@@ -54,7 +54,7 @@ class TrainingJob:
                      **others) -> "TrainingJob":
         """The job of a command line; arguments as in ``pipelines.jobs.options.STAGE2``."""
         config = override(VARIANTS[variant].config, [f"image_size={image_size}", *train_set])
-        _require_sizes(backbone, config)
+        require_sizes(backbone, config)
         require_weights(backbone, weights)
         stage1 = Stage1Job.from_options(reports=TERMINAL, backbone=backbone, weights=weights,
                                         image_size=config.image_size, **others)
@@ -85,16 +85,6 @@ class TrainingJob:
         return {"variant": self.trained_variant, "config": self.config.of_training(),
                 "seed": self.seed, "backbone": self.backbone,
                 "weights": weights_identity(self.weights), "dataset": self.images.digest("train")}
-
-
-def _require_sizes(backbone, config):
-    """Refuse a network that cannot be trained and then localize with larger images."""
-    side, larger = config.image_size, default_input_side(config.image_size)
-    require_side(side, backbone, config.fine)
-    if not takes_side(larger, backbone, config.fine):
-        raise ValueError(f"{backbone} takes images of {side} x {side} pixels, and not the enlarged "
-                         f"ones of {larger} x {larger} that localizing needs: train another "
-                         "--backbone; this one can still make the masks (--bc-backbone)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,31 +5,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from common.stored_weights import weights_identity
+from stage1_bc.background_check.cross_fit import FOLDS
 from stage1_bc.background_check.duplicates import look_alikes, same_bytes
 from stage1_bc.background_check.examination import Examination
 from stage1_bc.background_check.shortcuts import Comparison, compare
+from stage1_bc.stage1_job import Stage1Job
 
 MEASURES = {"size in pixels": "pixels", "sharpness (variance of the Laplacian)": "sharpness",
             "fine detail (finest part of the spectrum)": "fine_detail"}
 
 
 def background_report(backgrounds: Examination, targets: Examination, others: Examination,
-                      logits: tuple[np.ndarray, np.ndarray], frame: int, about: dict) -> dict:
+                      logits: tuple[np.ndarray, np.ndarray], job: Stage1Job) -> dict:
     """Everything that was found.
 
     Args:
         backgrounds, targets, others: what was examined; others are the remaining images of the
             data set.
         logits: ((n,) of the targets, (m,) of the backgrounds), from ``cross_fit``.
-        frame: side of the network's input in pixels.
-        about: plain values that say what was compared and how.
+        job: what was compared and how.
 
     Returns:
         dict of plain values.
     """
+    settings, frame = job.settings, job.settings.config.image_size
     ranked = _ranked(backgrounds, logits[1])
     return {
-        "about": about,
+        "about": {"folder": str(job.backgrounds.root), "data": str(job.images.root),
+                  "dataset": job.images.split("train").name, "backbone": settings.backbone,
+                  "weights": weights_identity(settings.weights),
+                  "classifier": dataclasses.asdict(settings.config), "folds": FOLDS},
         "pictures": {"backgrounds": len(backgrounds.records), "targets": len(targets.records),
                      "other_images": len(others.records)},
         "unreadable": _reasons(backgrounds),
