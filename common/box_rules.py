@@ -21,7 +21,7 @@ import numpy as np
 from common import boxes as box_geometry
 from common.config import ConfigError
 
-POINTS_MEASURED_AT_ONCE = 8192  # so that intermediate arrays stay in the processor's cache
+POINTS_MEASURED_AT_ONCE = 32768  # so that intermediate arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -211,26 +211,26 @@ def _in_frame(boxes, size, frame):
 def _trace(values, thresholds, reaches, hierarchy_mode):
     """Trace and measure the contours of ``reaches(values, threshold)`` for every threshold."""
     of_holes = hierarchy_mode == cv2.RETR_CCOMP
-    tables, contours, lengths, points = [], [], [], 0
+    tables, contours, points = [], [], 0
     counts, parents = [], [np.zeros(0, np.int32)]
+    buffer = np.empty(values.size, bool)  # one for all: new memory costs more than comparing
     for threshold, (y0, y1, x0, x1) in zip(thresholds, _windows(values, thresholds, reaches)):
-        foreground = reaches(values[y0:y1, x0:x1], threshold).view(np.uint8)
+        foreground = buffer[:(y1 - y0) * (x1 - x0)].reshape(y1 - y0, x1 - x0)
+        reaches(values[y0:y1, x0:x1], threshold, out=foreground)
         # OpenCV 3 returns the image before the contours, every other version does not.
         found, hierarchy = cv2.findContours(
-            foreground, hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0)
+            foreground.view(np.uint8), hierarchy_mode, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0)
         )[-2:] if foreground.size else ((), None)
         if found:
             if of_holes:
                 parents.append(hierarchy[0, :, 3])
             contours.extend(found)
-            sizes = [len(contour) for contour in found]
-            lengths.extend(sizes)
-            points += sum(sizes)
+            points += sum(map(len, found))
         counts.append(len(found))
         if points > POINTS_MEASURED_AT_ONCE:
-            tables.append(_measure(contours, lengths, of_holes))
-            contours, lengths, points = [], [], 0
-    tables.append(_measure(contours, lengths, of_holes))
+            tables.append(_measure(contours, of_holes))
+            contours, points = [], 0
+    tables.append(_measure(contours, of_holes))
     table = np.concatenate(tables)
     boxes, twice_area, group = table[:, :4], table[:, 4], np.repeat(np.arange(len(counts)), counts)
     if not of_holes:
@@ -255,12 +255,11 @@ def _windows(values, thresholds, reaches):
     return np.where(empty[:, None], 0, np.stack(windows, axis=1)).tolist()
 
 
-def _measure(contours, lengths, of_holes):
+def _measure(contours, of_holes):
     """Measure contours together; equals cv2.boundingRect and cv2.contourArea one by one.
 
     Args:
         contours: list of K (P, 1, 2) int32 arrays of x, y.
-        lengths: list of K numbers of points P.
         of_holes: whether the three last columns are wanted too.
 
     Returns:
@@ -268,6 +267,7 @@ def _measure(contours, lengths, of_holes):
     """
     if not contours:
         return np.zeros((0, 8 if of_holes else 5), np.int32)
+    lengths = np.fromiter(map(len, contours), np.int64, len(contours))
     starts = np.cumsum(lengths) - lengths
     points = np.concatenate(contours).reshape(-1, 2)
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
