@@ -30,4 +30,13 @@ def test_batches_are_as_large_as_the_memory_allows(monkeypatch):
     assert batch_size_for("cuda") == 48
     Card.total_memory = 2 ** 40
     assert batch_size_for("cuda:1") == 256
-    assert batch_size_for("cpu") == 16
+    assert batch_size_for("cpu") == 8
+
+
+def test_several_results_are_put_together_one_by_one():
+    def both(images):
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("too large")
+        return 2 * images, -images
+    doubled, negative = in_parts(both, torch.arange(5))
+    assert doubled.tolist() == [0, 2, 4, 6, 8] and negative.tolist() == [0, -1, -2, -3, -4]

@@ -198,7 +198,7 @@ _OPTIONS = {
         "batch_size": click.option(
             "--inference-batch-size", "batch_size", type=BATCH_SIZE,
             help="Images per forward pass where nothing is trained; auto goes by the memory of a "
-            "GPU and is 16 without one. (The training batch size is --set batch_size=N.)  "
+            "GPU and is 8 without one. (The training batch size is --set batch_size=N.)  "
             "[default: auto]"),
     },
 }
