@@ -1,12 +1,13 @@
 """The convolutional part of a network, as both stages use it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
+JointExtractor = Callable[[torch.Tensor], tuple[torch.Tensor, list[torch.Tensor]]]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -101,6 +102,18 @@ class Backbone(nn.Module):
         It shares the backbone's layers.
         """
         return create_feature_extractor(self.layers, list(self.pixel_taps))
+
+    def joint_extractor(self) -> JointExtractor:
+        """A function of RGB images in [0, 1]: what ``forward`` gives, and the outputs of
+        ``pixel_taps`` in their order; one pass for both."""
+        last = str(len(self.layers) - 1)
+        extractor = create_feature_extractor(
+            self.layers, list(dict.fromkeys((*self.pixel_taps, last))))
+
+        def extract(images):
+            outputs = extractor(self.scaled(images))
+            return outputs[last], [outputs[tap] for tap in self.pixel_taps]
+        return extract
 
     def freeze(self, count: int) -> None:
         """Exclude the first ``count`` of ``layers`` from training; no gradient reaches them.

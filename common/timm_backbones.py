@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.config import ConfigError
-from common.feature_extractor import Backbone, Scaling
+from common.feature_extractor import Backbone, JointExtractor, Scaling
 from common.stored_weights import imagenet_member, load_state, names_file, read_state
 
 PREFIX = "timm:"
@@ -141,6 +141,10 @@ class TimmBackbone(Backbone):
     def pixel_extractor(self) -> nn.Module:
         """As for ``Backbone``."""
         return _Maps(self.staged, self.pixel_taps)
+
+    def joint_extractor(self) -> JointExtractor:
+        """As for ``Backbone``."""
+        return lambda images: self.forward_with_taps(images, self.taps)
 
     def freeze(self, count: int) -> None:
         """Exclude all that comes before the end of a stage, the ``count``-th, from training.

@@ -10,9 +10,9 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks
 from pipelines.jobs import options
 from pipelines.jobs.terminal import progress_bar
-from stage1_bc.classifier_training import sample_targets
 from stage1_bc.mask_clusters import fit_clusters, save_clusters
 from stage1_bc.mask_settings import maker_of_masks, recorded_facts
+from stage1_bc.reading import sample_targets
 from stage1_bc.recurring import part_sections, read_cells, recurring_parts
 from stage1_bc.stage1_job import CLUSTERS_FILE
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,14 +13,13 @@ from common.compute import Compute
 from common.config import LARGEST_SEED, check_choice, check_ranges
 from common.datasets import Record
 from common.loading import consecutive, load_frames, to_float
-from common.memory import in_parts
 from common.progress import silent
-from common.threads import map_in_order, one_thread_per_operation
+from common.threads import one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.pixel_unit import Moments, train_pixel_unit
-from stage1_bc.recipe import RECIPES
+from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.reading import Readings, read_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,31 +58,6 @@ class ClassifierConfig:
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
-
-
-def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
-    """Indices of the target images to use: all, or a sorted random sample of ``most``."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-
-
-def compute_features(classifier: BackgroundClassifier, batches: Iterable[torch.Tensor],
-                     device: str | torch.device) -> torch.Tensor:
-    """What the unit reads, once per image; the same bits for any number of cores.
-
-    Args:
-        classifier: BackgroundClassifier on ``device``.
-        batches: iterable of (N, 3, H, W) uint8 RGB.
-
-    Returns:
-        (images, D) float32 on the CPU.
-    """
-    @torch.no_grad()  # in each thread: it is a setting of the thread
-    def features(images):
-        return in_parts(classifier.features, to_float(images.to(device))).float().cpu()
-    with one_thread_per_operation() as threads:
-        return torch.cat(list(map_in_order(features, batches, device, threads)))
 
 
 def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +137,7 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
                      progress: Callable = silent, not_target: NotTarget | None = None) -> dict:
     """Train a background classifier's units from records of images.
 
-    Each image passes through the frozen backbone once. Images that cannot be read are left out.
+    Images that cannot be read are left out.
 
     Args:
         classifier: BackgroundClassifier with untrained units; moved to the device, changed in
@@ -181,86 +155,60 @@ def train_classifier(classifier: BackgroundClassifier, targets: Sequence[Record]
         ValueError: not one image of a kind can be read, or too few to hold any back.
         FloatingPointError: what the backbone or the unit gives is no longer finite.
     """
-    classifier.to(compute.device).to(memory_format=torch.channels_last)
-    unreadable = {}
-    chosen = sample_targets(len(targets), config.max_targets, config.seed)
-    features = [_features(classifier, records, config, compute, description, unreadable, progress)
-                for records, description in (([targets[index] for index in chosen], "targets"),
-                                             (backgrounds, "backgrounds"))]
-    accuracies = train_unit(classifier, features[0], features[1], config)
+    readings = read_images(classifier, targets, backgrounds, config, compute, progress, not_target)
+    accuracies = train_units(classifier, readings, config, compute, progress)
+    return {"targets": len(readings.targets), "backgrounds": len(readings.backgrounds),
+            **accuracies, "unreadable": readings.unreadable}
+
+
+def train_units(classifier: BackgroundClassifier, readings: Readings, config: ClassifierConfig,
+                compute: Compute, progress: Callable = silent) -> dict[str, float]:
+    """Train the classifier's unit, and the units for pixels that ``config`` names.
+
+    Args:
+        classifier, config, compute, progress: as for ``train_classifier``.
+        readings: Readings of the images.
+
+    Returns:
+        What ``train_unit`` returns.
+    """
+    accuracies = train_unit(classifier, readings.targets, readings.backgrounds, config)
     if not all(values.isfinite().all() for values in classifier.unit.parameters()):
         raise FloatingPointError("the background classifier's weights are no longer finite; train "
                                  "it with a lower --bc-set learning_rate")
-    if config.pixel_unit or config.evidence_unit:
-        readable = [record for record in targets if str(record.path) not in unreadable]
-        teach_pixels(classifier, readable, backgrounds, config, compute, progress,
-                     not_target=not_target)
-    return {"targets": len(features[0]), "backgrounds": len(features[1]), **accuracies,
-            "unreadable": unreadable}
+    teach_pixels(classifier, readings, config, compute, progress)
+    return accuracies
 
 
-def _features(classifier, records, config, compute, description, unreadable, progress):
-    """What the unit reads, once per readable record, (n, D) float32."""
-    batches = load_frames(records, (config.image_size,) * 2,
-                          consecutive(len(records), compute.batch_size), compute.workers)
-    readable = 0
-    with progress(len(records), description) as advance:
-        def images():
-            nonlocal readable
-            for batch in batches:
-                unreadable.update({str(error.path): error.reason for _, error in batch.bad})
-                readable += len(batch.positions)
-                advance(len(batch.positions) + len(batch.bad))
-                if batch.positions:
-                    yield batch.images
-            if readable == 0:
-                raise ValueError(f"none of the {len(records)} {description} can be read; the first "
-                                 f"is {records[0].path}")
-        features = compute_features(classifier, images(), compute.device)
-    if not features.isfinite().all():
-        raise FloatingPointError(
-            f"the backbone makes NaN or infinity of some {description}, from which the background "
-            "classifier cannot learn: its --weights are of another network, or damaged")
-    return features
-
-
-def teach_pixels(classifier: BackgroundClassifier, targets: Sequence[Record],
-                 backgrounds: Sequence[Record], config: ClassifierConfig, compute: Compute,
-                 progress: Callable = silent, moments: Moments | None = None,
-                 not_target: NotTarget | None = None) -> Moments:
-    """Teach the units that read every pixel a sample of the targets and all backgrounds.
+def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: ClassifierConfig,
+                 compute: Compute, progress: Callable = silent) -> None:
+    """Teach the units that read every pixel, where ``config`` names any.
 
     Args:
-        classifier: BackgroundClassifier on the device, its unit trained; the units for pixels that
-            ``config`` names are set.
-        targets, backgrounds, config, compute, progress: as for ``train_classifier``.
-        moments: what this function returned for the same images; saves time.
-        not_target: as for ``train_classifier``.
+        classifier: BackgroundClassifier on the device, its unit trained; the units for pixels
+            are set.
+        readings, config, compute, progress: as for ``train_units``.
 
-    Returns:
-        Moments of the images.
+    Raises:
+        BadImage: an image that was read before cannot be read any more.
     """
-    chosen = [targets[index] for index in
-              sample_targets(len(targets), config.pixel_targets, config.seed)]
+    if readings.moments is None:
+        return
     units = config.pixel_unit + config.evidence_unit
-    unread = 0 if moments is not None else len(backgrounds)
-    with progress(units * len(chosen) + unread, "units for pixels") as advance:
-        def images(records):
-            for batch in load_frames(records, (config.image_size,) * 2,
-                                     consecutive(len(records), compute.batch_size),
+    with progress(units * len(readings.sampled), "units for pixels") as advance:
+        def images():
+            for batch in load_frames(readings.sampled, (config.image_size,) * 2,
+                                     consecutive(len(readings.sampled), compute.batch_size),
                                      compute.workers):
-                advance(len(batch.positions) + len(batch.bad))
-                if batch.positions:
-                    yield to_float(batch.images.to(compute.device)).contiguous(
-                        memory_format=torch.channels_last)
+                if batch.bad:
+                    raise batch.bad[0][1]
+                advance(len(batch.positions))
+                yield to_float(batch.images.to(compute.device)).contiguous(
+                    memory_format=torch.channels_last)
         if config.pixel_unit:
-            moments = train_pixel_unit(classifier, images(chosen), images(backgrounds),
-                                       RECIPES["guided-layers"], moments, not_target)
+            train_pixel_unit(classifier, images(), readings.moments)
         if config.evidence_unit:
-            moments = train_evidence_unit(
-                classifier, images(chosen), images(backgrounds), moments, not_target)
-    assert moments is not None, "config names no unit for pixels"
-    return moments
+            train_evidence_unit(classifier, images(), readings.moments)
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ import torch
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import largest_components
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_unit import Moments, PixelUnit, on_grid, resize_maps
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
 
@@ -52,40 +51,25 @@ def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> to
 
 
 def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                        backgrounds: Iterable[torch.Tensor],
-                        moments: Moments | None = None,
-                        not_target: NotTarget | None = None) -> Moments:
+                        moments: Moments) -> None:
     """Give a trained classifier its evidence unit.
 
     Args:
         classifier: BackgroundClassifier; ``evidence_unit`` is set.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
-        backgrounds: the same for background images.
-        moments, not_target: see ``train_pixel_unit``.
-
-    Returns:
-        Moments of the images.
+        moments: Moments of these images and of the background images.
     """
     device = classifier.unit.weight.device
-    unit = PixelUnit(classifier.backbone).to(device)
-
-    def read(images):
-        return unit.read(images).half().cpu()
 
     def look(images):
         seeds = resize_maps(evidence_map(classifier, images), images.shape[2:]).cpu()
         return (on_grid(_cut(seeds, SEED_CUT)), resize_maps(unit_maximum(seeds), (SIDE, SIDE)),
-                shrink_images(images).cpu(), *([read(images)] if moments is None else []))
+                shrink_images(images).cpu())
 
     with (torch.autocast(device.type, enabled=False),  # half precision is too coarse for moments
           one_thread_per_operation() as threads):  # the same bits for any number of cores
-        labels, seeds, frames, *features = map(
-            torch.cat, zip(*map_in_order(look, targets, device, threads)))
-        if moments is None:
-            moments = Moments(
-                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))),
-                not_target)
-        unit.cpu()
+        labels, seeds, frames = map(torch.cat, zip(*map_in_order(look, targets, device, threads)))
+        unit = PixelUnit(classifier.backbone)
         for number in range(GROWING + SETTLING):
             moments.fit(unit, labels)
             answers = torch.cat([unit(part) for part in moments.targets.split(64)])
@@ -99,7 +83,6 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
                 labels = on_grid(_cut(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
         moments.fit(unit, labels)
     classifier.evidence_unit = unit.to(device)
-    return moments
 
 
 def _cut(maps, fraction):

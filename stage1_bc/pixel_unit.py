@@ -7,6 +7,7 @@ and averages out the second. Its own answers, sharpened along the images' edges,
 again. Making a mask takes one forward pass and no gradient.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.recipe import UNITS_READ, Recipe
+from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
 if TYPE_CHECKING:  # the classifier imports this module
@@ -30,7 +31,9 @@ GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
 COVERED = 0.5  # share of a cell from which on a label takes it for the object
 MISTAKEN_WEIGHT = 4  # in background cells, of such a cell that a person says is not the target
-SEED_DELTA = 0.80  # threshold of the gradient masks that it learns first, the paper's best
+# The gradient masks that it learns first; the mirror image would double what they cost.
+SEED_RECIPE = dataclasses.replace(RECIPES["guided-layers"], mirror=False)
+SEED_DELTA = 0.80  # threshold that cuts them, the paper's best
 
 
 class PixelUnit(nn.Module):
@@ -57,11 +60,7 @@ class PixelUnit(nn.Module):
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
         backbone, extractor = self.frozen
-        outputs = extractor(backbone.scaled(images))
-        grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
-            output.float(), (GRID, GRID), mode="bilinear", antialias=True)
-            for output in outputs.values()]
-        return torch.cat(grids, 1).flatten(2).transpose(1, 2)
+        return on_one_grid(extractor(backbone.scaled(images)).values())
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness to target, about 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
@@ -98,55 +97,30 @@ def _answers(units, images):
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                     backgrounds: Iterable[torch.Tensor], seed_recipe: Recipe,
-                     moments: "Moments | None" = None,
-                     not_target: NotTarget | None = None) -> "Moments":
+                     moments: "Moments") -> None:
     """Give a trained classifier its pixel unit.
 
     Args:
         classifier: BackgroundClassifier; ``pixel_unit`` is set.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
-        backgrounds: the same for background images.
-        seed_recipe: Recipe of the gradient masks that it learns first.
-        moments: what this function or ``train_evidence_unit`` returned for the same images: their
-            features are then not computed again, nor the backgrounds read.
-        not_target: clusters whose cells in the targets count as background; with ``moments``, those
-            that they were made with.
-
-    Returns:
-        Moments of the images.
+        moments: Moments of these images and of the background images.
     """
     device = classifier.unit.weight.device
-    unit = PixelUnit(classifier.backbone).to(device)
-
-    def read(images):
-        features = unit.read(images).half().cpu()
-        if not features.isfinite().all():
-            raise FloatingPointError("the backbone's layers give values beyond 65,504, too large "
-                                     "for a pixel unit: take the recipe guided-layers, or other "
-                                     "--weights")
-        return features
 
     def look(images):
-        maps = gradient_map(classifier, images, seed_recipe, images.shape[2:]).cpu()
-        masks = cut(normalise(maps.numpy(), seed_recipe), SEED_DELTA, seed_recipe).mask
-        return (on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu(),
-                *([read(images)] if moments is None else []))
+        maps = gradient_map(classifier, images, SEED_RECIPE, images.shape[2:]).cpu()
+        masks = cut(normalise(maps.numpy(), SEED_RECIPE), SEED_DELTA, SEED_RECIPE).mask
+        return on_grid(masks), unit_maximum(shrink(maps)), shrink_images(images).cpu()
 
     with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
           one_thread_per_operation() as threads):  # the same bits for any number of cores
-        labels, seeds, frames, *features = map(
-            torch.cat, zip(*map_in_order(look, targets, device, threads)))
-        if moments is None:
-            moments = Moments(
-                features[0], torch.cat(list(map_in_order(read, backgrounds, device, threads))),
-                not_target)
+        labels, seeds, frames = map(torch.cat, zip(*map_in_order(look, targets, device, threads)))
+        unit = PixelUnit(classifier.backbone)
         moments.fit(unit, labels)
-        answers = resize_maps(unit.cpu()(moments.targets).clamp_min(0), (SIDE, SIDE))
+        answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
         sharpened = objects(frames, unit_maximum(answers) + seeds)
         moments.fit(unit, on_grid(sharpened))
     classifier.pixel_unit = unit.to(device)
-    return moments
 
 
 class Moments:
@@ -199,6 +173,27 @@ class Moments:
         total = 1 + weight * len(cells)
         return ((self.mean + weight * cells.sum(0).double()) / total,
                 (self.second + weight * (cells.T @ cells).double()) / total, total)
+
+
+def on_one_grid(outputs: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Outputs of several layers, each (N, C, h, w), side by side: (N, GRID ** 2, D) float32."""
+    grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
+        output.float(), (GRID, GRID), mode="bilinear", antialias=True) for output in outputs]
+    return torch.cat(grids, 1).flatten(2).transpose(1, 2)
+
+
+def half_precision(features: torch.Tensor) -> torch.Tensor:
+    """Features as ``Moments`` takes them.
+
+    Raises:
+        FloatingPointError: they do not fit.
+    """
+    features = features.half()
+    if not features.isfinite().all():
+        raise FloatingPointError("the backbone's layers give values beyond 65,504, too large "
+                                 "for a pixel unit: take the recipe guided-layers, or other "
+                                 "--weights")
+    return features
 
 
 def on_grid(masks: np.ndarray) -> torch.Tensor:

@@ -14,7 +14,8 @@ VERSIONS = {
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
-    "teaching": 1,  # how a pixel unit is taught, stage1_bc.pixel_unit
+    # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
+    "teaching": 2,
 }
 SIGNALS = {"pixels": ("pixels",), "evidence": ("evidence",), "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""
@@ -29,7 +30,8 @@ def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
 def versions_of_classifier(pixel_unit: bool, evidence_unit: bool) -> dict[str, dict[str, int]]:
     """The same of the parts that train a background classifier with or without further units."""
     taught = ["teaching", "gradients", "cutting", "sharpening"] if pixel_unit else []
-    return _recorded({"learning", *taught, *(["evidence", "sharpening"] if evidence_unit else [])})
+    evidence = ["teaching", "evidence", "sharpening"] if evidence_unit else []
+    return _recorded({"learning", *taught, *evidence})
 
 
 def _recorded(parts):

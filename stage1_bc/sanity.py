@@ -5,7 +5,6 @@ A recipe passes if its masks get worse with what the classifier has not learned 
 pixels are taught, or trained with other background images, and everything else stays as it is.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,9 @@ from common.compute import Compute
 from common.datasets import Record, open_backgrounds
 from common.progress import silent
 from stage1_bc.classifier import BackgroundClassifier
-from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
+from stage1_bc.classifier_training import (ClassifierConfig, teach_pixels, train_classifier,
+                                           train_units)
+from stage1_bc.reading import read_images
 
 TRAINED = "trained"
 GREY = 128  # of the square that takes the place of all background images
@@ -44,31 +45,24 @@ def sanity_classifiers(build: Callable[[], BackgroundClassifier], targets: Seque
         the logit is the sum of what the unit reads; "no backgrounds": a grey square takes the
         place of every background image; "wrong backgrounds", where some were given.
     """
-    plain = dataclasses.replace(config, pixel_unit=False, evidence_unit=False)
-
-    def teach(classifier, records, moments=None):
-        if config.pixel_unit or config.evidence_unit:
-            return teach_pixels(classifier, readable, records, config, compute, progress, moments)
-
     classifier = build()
-    about = train_classifier(classifier, targets, backgrounds, plain, compute, progress)
-    readable = [record for record in targets if str(record.path) not in about["unreadable"]]
-    moments = teach(classifier, backgrounds)
+    readings = read_images(classifier, targets, backgrounds, config, compute, progress)
+    train_units(classifier, readings, config, compute, progress)
     yield TRAINED, classifier
     for name, seed in (*((f"random unit {seed}", seed) for seed in range(random_units)),
                        ("ones", None)):
         classifier = build().to(compute.device).to(memory_format=torch.channels_last)
         _replace_unit(classifier.unit, seed)
-        teach(classifier, backgrounds, moments)
+        teach_pixels(classifier, readings, config, compute, progress)
         yield name, classifier
-    del moments
+    readable = [record for record in targets if str(record.path) not in readings.unreadable]
+    del readings
     with tempfile.TemporaryDirectory() as folder:
         for name, records in (("no backgrounds", _grey(Path(folder))),
                               ("wrong backgrounds", wrong_backgrounds)):
             if records:
                 classifier = build()
-                train_classifier(classifier, readable, records, plain, compute, progress)
-                teach(classifier, records)
+                train_classifier(classifier, readable, records, config, compute, progress)
                 yield name, classifier
 
 

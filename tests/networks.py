@@ -5,6 +5,7 @@ from torch import nn
 
 from common.backbones import Backbone
 from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.pixel_unit import Moments, PixelUnit, half_precision
 
 
 def small_backbone(seed=0, channels=6):
@@ -22,3 +23,9 @@ def small_backbone(seed=0, channels=6):
 def small_classifier(head="pooled", image_size=16, seed=0):
     """A BackgroundClassifier on that backbone, its unit random."""
     return BackgroundClassifier(small_backbone(seed), head, image_size).eval()
+
+
+def moments_of(classifier, targets, backgrounds):
+    """The Moments of two batches of images."""
+    unit = PixelUnit(classifier.backbone)
+    return Moments(*(half_precision(unit.read(images)) for images in (targets, backgrounds)))

@@ -38,6 +38,7 @@ from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
 from stage1_bc.pixel_unit import PixelUnit, pixel_map
+from stage1_bc.reading import _joint_reader
 from stage1_bc.recipe import RECIPES
 from stage2_ct import prediction as predicting
 from stage2_ct.data import TrainingBatch
@@ -156,6 +157,9 @@ def rehearse_pixel_unit(classifier):
     unit = classifier.to(DEVICE).pixel_unit
     features = unit.read(images())
     require(unit(features), (IMAGES, 14, 14))
+    of_unit, of_pixels = _joint_reader(classifier)(images())
+    require(of_unit, (IMAGES, classifier.unit.in_features))
+    require(of_pixels, tuple(features.shape))
 
 
 def rehearse_masks(classifier, recipe):

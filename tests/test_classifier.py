@@ -4,9 +4,10 @@ import torch
 from common.backbones import build_backbone
 from stage1_bc.classifier import (BackgroundClassifier, build_classifier, load_classifier,
                                   state_digest)
-from stage1_bc.classifier_training import ClassifierConfig, sample_targets, split, train_unit
+from stage1_bc.classifier_training import ClassifierConfig, split, train_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
+from stage1_bc.reading import sample_targets
 from stage1_bc.recipe import RECIPES
 from tests.networks import small_backbone, small_classifier
 

@@ -9,7 +9,7 @@ from stage1_bc.evidence import evidence_map, train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import GRID, PixelUnit, pixel_map
 from stage1_bc.recipe import RECIPES
-from tests.networks import small_classifier
+from tests.networks import moments_of, small_classifier
 
 SIDE = 32
 TARGET, OTHER = (slice(6, 18), slice(6, 18)), (slice(20, 30), slice(20, 30))
@@ -60,7 +60,8 @@ def taught(backgrounds):
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=300))
-    train_evidence_unit(classifier, targets.split(9), backgrounds.split(9))
+    train_evidence_unit(classifier, targets.split(9),
+                        moments_of(classifier, targets, backgrounds))
     return classifier, targets[16:]
 
 

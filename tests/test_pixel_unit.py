@@ -10,7 +10,7 @@ from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, on_grid, train_pixel_unit
 from stage1_bc.recipe import RECIPES
-from tests.networks import small_backbone, small_classifier
+from tests.networks import moments_of, small_backbone, small_classifier
 
 
 def test_the_unit_is_the_ridge_regression_it_says():
@@ -73,7 +73,7 @@ def taught():
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=300))
-    train_pixel_unit(classifier, targets.split(9), backgrounds.split(9), RECIPES["guided-layers"])
+    train_pixel_unit(classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
     return classifier, targets
 
 

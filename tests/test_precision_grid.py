@@ -11,7 +11,7 @@ from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import PixelUnit, train_pixel_unit
 from stage1_bc.recipe import RECIPES
-from tests.networks import small_classifier
+from tests.networks import moments_of, small_classifier
 
 SIDE = 32
 
@@ -27,8 +27,9 @@ def pictures(side, count=3, seed=0):
 
 def taught(classifier, side):
     bright, dark = pictures(side)
-    train_pixel_unit(classifier, [bright], [dark], RECIPES["guided-layers"])
-    train_evidence_unit(classifier, [bright], [dark])
+    moments = moments_of(classifier, bright, dark)
+    train_pixel_unit(classifier, [bright], moments)
+    train_evidence_unit(classifier, [bright], moments)
     return classifier
 
 

@@ -9,8 +9,9 @@ import torch
 
 from common import processes
 from common.compute import Compute
-from stage1_bc import classifier_training
-from stage1_bc.classifier_training import ClassifierConfig, sample_targets, train_classifier
+from stage1_bc import classifier_training, reading
+from stage1_bc.classifier_training import ClassifierConfig, train_classifier
+from stage1_bc.reading import sample_targets
 from tests.networks import small_classifier
 
 ILSVRC = 1_281_167
@@ -36,17 +37,18 @@ def used(monkeypatch):
     """Numbers of the records that are looked at: those of the unit, and those of the pixel unit."""
     seen = {}
 
-    def features(classifier, records, config, compute, description, unreadable, progress):
+    def read(classifier, records, sample, config, compute, unreadable, progress, description):
         seen[description] = [record.path for record in records]
-        return torch.rand(len(records), 6, generator=torch.Generator().manual_seed(0))
+        features = torch.rand(len(records), 6, generator=torch.Generator().manual_seed(0))
+        return features, torch.zeros(0 if sample is None else len(sample), 1, 1).half()
 
     def loaded(records, size, batches, workers):
         seen.setdefault("pixels", []).append([record.path for record in records])
         return []
-    monkeypatch.setattr(classifier_training, "_features", features)
+    monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_frames", loaded)
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
-                        lambda classifier, targets, *others: list(targets))
+                        lambda classifier, targets, moments: list(targets))
     return seen
 
 
@@ -61,22 +63,22 @@ def test_ilsvrc_is_sampled_down(used):
                              Compute("cpu", 16, 0), silent)
     assert about["targets"] == len(used["targets"]) == 20_000 and about["backgrounds"] == 10
     assert len(set(used["targets"])) == 20_000 and used["targets"] == sorted(used["targets"])
-    assert len(used["pixels"][0]) == 1000
+    assert len(set(used["pixels"][0])) == 1000 and set(used["pixels"][0]) < set(used["targets"])
     # All of the data set: each tenth of it gives about a tenth of the sample.
     assert np.histogram(used["targets"], 10, (0, ILSVRC))[0].min() > 1850
 
 
 @pytest.mark.parametrize("world", [2, 8])
 def test_the_sample_does_not_depend_on_the_number_of_processes(used, monkeypatch, world):
-    config, samples = ClassifierConfig(steps=1), []
+    config, samples = ClassifierConfig(steps=1, pixel_unit=True), []
     for count in (1, world):
         monkeypatch.setattr(processes, "world_size", lambda: count)
         monkeypatch.setattr(processes, "rank", lambda: count - 1)
         monkeypatch.setenv("WORLD_SIZE", str(count))
         train_classifier(small_classifier(), Numbered(ILSVRC), Numbered(10), config,
                          Compute("cpu", 16 * count, count), silent)
-        samples.append(used["targets"])
-    assert samples[0] == samples[1]
+        samples.append((used["targets"], used["pixels"].pop()))
+    assert samples[0] == samples[1] and len(samples[0][1]) == 1000
 
 
 def test_few_targets_are_all_used_and_seeds_draw_others():

@@ -14,7 +14,7 @@ from common.loading import consecutive, to_float
 from stage1_bc.background_check.duplicates import perceptual_hash
 from stage1_bc.background_check.shortcuts import fine_detail, sharpness
 from stage1_bc.classifier import BackgroundClassifier
-from stage1_bc.classifier_training import sample_targets
+from stage1_bc.reading import sample_targets
 from stage1_bc.stage1_job import Stage1Job, new_classifier
 
 

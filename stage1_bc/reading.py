@@ -1,0 +1,130 @@
+"""What the units learn from: one forward pass of the frozen backbone over each image."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from common.compute import Compute
+from common.datasets import Record
+from common.loading import FrameBatch, consecutive, load_frames, to_float
+from common.memory import in_parts
+from common.progress import silent
+from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.mask_clusters import NotTarget
+from stage1_bc.pixel_unit import Moments, half_precision, on_one_grid
+
+if TYPE_CHECKING:  # that module imports this one
+    from stage1_bc.classifier_training import ClassifierConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Readings:
+    """What was read from the images that could be read."""
+
+    targets: torch.Tensor
+    """(n, D) float32, what the classifier's unit reads of each target."""
+    backgrounds: torch.Tensor
+    """(m, D) float32, the same of each background."""
+    moments: Moments | None
+    """Of what units for pixels read of a sample of the targets and of all backgrounds; None where
+    no such unit is wanted."""
+    sampled: tuple[Record, ...]
+    """The targets of that sample, in the order of the moments."""
+    unreadable: dict[str, str]
+    """From the path of each image that could not be read to the reason."""
+
+
+def sample_targets(count: int, most: int, seed: int) -> np.ndarray:
+    """Indices of the target images to use: all, or a sorted random sample of ``most``."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def read_images(classifier: BackgroundClassifier, targets: Sequence[Record],
+                backgrounds: Sequence[Record], config: "ClassifierConfig", compute: Compute,
+                progress: Callable = silent, not_target: NotTarget | None = None) -> Readings:
+    """Read what the units that ``config`` names learn from; the same bits for any number of cores.
+
+    Args:
+        classifier: BackgroundClassifier; moved to the device.
+        targets, backgrounds, config, compute, progress, not_target: as for ``train_classifier``.
+
+    Raises:
+        ValueError: not one image of a kind can be read.
+        FloatingPointError: the backbone's outputs are not finite, or too large for a unit.
+    """
+    classifier.to(compute.device).to(memory_format=torch.channels_last)
+    chosen = [targets[index] for index in sample_targets(
+        len(targets), config.max_targets, config.seed)]
+    unreadable: dict[str, str] = {}
+
+    def read(records, sample, description):
+        return _read(classifier, records, sample, config, compute, unreadable,
+                     lambda: progress(len(records), description), description)
+    if not (config.pixel_unit or config.evidence_unit):
+        of_targets, of_backgrounds = (read(records, None, description)[0] for records, description
+                                      in ((chosen, "targets"), (backgrounds, "backgrounds")))
+        return Readings(of_targets, of_backgrounds, None, (), unreadable)
+    sample = sample_targets(len(chosen), config.pixel_targets, config.seed)
+    of_targets, target_pixels = read(chosen, sample, "targets")
+    of_backgrounds, background_pixels = read(backgrounds, np.arange(len(backgrounds)),
+                                             "backgrounds")
+    sampled = tuple(record for record in (chosen[index] for index in sample)
+                    if str(record.path) not in unreadable)
+    with one_thread_per_operation():
+        moments = Moments(target_pixels, background_pixels, not_target)
+    return Readings(of_targets, of_backgrounds, moments, sampled, unreadable)
+
+
+def _read(classifier, records, sample, config, compute, unreadable, progress, description):
+    """What the unit reads of each readable record, (n, D) float32, and what units for pixels read
+    of those of the sample, (s, GRID ** 2, D) half; nothing where the sample is None."""
+    reader = _classifier_reader(classifier) if sample is None else _joint_reader(classifier)
+    sample = frozenset(() if sample is None else sample.tolist())
+
+    @torch.no_grad()  # in each thread: it is a setting of the thread
+    def read(batch: FrameBatch):
+        of_unit, of_pixels = in_parts(reader, to_float(batch.images.to(compute.device)))
+        rows = [row for row, position in enumerate(batch.positions) if position in sample]
+        return of_unit.float().cpu(), of_pixels[rows].half().cpu()
+
+    def readable(advance):
+        found = False
+        for batch in load_frames(records, (config.image_size,) * 2,
+                                 consecutive(len(records), compute.batch_size), compute.workers):
+            unreadable.update({str(error.path): error.reason for _, error in batch.bad})
+            advance(len(batch.positions) + len(batch.bad))
+            if batch.positions:
+                found = True
+                yield batch
+        if not found:
+            raise ValueError(f"none of the {len(records)} {description} can be read; the first "
+                             f"is {records[0].path}")
+    with progress() as advance, one_thread_per_operation() as threads:
+        of_unit, of_pixels = map(torch.cat, zip(*map_in_order(
+            read, readable(advance), compute.device, threads)))
+    if not of_unit.isfinite().all():
+        raise FloatingPointError(
+            f"the backbone makes NaN or infinity of some {description}, from which the background "
+            "classifier cannot learn: its --weights are of another network, or damaged")
+    return of_unit, half_precision(of_pixels)
+
+
+def _classifier_reader(classifier):
+    """A function of images: what the classifier's unit reads, and nothing for other units."""
+    return lambda images: (classifier.features(images), images.new_zeros(len(images), 0))
+
+
+def _joint_reader(classifier):
+    """A function of images: what the classifier's unit reads, and what units for pixels read."""
+    extract = classifier.backbone.joint_extractor()
+
+    def read(images):
+        features, outputs = extract(images)
+        return classifier.read(features), on_one_grid(outputs)
+    return read

@@ -1,0 +1,79 @@
+import collections
+
+import pytest
+import torch
+
+from common.backbones import build_backbone
+from common.compute import Compute
+from common.datasets import open_backgrounds, open_dataset
+from common.images import BadImage
+from stage1_bc.classifier import BackgroundClassifier, build_classifier
+from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
+from stage1_bc.pixel_unit import GRID, PixelUnit
+from stage1_bc.reading import _joint_reader, read_images
+from tests.examples import write_inputs
+from tests.networks import small_classifier
+
+SIDE = 32
+CONFIG = ClassifierConfig(image_size=SIDE, steps=5, pixel_unit=True, pixel_targets=3)
+COMPUTE = Compute("cpu", 2, 0)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """(training images, backgrounds), sequences of Record."""
+    write_inputs(tmp_path)
+    return (open_dataset("cub", tmp_path / "cub", "train").records,
+            open_backgrounds(tmp_path / "backgrounds").records)
+
+
+@pytest.mark.parametrize("head", ["pooled", "flattened"])
+@pytest.mark.parametrize("backbone", [None, "squeezenet1_1", "mobilenet_v2", "timm:test_resnet"])
+def test_one_pass_reads_what_each_unit_reads_alone(backbone, head):
+    """In some networks the last layer is one of those that units for pixels read."""
+    classifier = small_classifier(head, 64) if backbone is None else BackgroundClassifier(
+        build_backbone(backbone, "none"), head, 64)
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        of_unit, of_pixels = _joint_reader(classifier)(batch)
+        assert torch.allclose(of_unit, classifier.features(batch), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(of_pixels, PixelUnit(classifier.backbone).read(batch),
+                          rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("units, passes", [
+    ((), 0), (("pixel_unit",), 1), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 2)])
+def test_an_image_passes_the_backbone_once_and_a_sample_once_more_for_each_unit(
+        images, units, passes):
+    targets, backgrounds = images
+    classifier, seen = build_classifier("tiny", "none", image_size=SIDE), collections.Counter()
+
+    def count(layer, inputs, output):
+        seen[inputs[0].shape[2:]] += len(inputs[0])  # units measure themselves on another size
+    classifier.backbone.layers[0].register_forward_hook(count)
+    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3,
+                              **dict.fromkeys(units, True))
+    train_classifier(classifier, targets, backgrounds, config, COMPUTE)
+    assert len(targets) > 3
+    assert seen[SIDE, SIDE] == len(targets) + len(backgrounds) + 3 * passes
+
+
+def test_an_image_that_cannot_be_read_is_in_no_reading(images):
+    targets, backgrounds = images
+    config = ClassifierConfig(image_size=SIDE, pixel_unit=True)
+    targets[1].path.write_bytes(b"")
+    readings = read_images(build_classifier("tiny", "none", image_size=SIDE), targets, backgrounds,
+                           config, COMPUTE)
+    assert list(readings.unreadable) == [str(targets[1].path)]
+    assert readings.sampled == (targets[0], *targets[2:])
+    assert len(readings.targets) == len(readings.moments.targets) == len(targets) - 1
+    assert readings.moments.targets.shape[1] == GRID ** 2
+
+
+def test_an_image_that_is_lost_between_reading_and_teaching_is_named(images):
+    classifier = build_classifier("tiny", "none", image_size=SIDE)
+    readings = read_images(classifier, *images, CONFIG, COMPUTE)
+    readings.sampled[2].path.unlink()
+    with pytest.raises(BadImage) as raised:
+        teach_pixels(classifier, readings, CONFIG, COMPUTE)
+    assert raised.value.path == readings.sampled[2].path
