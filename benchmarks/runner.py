@@ -16,6 +16,9 @@ MEASUREMENTS = {  # name: (module, function)
     "evaluate": ("benchmarks.training_rows", "evaluation"),
     "localize": ("benchmarks.localize_rows", "localizing"),
     "boxes": ("benchmarks.box_rule_rows", "wsol_rule"),
+    "sharpening": ("benchmarks.scale_rows", "sharpening"),
+    "listing": ("benchmarks.scale_rows", "listing"),
+    "parts": ("benchmarks.scale_rows", "parts"),
     "peers": ("benchmarks.peers", "peers"),
     "growth": ("benchmarks.commands", "growth"),
 }

@@ -1,5 +1,6 @@
 """The benchmark's arithmetic, and its pictures."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import commands, peers, rows, runner, setting, training_rows
+from benchmarks import commands, peers, rows, runner, scale_rows, setting, training_rows
 from benchmarks.photographs import synthetic_photograph, write_pictures
 from common.datasets import open_backgrounds, open_dataset
 
@@ -110,3 +111,17 @@ def test_a_peer_that_is_not_installed_leaves_its_row(tmp_path, monkeypatch):
     asked = setting.BenchmarkSetting(None, tmp_path, "tiny", images=16, repeats=1)
     row, = peers._against(asked, "Captum Saliency", peers._captum, peers.PLAIN)
     assert row.ratio is None and "captum" in row.note and "not installed" in row.note
+
+
+@pytest.mark.parametrize("name", runner.MEASUREMENTS)
+def test_each_measurement_is_a_function(name):
+    module, function = runner.MEASUREMENTS[name]
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_sharpening_is_measured_for_both_ways_and_asked_of_one(tmp_path):
+    asked = setting.BenchmarkSetting(None, tmp_path, "tiny", images=4, backgrounds=1, repeats=1)
+    colours, grab_cut = scale_rows.sharpening(asked)
+    assert "colours" in colours.name and colours.target == "at most 3"
+    assert "grabcut" in grab_cut.name and grab_cut.target is None
+    assert 0 < colours.ratio < grab_cut.ratio
