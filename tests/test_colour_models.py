@@ -36,17 +36,25 @@ def test_an_image_of_one_colour_leaves_the_decision_to_the_score(scene):
     assert found[24:28, 24:28].all() and not found[:10].any()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_same_bits_in_any_batch_and_with_any_number_of_threads(scene, threads):
+    """A batch of 24 is large enough that torch divides its operations among threads."""
     image, score, _ = scene
     generator = torch.Generator().manual_seed(0)
-    images = torch.cat([image, torch.rand(6, 3, FRAME, FRAME, generator=generator)])
-    scores = torch.cat([score, torch.rand(6, FRAME, FRAME, generator=generator)])
-    alone, before = probable_objects(images[:1], scores[:1]), torch.get_num_threads()
+    images = torch.cat([image, torch.rand(23, 3, FRAME, FRAME, generator=generator)])
+    scores = torch.cat([score, torch.rand(23, FRAME, FRAME, generator=generator)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = torch.cat([probable_objects(*one) for one in zip(images.split(1), scores.split(1))])
     torch.set_num_threads(threads)
     try:
-        assert torch.equal(probable_objects(images, scores)[:1], alone)
-        assert torch.equal(probable_objects(images.flip(0), scores.flip(0))[-1:], alone)
+        for size in (24, 7):
+            together = torch.cat([probable_objects(*some) for some in zip(
+                images.split(size), scores.split(size))])
+            assert torch.equal(together, alone)
+        channels_last = images.contiguous(memory_format=torch.channels_last)  # as masks are made
+        assert torch.equal(probable_objects(channels_last, scores), alone)
+        assert torch.equal(probable_objects(images.flip(0), scores.flip(0)).flip(0), alone)
     finally:
         torch.set_num_threads(before)
 
