@@ -15,7 +15,7 @@ VERSIONS = {
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
     # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
-    "teaching": 2,
+    "teaching": 1,
 }
 SIGNALS = {"pixels": ("pixels",), "evidence": ("evidence",), "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""

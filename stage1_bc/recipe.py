@@ -20,10 +20,10 @@ class Recipe:
     signal: str = "layers"
     """"input": gradient on the image (equation 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
-    of a unit that reads every pixel, taught by masks of the recipe "guided-layers" without mirror
-    image (see ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the
-    classifier's answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the
-    geometric mean of those two, each in parts of its largest value."""
+    of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
+    ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
+    answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
+    of those two, each in parts of its largest value."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
