@@ -59,9 +59,15 @@ def read_images(classifier: BackgroundClassifier, targets: Sequence[Record],
         FloatingPointError: the backbone's outputs are not finite, or too large for a unit.
     """
     classifier.to(compute.device).to(memory_format=torch.channels_last)
+    with torch.autocast(torch.device(compute.device).type, enabled=False):  # too coarse for moments
+        return _read_both(classifier, targets, backgrounds, config, compute, progress, not_target)
+
+
+def _read_both(classifier, targets, backgrounds, config, compute, progress, not_target):
+    """As ``read_images``, in the precision that is on."""
     chosen = [targets[index] for index in sample_targets(
         len(targets), config.max_targets, config.seed)]
-    unreadable: dict[str, str] = {}
+    unreadable = {}
 
     def read(records, sample, description):
         return _read(classifier, records, sample, config, compute, unreadable,

@@ -26,6 +26,7 @@ def small_classifier(head="pooled", image_size=16, seed=0):
 
 
 def moments_of(classifier, targets, backgrounds):
-    """The Moments of two batches of images."""
+    """The Moments of two batches of images, read in full precision as ``read_images`` does."""
     unit = PixelUnit(classifier.backbone)
-    return Moments(*(half_precision(unit.read(images)) for images in (targets, backgrounds)))
+    with torch.autocast("cpu", enabled=False):
+        return Moments(*(half_precision(unit.read(images)) for images in (targets, backgrounds)))

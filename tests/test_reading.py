@@ -77,3 +77,12 @@ def test_an_image_that_is_lost_between_reading_and_teaching_is_named(images):
     with pytest.raises(BadImage) as raised:
         teach_pixels(classifier, readings, CONFIG, COMPUTE)
     assert raised.value.path == readings.sampled[2].path
+
+
+def test_what_is_read_is_in_full_precision_also_where_half_is_asked_for(images):
+    classifier = build_classifier("tiny", "none", image_size=SIDE)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = read_images(classifier, *images, CONFIG, COMPUTE)
+    full = read_images(classifier, *images, CONFIG, COMPUTE)
+    assert torch.equal(half.targets, full.targets)
+    assert torch.equal(half.moments.targets, full.moments.targets)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from common.mask_cache.reader import MaskCache
@@ -7,6 +9,8 @@ from stage1_bc.mask_settings import describe_masks, maker_of_masks, require_agre
 from stage1_bc.recipe import RECIPES
 from stage1_bc.stage1_job import Stage1Job
 from tests.examples import TINY, make_masks, run, write_inputs
+
+TINY_WEIGHTS = str(Path(__file__).parent.parent / "demo" / "tiny.pth")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,8 @@ def test_what_is_not_given_may_differ(folder, cache, given, options):
      "--recipe-set asks for blur 5.0, the masks have 4.0"),
     (("bc_seed",), {}, "--bc-seed asks for seed 0, the masks have 3"),
     (("bc_backbone",), {"backbone": "vgg16"}, "--bc-backbone asks for backbone vgg16, .* tiny"),
-    (("bc_weights",), {"weights": "imagenet"}, "--bc-weights asks for weights imagenet, .* none"),
+    (("bc_weights",), {"weights": TINY_WEIGHTS},
+     "--bc-weights asks for weights [0-9a-f]+, the masks have none"),
     (("bc_set",), {"bc_set": ("weight_decay=9",)}, "--bc-set asks for weight_decay 9"),
     (("precision",), {"precision": "bfloat16"}, "--precision asks for precision bfloat16, "
      "the masks have float32")])

@@ -21,6 +21,7 @@ from stage2_ct.run import build_method
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 from tests.examples import run, write_inputs
+from tests.networks import moments_of
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 
@@ -279,9 +280,9 @@ def taught(request):
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=100))
-    moments = train_pixel_unit(classifier, targets.split(2), backgrounds.split(2),
-                               RECIPES["guided-layers"])
-    train_evidence_unit(classifier, targets.split(2), backgrounds.split(2), moments)
+    moments = moments_of(classifier, targets, backgrounds)
+    train_pixel_unit(classifier, targets.split(2), moments)
+    train_evidence_unit(classifier, targets.split(2), moments)
     return classifier, targets
 
 
