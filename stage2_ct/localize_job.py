@@ -47,8 +47,8 @@ class LocalizeJob:
 
     @property
     def delta(self) -> float:
-        """tau with the two decimals by which a mask cache names a threshold."""
-        return round(self.localizer.tau, 2)
+        """tau as a mask cache names a threshold: with two decimals, and at least 0.01."""
+        return max(0.01, round(self.localizer.tau, 2))
 
     def description(self) -> dict[str, Any]:
         """All that the results depend on, as plain values."""

@@ -175,6 +175,12 @@ def test_bad_command_lines_end_with_one_sentence(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_tau_0_takes_the_whole_picture(model, tmp_path):
+    localize(model, model / "pictures", "--out", tmp_path / "out", "--tau", "0")
+    masks = MaskCache(tmp_path / "out" / "masks")
+    assert all(masks[image_id].all() for image_id in masks)
+
+
 def test_many_objects_are_rows_of_their_own(model, tmp_path):
     localize(model, model / "pictures", "--out", tmp_path / "out", "--objects", "many", "--tau",
              "0.6", "--format", "coco", "--overlays")
