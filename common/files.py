@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,10 +150,10 @@ def load_checkpoint(path: str | Path) -> dict:
 
 
 def _damage(error):
-    """torch's reason, without its advice to run the code that a file may hold."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is damaged, or holds more than tensors and plain values"
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """torch's own reason; neither its advice to run what a file may hold, nor how it stumbled."""
+    if isinstance(error, RuntimeError) and str(error):
+        return str(error).splitlines()[0]
+    return "it is damaged, or holds more than tensors and plain values"
 
 
 def file_crc32(path: str | Path) -> int:

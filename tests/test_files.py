@@ -47,6 +47,12 @@ class Hostile:
         return (open, (str(self.path), "w"))
 
 
+def test_rubbish_is_said_to_be_damaged(tmp_path):
+    (tmp_path / "c.pt").write_text("rubbish\n")
+    with pytest.raises(ValueError, match=r"c.pt is not a checkpoint .* \(it is damaged, or holds"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
 def test_a_hostile_pickle_runs_nothing(tmp_path):
     victim = tmp_path / "victim"
     torch.save({"x": Hostile(victim)}, tmp_path / "c.pt")
