@@ -40,6 +40,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
     """
     require_writable(cache / CLUSTERS)
     shown_masks = MaskCache(resolve(masks, cache / MASKS, "mask cache"))
+    shown_masks.require_valid()
     about = shown_masks.manifest["about"]
     machine = choose_compute(**compute)
     classifier = maker_of_masks(shown_masks, machine.device).classifier
