@@ -46,6 +46,20 @@ def test_most_of_them_are_refused(whole, tmp_path):
     assert refused >= 15
 
 
+@pytest.mark.parametrize("first, size", [(0, 0), (1, 256), (1, 2 ** 63), (0, 2 ** 40)])
+def test_a_heap_of_strings_that_leads_nowhere_is_refused(whole, tmp_path, first, size):
+    """HDF5 follows the sizes in it, for ever where one is 0."""
+    content = bytearray((whole / "shard-00003.h5").read_bytes())
+    start = content.index(b"GCOL") + 16
+    content[start:start + 2] = first.to_bytes(2, "little")
+    content[start + 8:start + 16] = size.to_bytes(8, "little")
+    path = tmp_path / "shard-00003.h5"
+    path.write_bytes(content)
+    with pytest.raises(MaskCacheError, match="shard-00003.h5 is damaged .*its strings"):
+        with shard_opened(path) as (file, raw):
+            shards.read_ids(file, raw)
+
+
 @pytest.mark.parametrize("spoil", crafted_caches.SPOILERS[:-1])
 @pytest.mark.parametrize("name", ["image_id", "0.80", "0.80/mask", "0.80/valid"])
 def test_an_object_that_is_another_is_refused_with_the_files_name(whole, tmp_path, name, spoil):

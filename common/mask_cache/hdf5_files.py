@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ from common.files import read_whole
 CHECKSUM, DEFLATE = h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE
 STRING_PLACE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 """How HDF5 stores where a string lies."""
+HEAP = b"GCOL\1\0\0\0"
+"""How a heap of strings begins."""
+HEAP_OBJECT = struct.Struct("<H6xQ")
+"""Header of an object in a heap of strings: its index, and its size in bytes."""
 
 
 class DamagedFile(ValueError):
@@ -57,6 +62,7 @@ def opened(path: str | Path) -> Iterator[tuple[h5py.File, bytes]]:
         DamagedFile: it is no HDF5, or the body met anything that is not as it should be.
     """
     content = read_whole(path)
+    _require_sound_heaps(content)
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             yield file, content
@@ -112,6 +118,8 @@ def stored_strings(group: h5py.Group, name: str, content: bytes) -> list[str]:
     places = np.frombuffer(content, STRING_PLACE, dataset.shape[0], dataset.id.get_offset())
     if places["length"].sum(dtype=np.uint64) > len(content):
         raise DamagedFile(f"{name} has longer strings than the file has bytes")
+    for address in np.unique(places["address"][places["length"] > 0]).tolist():
+        _require_sound_heap(content, address)
     return list(dataset.asstr("utf-8", "surrogateescape")[()])
 
 
@@ -171,6 +179,32 @@ def _require_inside(dataset, content):
     if size and (start is None or dataset.id.get_storage_size() != size
                  or start + size > len(content)):
         raise DamagedFile(f"{dataset.name} claims bytes that the file does not have")
+
+
+def _require_sound_heaps(content):
+    """Whatever looks like a heap of strings must be one, before HDF5 opens the file."""
+    address = content.find(HEAP)
+    while address >= 0:
+        _require_sound_heap(content, address)
+        address = content.find(HEAP, address + len(HEAP))
+
+
+def _require_sound_heap(content, address):
+    """A heap of strings must be a chain of objects that fills it: HDF5 follows it blindly, and for
+    ever where an object takes no space (HDF5's format specification, global heap)."""
+    heap = content[address:address + HEAP_OBJECT.size]
+    if not heap.startswith(HEAP) or len(heap) < HEAP_OBJECT.size:
+        raise DamagedFile("its strings are not where they should be")
+    size = int.from_bytes(heap[8:], "little")
+    end, place = address + size, address + HEAP_OBJECT.size
+    while end <= len(content) and place + HEAP_OBJECT.size <= end:
+        index, taken = HEAP_OBJECT.unpack_from(content, place)
+        if index == 0:  # free space up to the end, its header included
+            place += taken if taken >= HEAP_OBJECT.size else len(content)
+        else:
+            place += HEAP_OBJECT.size + -(-taken // 8) * 8
+    if not place <= end <= len(content):
+        raise DamagedFile("its strings claim bytes that they do not have")
 
 
 def _require_whole_chunk(dataset, content):
