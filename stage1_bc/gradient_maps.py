@@ -137,6 +137,7 @@ def _fit(maps, recipe, size):
 
 
 @functools.lru_cache
+@torch.autocast("cpu", enabled=False)  # it is kept, for maps of any precision
 def _fit_matrix(length, target, sigma):
     """The (target, length) matrix that interpolates a signal linearly and then blurs it."""
     units = torch.eye(length)[:, None]  # (length, 1, length): each unit signal by itself

@@ -110,6 +110,13 @@ def test_smoothgrad_is_the_same_for_an_image_in_any_batch(images):
     assert torch.allclose(together[1:], alone, rtol=1e-4)
 
 
+def test_half_precision_leaves_nothing_behind(images):
+    classifier, recipe, size = small_classifier(), RECIPES["guided-layers"], (19, 19)
+    with torch.autocast("cpu", torch.bfloat16):  # a size that no other test has
+        gradient_map(classifier, images, recipe, size)
+    assert gradient_map(classifier, images, recipe, size).dtype == torch.float32
+
+
 def test_maps_of_images_do_not_depend_on_their_batch(images):
     classifier = small_classifier()
     together = gradient_map(classifier, images, RECIPES["guided-layers"], (16, 16))
