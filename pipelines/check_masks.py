@@ -13,7 +13,7 @@ from pipelines.jobs.terminal import progress_bar
 from stage1_bc.mask_clusters import fit_clusters, save_clusters
 from stage1_bc.mask_settings import maker_of_masks, recorded_facts
 from stage1_bc.reading import sample_targets
-from stage1_bc.recurring import part_sections, read_cells, recurring_parts
+from stage1_bc.recurring import assign_masked, part_sections, read_cells, recurring_parts
 from stage1_bc.stage1_job import CLUSTERS_FILE
 
 MOST_MASKS = 1000
@@ -54,10 +54,11 @@ def command(masks, count, shown, seed, data, cache, **compute):
     records = [records[index] for index in sample_targets(len(records), MOST_MASKS, seed)]
     cells = read_cells(unit, records, shown_masks, machine, progress_bar)
     clusters = fit_clusters(cells.features[cells.covered], count, seed)
-    parts = recurring_parts(clusters, cells)
+    assigned = assign_masked(clusters, cells)
+    parts = recurring_parts(assigned, cells)
     folder = cache / CLUSTERS / shown_masks.folder.resolve().name
     save_picture(folder / "contact_sheet.png", contact_sheet(
-        part_sections(parts, clusters, cells, records, shown), shown))
+        part_sections(parts, assigned, records, shown), shown))
     save_clusters(folder / CLUSTERS_FILE, clusters, {
         "masks": shown_masks.key, "backbone": about["backbone"],
         "weights": recorded_facts(shown_masks.manifest)["weights"]})

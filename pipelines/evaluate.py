@@ -101,7 +101,8 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
         options.require_options(arguments, "data")
         job = TrainingJob.from_options(**arguments)
         if seeds:
-            runs = [trained(TrainingJob.from_options(**{**arguments, "seed": seed}))
+            runs = [trained(TrainingJob.from_options(images=job.images,
+                                                     **{**arguments, "seed": seed}))
                     for seed in seeds]
         else:
             runs = [load_run(find_run(job).folder, job.compute.device, job.variant)]

@@ -74,15 +74,18 @@ class RecurringPart:
     """Indices of the images that have a cell of it, those with the most cells first."""
 
 
-def recurring_parts(clusters: FeatureClusters, cells: MaskedCells) -> list[RecurringPart]:
+def recurring_parts(assigned: torch.Tensor, cells: MaskedCells) -> list[RecurringPart]:
     """The clusters that masks have cells of, those least like a target first.
 
     Among the figures that need no boxes, the unit's answer separates best what lies on the objects
     from what does not (docs/masks.md).
+
+    Args:
+        assigned: (images, GRID ** 2) int64, as by ``assign_masked``.
+        cells: MaskedCells.
     """
-    assigned = assign_masked(clusters, cells)
     parts = []
-    for number in range(len(clusters.centres)):
+    for number in range(int(assigned.max()) + 1):
         its = assigned == number
         counts = its.sum(1)
         images = counts.argsort(descending=True, stable=True)[:int((counts > 0).sum())]
@@ -101,15 +104,15 @@ def assign_masked(clusters: FeatureClusters, cells: MaskedCells) -> torch.Tensor
     return assigned
 
 
-def part_sections(parts: Sequence[RecurringPart], clusters: FeatureClusters, cells: MaskedCells,
+def part_sections(parts: Sequence[RecurringPart], assigned: torch.Tensor,
                   records: Sequence[Record], shown: int) -> list[Section]:
     """A section of a contact sheet for each part, with its cells marked in ``shown`` pictures.
 
-    Annotated boxes are not drawn.
+    Annotated boxes are not drawn. ``assigned`` is as for ``recurring_parts``.
     """
-    assigned = assign_masked(clusters, cells).view(-1, GRID, GRID).numpy()
+    grids = assigned.view(-1, GRID, GRID).numpy()
     return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.area:.1%} of their area, "
              f"likeness to target {part.likeness:.2f}",
-             [tile(dataclasses.replace(records[index], boxes=()), assigned[index] == part.number,
+             [tile(dataclasses.replace(records[index], boxes=()), grids[index] == part.number,
                    short_name(records[index].image_id), TILE_SIDE)
               for index in part.images[:shown]]) for part in parts]

@@ -12,7 +12,7 @@ from common.mask_cache.reader import MaskCache
 from stage1_bc.mask_clusters import (FeatureClusters, NotTarget, fit_clusters, load_not_target,
                                      save_clusters)
 from stage1_bc.pixel_unit import GRID, Moments, PixelUnit
-from stage1_bc.recurring import MaskedCells, recurring_parts
+from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
 from tests.examples import TINY, make_masks, run, write_inputs
 from tests.networks import small_backbone
 
@@ -97,7 +97,7 @@ def test_parts_are_ordered_by_the_units_answer():
     covered[:, :10] = True
     covered[0, 8:] = False
     cells = MaskedCells(features.half(), covered, features @ torch.tensor([0.9, 0.2, 0.1]))
-    parts = recurring_parts(clusters, cells)
+    parts = recurring_parts(assign_masked(clusters, cells), cells)
     assert [part.number for part in parts] == [2, 1, 0]
     ground, perch, target = parts
     assert perch.images == (0, 1) and perch.masks == 1 and perch.area == pytest.approx(8 / 18)
