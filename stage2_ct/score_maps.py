@@ -1,17 +1,14 @@
 """Score maps: what a box is cut from."""
 
-import cv2
-import joblib
 import numpy as np
 import torch
 
 from stage2_ct.model import Prediction, maps_of, stretch, upsample
+from stage2_ct.reconstruction import reconstruct
 
 SCORE_MAPS = ("class", "mask", "product", "object")
 
-LEVELS = 65535  # of a map while it is grown: OpenCV dilates 16 bits six times as fast as floats
-NEIGHBOURS = np.ones((3, 3), np.uint8)  # 8-connected, as in the box rule
-STEPS = 16  # of growing between two checks for convergence
+LEVELS = 65535  # of a map while it is reconstructed: 16 bits go faster than floats
 
 
 def score_maps(prediction: Prediction, kind: str, classes: torch.Tensor,
@@ -55,9 +52,9 @@ def connected(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
     """Maps without the parts that are not connected with where the evidence is strongest.
 
     Each pixel becomes the minimum along the best path to it: cut at any tau, the map is the one
-    component that holds the starting point (grey-scale reconstruction, Vincent, 1993). A mask map
-    has several peaks where several things look like an object; a class map covers only a part of
-    the object, but of the right one.
+    component that holds the starting point (see ``reconstruct``). A mask map has several peaks
+    where several things look like an object; a class map covers only a part of the object, but of
+    the right one.
 
     Args:
         maps: (N, 1, H, W) float in [0, 1].
@@ -68,18 +65,5 @@ def connected(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
     """
     levels = (maps[:, 0].cpu().numpy() * LEVELS).round().astype(np.uint16)
     starts = evidence.flatten(1).argmax(1).tolist()
-    grown = joblib.Parallel(n_jobs=-1, prefer="threads")(
-        joblib.delayed(_grow)(level, start) for level, start in zip(levels, starts))
-    return torch.from_numpy(np.stack(grown).astype(np.float32) / LEVELS)[:, None].to(maps.device)
-
-
-def _grow(level, start):
-    """A (H, W) uint16 map as far as it is connected with the pixel of flat index ``start``."""
-    grown = np.zeros_like(level)
-    grown.flat[start] = level.flat[start]
-    while True:
-        before = grown
-        for _ in range(STEPS):
-            grown = cv2.min(cv2.dilate(grown, NEIGHBOURS), level)
-        if np.array_equal(grown, before):
-            return grown
+    grown = reconstruct(levels, starts)
+    return torch.from_numpy(grown.astype(np.float32) / LEVELS)[:, None].to(maps.device)
