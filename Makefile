@@ -94,7 +94,7 @@ faults: install ## Try many more kills, flipped bits and crafted files than the 
 scale: install ## Measure a mask cache of ILSVRC's size (about 10 minutes, 0.8 GB of disk).
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cache_scale $(ARGS)
 
-bench: install ## Measure how fast everything is, as ratios on this machine (about an hour).
+bench: install ## Measure how fast everything is, as ratios on this machine (an hour or more).
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "grad-cam>=1.5"
 	$(BCCT) bench --cache "$(CACHE)" $(ARGS)
