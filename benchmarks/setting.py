@@ -12,6 +12,7 @@ from benchmarks.photographs import write_pictures
 from benchmarks.rows import machine
 from common.backbones import build_backbone
 from common.config import digest
+from common.memory import batch_size_for
 
 SIZE = 224  # side of the network's input in pixels
 CT_BATCH = 16  # images per training step
@@ -46,8 +47,8 @@ class BenchmarkSetting:
     """Test images."""
     backgrounds: int | None = None
     """Background images; None for one and a half times as many as training images."""
-    batch_size: int = 16
-    """Images per pass without training."""
+    batch_size: int = batch_size_for("cpu")
+    """Images per pass without training; the commands' default on a CPU."""
 
     @functools.cached_property
     def pictures(self):
