@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks import bare
 from benchmarks.commands import BCCT, GROWTH_BACKBONE, peak_memory
 from benchmarks.rows import Target, interleaved, quotients, ratio_row
-from common.stored_weights import weights_identity
 from common.compute import choose_compute
+from common.stored_weights import weights_identity
 from stage2_ct.localizer import Localizer, load_model
 from stage2_ct.model_file import PackedModel, write_model
 from stage2_ct.prediction import default_input_side
@@ -53,8 +53,8 @@ def _time(setting):
 def _memory(setting):
     """Peak memory of one run on ten times the pictures, over the largest of ten runs.
 
-    The peak is where two batches need their memory at once, which is rarer in a short run: as many
-    batches have to stand on either side.
+    The peak is where two batches need their memory at once, which is rarer in a short run. So both
+    sides have the same number of batches.
     """
     model = _model(setting, GROWTH_BACKBONE)
     records = bare.target_records(setting.pictures[0], "test")
