@@ -25,7 +25,8 @@ def propagate(features: torch.Tensor, answers: torch.Tensor, share: float) -> to
     """
     with torch.autocast(features.device.type, enabled=False):
         steps = _likeness(features.float())
-        steps = share * steps / steps.sum(2, keepdim=True)
+        # A place of an image without any difference is like none, not even like itself.
+        steps = share * steps / steps.sum(2, keepdim=True).clamp_min(torch.finfo(steps.dtype).tiny)
         start = (1 - share) * answers.float()[:, :, None]
         total = start
         for _ in range(STEPS):
