@@ -73,8 +73,8 @@ class Recipe:
         if not 0 <= self.propagate < 1:
             raise ConfigError(f"a recipe needs propagate from 0 to below 1, not {self.propagate}")
         if self.propagate and not self.reads_pixels:
-            raise ConfigError(f"the signal {self.signal} has no unit for pixels whose answers could "
-                              "be propagated: leave out propagate, or take signal=pixels")
+            raise ConfigError(f"the signal {self.signal} has no unit for pixels whose answers "
+                              "could be propagated: leave out propagate, or take signal=pixels")
 
     @property
     def reads_pixels(self) -> bool:
