@@ -16,9 +16,6 @@ from stage1_bc.maker import MaskMaker
 from stage1_bc.program_versions import versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 
-BEFORE = {"sharpen_by": "grabcut", "propagate": 0.0}
-"""What masks were made by before a recipe had these fields."""
-
 
 @dataclasses.dataclass(frozen=True)
 class MaskSettings:
@@ -43,12 +40,12 @@ class MaskSettings:
     def recipe_fields(self) -> dict:
         """The recipe's fields, the precision where it is not the usual one, and the versions.
 
-        Without fields of ``BEFORE`` at the values given there: masks that were made when there was
-        nothing else keep their key.
+        Without what finds the object to sharpen by where that is GrabCut: masks that were made
+        when there was nothing else keep their key.
         """
-        recipe = {name: value for name, value in to_dict(self.recipe).items()
-                  if name not in BEFORE or value != BEFORE[name]}
-        fields = {**recipe, **versions_of_recipe(self.recipe)}
+        fields = {**to_dict(self.recipe), **versions_of_recipe(self.recipe)}
+        if self.recipe.sharpen_by == "grabcut":
+            del fields["sharpen_by"]
         return fields if self.precision == "float32" else {**fields, "precision": self.precision}
 
     @property
@@ -196,7 +193,7 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
 def _compared(cache, settings, options) -> Iterator[tuple]:
     """Yield (option, what it sets, value asked for, the cache's value or None where unknown)."""
     held, facts = recorded_facts(cache.manifest), settings.facts()
-    recipe = {**BEFORE, **held["recipe"]}
+    recipe = {"sharpen_by": "grabcut", **held["recipe"]}  # see ``recipe_fields``
     classifier, chosen = held["classifier"], to_dict(settings.recipe)
     yield from (("recipe", name, value, recipe.get(name)) for name, value in chosen.items())
     yield from (("recipe_set", name, chosen[name], recipe.get(name))

@@ -20,7 +20,6 @@ from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.propagation import propagate
 from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
 
@@ -82,23 +81,19 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
         if units[-1] is None:
             raise ValueError("this recipe needs a background classifier with a unit for pixels; "
                              f"train it with bcct train-bc --bc-set {name}=true")
-    maps = _answers(units, images, recipe.propagate)
+    maps = _answers(units, images)
     if recipe.mirror:
-        maps = maps + _answers(units, images.flip(3), recipe.propagate).flip(2)
+        maps = maps + _answers(units, images.flip(3)).flip(2)
     return resize_maps(maps, size)
 
 
-def _answers(units, images, share):
+def _answers(units, images):
     """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
     features = units[0].read(images)  # all units read the same layers
     maps = [unit(features).clamp_min(0) for unit in units]
     if len(maps) == 1:
-        answers = maps[0]
-    else:
-        answers = torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
-    if not share:
-        return answers
-    return propagate(features, answers.flatten(1), share).unflatten(1, (GRID, GRID))
+        return maps[0]
+    return torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],

@@ -11,7 +11,6 @@ VERSIONS = {
     "gradients": 1,  # stage1_bc.gradient_maps and stage1_bc.guided
     "pixels": 1,  # the map of a pixel unit, stage1_bc.pixel_unit
     "evidence": 1,  # the map and the unit of the classifier's evidence, stage1_bc.evidence
-    "propagation": 1,  # stage1_bc.propagation
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
@@ -25,8 +24,7 @@ SIGNALS = {"pixels": ("pixels",), "evidence": ("evidence",), "agreement": ("pixe
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     """A record of the parts that a recipe uses: {"versions": ...}, or {} while all are at 1."""
     parts = [*SIGNALS.get(recipe.signal, ("gradients",)), "cutting"]
-    further = {"propagation": recipe.propagate, "sharpening": recipe.sharpen}
-    return _recorded([*parts, *(part for part, used in further.items() if used)])
+    return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 
 def versions_of_classifier(pixel_unit: bool, evidence_unit: bool) -> dict[str, dict[str, int]]:

@@ -39,9 +39,6 @@ class Recipe:
     """Input sides, in mask sides; the maps of several are summed."""
     blur: float = 6.0
     """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
-    propagate: float = 0.0
-    """Share of an answer of a unit for pixels that comes from similar places of the same image
-    (see ``stage1_bc.propagation``), 0 to below 1."""
     sharpen: float = 0.0
     """Weight of the object that is found from the map and added to it (see
     ``stage1_bc.sharpening``), in parts of the map's largest value."""
@@ -70,11 +67,6 @@ class Recipe:
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
             raise ConfigError("a recipe needs gamma > 0, blur >= 0 and sharpen >= 0")
-        if not 0 <= self.propagate < 1:
-            raise ConfigError(f"a recipe needs propagate from 0 to below 1, not {self.propagate}")
-        if self.propagate and not self.reads_pixels:
-            raise ConfigError(f"the signal {self.signal} has no unit for pixels whose answers "
-                              "could be propagated: leave out propagate, or take signal=pixels")
 
     @property
     def reads_pixels(self) -> bool:
