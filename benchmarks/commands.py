@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
 from benchmarks.photographs import write_pictures
 from benchmarks.rows import Target, interleaved, quotients, ratio_row
@@ -27,38 +29,37 @@ def startup(setting):
 
 
 def growth(setting):
-    """Time and memory of masks, a CT epoch and an evaluation at n, 2 n, 4 n and 16 n images."""
+    """Time and memory of masks, a CT epoch and an evaluation at n, 4 n and 16 n images."""
     folders = {step: _prepared(setting, step) for step in STEPS}
-    seconds = {name: {step: [] for step in STEPS} for name in _COMMANDS}
-    memory = {name: {step: [] for step in STEPS} for name in _COMMANDS}
+    seconds = {name: {step: [] for step in steps} for name, (_, _, steps) in _COMMANDS.items()}
+    memory = {name: {step: [] for step in steps} for name, (_, _, steps) in _COMMANDS.items()}
     for _ in range(setting.repeats):
         for step, (cache, words) in folders.items():
-            for name, (made, options, _) in _COMMANDS.items():
+            for name, (made, options, steps) in _COMMANDS.items():
+                if step not in steps:
+                    continue
                 setting.fresh(cache / made)
                 command = _command(cache, name, words, options)
                 start = time.perf_counter()
                 memory[name][step].append(peak_memory(*command))
                 seconds[name][step].append(time.perf_counter() - start)
-    return [line for name, (_, _, first) in _COMMANDS.items() for line in (
+    return [line for name, (_, _, steps) in _COMMANDS.items() for line in (
         ratio_row(f"growth of {name}: seconds per further image, 4 n to 16 n over "
-                  f"{_multiple(first)} to 4 n",
-                  [_growth(first, dict(zip(STEPS, once))) for once in zip(*seconds[name].values())],
-                  Target(0.9, 1.1), _note((first, 4, 16))),
+                  f"{'n' if steps[-3] == 1 else f'{steps[-3]} n'} to 4 n",
+                  [_growth(steps[-3:], once)
+                   for once in zip(*(seconds[name][step] for step in steps[-3:]))],
+                  Target(0.9, 1.1), _note(steps[-3:])),
         ratio_row(f"growth of {name}: peak memory at 16 n over n",
                   quotients(memory[name][16], memory[name][1]), Target(high=1.1), _note((1, 16))))]
 
 
-_COMMANDS = {  # name: (folder in the cache that it makes, its options, the first step for its time)
-    "masks": ("masks", (), 1),
+_COMMANDS = {  # name: (folder in the cache that it makes, its options, steps); time: the last 3
+    "masks": ("masks", (), (1, 4, 16)),
     # It chooses tau by at most 500 of the training images: with n, by all of them, so that the time
     # per further image would include that choice up to 2 n and not beyond.
-    "train-ct": ("ct", ("--set", "epochs=1", "--set", "width=64", "--set", "mask_width=64"), 2),
-    "evaluate": ("ct/none", ("--tau-from", "0.5"), 1),
+    "train-ct": ("ct", ("--set", "epochs=1", "--set", "width=64", "--set", "mask_width=64"), STEPS),
+    "evaluate": ("ct/none", ("--tau-from", "0.5"), (1, 4, 16)),
 }
-
-
-def _multiple(step):
-    return "n" if step == 1 else f"{step} n"
 
 
 def _note(steps):
@@ -66,9 +67,11 @@ def _note(steps):
     return f"{GROWTH_BACKBONE}, {counts} images of each split"
 
 
-def _growth(first, seconds):
-    """Cost per further image from 4 n to 16 n over that from the first step; the start cancels."""
-    return ((seconds[16] - seconds[4]) / 12) / ((seconds[4] - seconds[first]) / (4 - first))
+def _growth(steps, seconds):
+    """Cost per further image from the second step to the third, over that from the first to the
+    second; the startup time cancels."""
+    earlier, later = np.diff(seconds) / np.diff(steps)
+    return later / earlier
 
 
 def _prepared(setting, step):

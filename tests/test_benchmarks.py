@@ -35,9 +35,9 @@ def test_arms_run_in_turns():
 def test_what_is_fixed_and_what_each_image_costs():
     # 3 s, and 2 s an image, in forward passes of half a second.
     assert training_rows._parts(0.5, 3 + 2 * 10, 3 + 2 * 30, 10, 30) == (pytest.approx(6), 4)
-    assert commands._growth(1, {1: 5 + 1, 4: 5 + 4, 16: 5 + 16}) == pytest.approx(1)
-    assert commands._growth(1, {1: 5 + 1, 4: 5 + 4, 16: 5 + 28}) == pytest.approx(2)
-    assert commands._growth(2, {1: 0, 2: 5 + 2, 4: 5 + 4, 16: 5 + 28}) == pytest.approx(2)
+    assert commands._growth((1, 4, 16), (5 + 1, 5 + 4, 5 + 16)) == pytest.approx(1)
+    assert commands._growth((1, 4, 16), (5 + 1, 5 + 4, 5 + 28)) == pytest.approx(2)
+    assert commands._growth((2, 4, 16), (5 + 2, 5 + 4, 5 + 28)) == pytest.approx(2)
 
 
 def test_a_process_gives_its_peak_memory_and_its_failure():
