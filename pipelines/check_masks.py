@@ -44,7 +44,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
     about = shown_masks.manifest["about"]
     machine = choose_compute(**compute)
     classifier = maker_of_masks(shown_masks, machine.device).classifier
-    unit = classifier.pixel_unit or classifier.evidence_unit
+    unit = next(filter(None, classifier.pixel_units().values()), None)
     if unit is None:
         raise click.ClickException(
             f"the masks in {shown_masks.folder} are of the recipe {about['recipe']}, which has no "

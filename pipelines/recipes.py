@@ -10,7 +10,7 @@ from evaluation.mask_figures import mask_figures
 from pipelines.jobs import options
 from pipelines.jobs.sanity_job import SANITY, print_sanity
 from pipelines.jobs.terminal import TERMINAL
-from stage1_bc.recipe import RECIPES
+from stage1_bc.recipe import PIXEL_UNITS, RECIPES
 from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 REFERENCE = "blurred"  # one plain gradient pass
@@ -48,7 +48,7 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
         print_sanity(job, recipes or SANITY, split, delta, wrong_background, sanity_seeds)
         return
     job = Stage1Job.from_options(reports=TERMINAL, bc_set=(
-        *bc_set, "pixel_unit=true", "evidence_unit=true"), **arguments)
+        *bc_set, *(f"{unit}=true" for unit in PIXEL_UNITS)), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())

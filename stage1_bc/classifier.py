@@ -8,7 +8,8 @@ from torch import nn
 
 from common.backbones import Backbone, build_backbone
 from common.config import digest, lookup
-from stage1_bc.pixel_unit import PixelUnit
+from stage1_bc.pixel_network import PixelNetwork
+from stage1_bc.pixel_unit import PixelReader, PixelUnit
 
 HEADS = {
     "pooled": "the unit reads globally average-pooled features",
@@ -16,7 +17,8 @@ HEADS = {
     "fc7": "the unit reads the backbone's own frozen fc7 (VGG-16 and AlexNet)",
 }
 
-PIXEL_UNITS = ("pixel_unit", "evidence_unit")
+UNIT_KINDS: dict[str, type[PixelReader]] = {
+    "pixel_unit": PixelUnit, "evidence_unit": PixelUnit, "pixel_network": PixelNetwork}
 
 
 class BackgroundClassifier(nn.Module):
@@ -25,8 +27,9 @@ class BackgroundClassifier(nn.Module):
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
 
-    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``) and an ``evidence_unit``
-    (``stage1_bc.evidence``), which its logit does not use.
+    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``), an ``evidence_unit``
+    (``stage1_bc.evidence``) and a ``pixel_network`` (``stage1_bc.pixel_network``), which its logit
+    does not use.
 
     Args:
         backbone: Backbone; frozen here.
@@ -45,6 +48,7 @@ class BackgroundClassifier(nn.Module):
         self.unit = nn.Linear(width, 1)
         self.pixel_unit: PixelUnit | None = None
         self.evidence_unit: PixelUnit | None = None
+        self.pixel_network: PixelNetwork | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logit of "holds a target".
@@ -91,11 +95,13 @@ class BackgroundClassifier(nn.Module):
         parts = [state_digest(unit) for unit in (self.unit, self.pixel_unit) if unit is not None]
         if self.evidence_unit is not None:
             parts.append(f"evidence {state_digest(self.evidence_unit)}")
+        if self.pixel_network is not None:
+            parts.append(f"network {state_digest(self.pixel_network)}")
         return digest(self.head, self.image_size, state_digest(self.backbone), *parts)
 
-    def pixel_units(self) -> dict[str, PixelUnit | None]:
+    def pixel_units(self) -> dict[str, PixelReader | None]:
         """The units that read every pixel, by name; None where one is not taught."""
-        return {name: getattr(self, name) for name in PIXEL_UNITS}
+        return {name: getattr(self, name) for name in UNIT_KINDS}
 
 
 def build_classifier(backbone: str, weights: str | Path, head: str = "pooled",
@@ -117,9 +123,9 @@ def load_classifier(checkpoint: dict, weights: str | Path) -> BackgroundClassifi
         raise ValueError(f"the background classifier was trained on other weights than {weights}; "
                          "give those, or train it again with bcct train-bc")
     classifier.unit.load_state_dict(checkpoint["unit"])
-    for name in PIXEL_UNITS:
+    for name, kind in UNIT_KINDS.items():
         if checkpoint.get(name) is not None:  # a checkpoint may be older than the unit
-            unit = PixelUnit(classifier.backbone)
+            unit = kind(classifier.backbone)
             unit.load_state_dict(checkpoint[name])
             setattr(classifier, name, unit)
     return classifier.eval()

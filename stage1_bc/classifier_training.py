@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from common.threads import one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.pixel_unit import train_pixel_unit
+from stage1_bc.pixel_network import train_pixel_network
+from stage1_bc.pixel_unit import label_cells, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
+from stage1_bc.recipe import PIXEL_UNITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +45,14 @@ class ClassifierConfig:
     max_targets: int = 20000
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
-    """Also train the unit that reads every pixel, which the recipe "pixels" needs."""
+    """Also train the linear unit that reads every pixel, which the recipe "linear" needs."""
     evidence_unit: bool = False
     """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
     "evidence" and "agreement" need."""
+    pixel_network: bool = False
+    """Also train the network that reads every pixel, which the recipe "default" needs."""
     pixel_targets: int = 1000
-    """Target images that a unit for pixels learns from at most; a sample where there are more."""
+    """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
     """Seed of the split, of the draws and of the unit's first weights."""
 
@@ -58,6 +62,15 @@ class ClassifierConfig:
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of the units for pixels that it asks for."""
+        return tuple(name for name in PIXEL_UNITS if getattr(self, name))
+
+    def with_units(self, names: Collection[str]) -> "ClassifierConfig":
+        """The same with these units for pixels, and no others."""
+        return dataclasses.replace(self, **{name: name in names for name in PIXEL_UNITS})
 
 
 def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -194,8 +207,9 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
     """
     if readings.moments is None:
         return
-    units = config.pixel_unit + config.evidence_unit
-    with progress(units * len(readings.sampled), "units for pixels") as advance:
+    labelled = config.pixel_unit or config.pixel_network
+    passes = labelled + config.evidence_unit
+    with progress(passes * len(readings.sampled), "units for pixels") as advance:
         def images():
             for batch in load_frames(readings.sampled, (config.image_size,) * 2,
                                      consecutive(len(readings.sampled), compute.batch_size),
@@ -205,8 +219,12 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 advance(len(batch.positions))
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
-        if config.pixel_unit:
-            train_pixel_unit(classifier, images(), readings.moments)
+        if labelled:
+            labels = label_cells(classifier, images(), readings.moments)
+            if config.pixel_unit:
+                train_pixel_unit(classifier, readings.moments, labels)
+            if config.pixel_network:
+                train_pixel_network(classifier, readings.moments, labels, config.seed)
         if config.evidence_unit:
             train_evidence_unit(classifier, images(), readings.moments)
 

@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import torch
 
 from common.boxes import largest_component, mask_to_box
 from common.mask_cache.shards import CutMasks
@@ -60,3 +61,9 @@ def largest_components(masks: np.ndarray) -> np.ndarray:
     # OpenCV frees the interpreter while it labels, so threads share the work.
     return np.stack(joblib.Parallel(n_jobs=-1, prefer="threads")(
         joblib.delayed(largest_component)(mask) for mask in masks))
+
+
+def largest_above(maps: torch.Tensor, fraction: float) -> np.ndarray:
+    """Largest component above a fraction of each map's maximum: (N, h, w) float to bool array."""
+    highest = maps.amax((1, 2), keepdim=True)
+    return largest_components(((maps >= fraction * highest) & (highest > 0)).numpy())

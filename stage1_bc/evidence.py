@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.cutting import largest_components
+from stage1_bc.cutting import largest_above
 from stage1_bc.gradient_maps import unit_maximum
 from stage1_bc.pixel_unit import Moments, PixelUnit, on_grid, resize_maps
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
@@ -63,8 +63,8 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
 
     def look(images):
         seeds = resize_maps(evidence_map(classifier, images), images.shape[2:]).cpu()
-        return (on_grid(_cut(seeds, SEED_CUT)), resize_maps(unit_maximum(seeds), (SIDE, SIDE)),
-                shrink_images(images).cpu())
+        return (on_grid(largest_above(seeds, SEED_CUT)),
+                resize_maps(unit_maximum(seeds), (SIDE, SIDE)), shrink_images(images).cpu())
 
     with (torch.autocast(device.type, enabled=False),  # half precision is too coarse for moments
           one_thread_per_operation() as threads):  # the same bits for any number of cores
@@ -80,12 +80,6 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
             if number < GROWING:
                 labels = on_grid(objects(frames, scores))
             else:
-                labels = on_grid(_cut(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
+                labels = on_grid(largest_above(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
         moments.fit(unit, labels)
     classifier.evidence_unit = unit.to(device)
-
-
-def _cut(maps, fraction):
-    """Largest component above a fraction of each map's maximum: (N, h, w) float to bool array."""
-    highest = maps.amax((1, 2), keepdim=True)
-    return largest_components(((maps >= fraction * highest) & (highest > 0)).numpy())

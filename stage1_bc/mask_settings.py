@@ -52,10 +52,12 @@ class MaskSettings:
     def classifier_fields(self) -> dict:
         """The background classifier's settings, and the versions of what trains it.
 
-        With what is not the target only where a person has said so.
+        With what is not the target only where a person has said so, and with the network for
+        pixels only where there is one: those trained before there was any keep their key.
         """
-        fields = {**to_dict(self.config), **versions_of_classifier(
-            self.config.pixel_unit, self.config.evidence_unit)}
+        fields = {**to_dict(self.config), **versions_of_classifier(self.config.units)}
+        if not self.config.pixel_network:
+            del fields["pixel_network"]
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property
@@ -127,10 +129,8 @@ def mask_settings(backbone: str, weights: str, bc_backbone: str | None, bc_weigh
 
 def plain_config(head: str, image_size: int, seed: int, recipe: Recipe) -> ClassifierConfig:
     """The background classifier's settings for a recipe, without overrides."""
-    units = UNITS_READ.get(recipe.signal, ())
-    return ClassifierConfig(head=head, image_size=image_size, seed=seed,
-                            pixel_unit="pixel_unit" in units,
-                            evidence_unit="evidence_unit" in units)
+    config = ClassifierConfig(head=head, image_size=image_size, seed=seed)
+    return config.with_units(UNITS_READ.get(recipe.signal, ()))
 
 
 def recorded_facts(manifest: dict) -> dict:

@@ -7,6 +7,7 @@ and averages out the second. Its own answers, sharpened along the images' edges,
 again. Making a mask takes one forward pass and no gradient.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from common.backbones import Backbone
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.cutting import cut, normalise
+from stage1_bc.cutting import cut, largest_above, normalise
 from stage1_bc.gradient_maps import gradient_map, unit_maximum
 from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
@@ -28,23 +29,24 @@ if TYPE_CHECKING:  # the classifier imports this module
 
 GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
+KEPT_BACKGROUNDS = 1000  # background images whose features are kept at most
 COVERED = 0.5  # share of a cell from which on a label takes it for the object
 MISTAKEN_WEIGHT = 4  # in background cells, of such a cell that a person says is not the target
 # The gradient masks that it learns first. Without the mirror image they would cost half, and the
 # masks of the test birds lose 0.6 to 0.9 points (docs/masks.md).
 SEED_RECIPE = RECIPES["guided-layers"]
 SEED_DELTA = 0.80  # threshold that cuts them, the paper's best
+# A cell is disputed where GrabCut's object and the largest component above this fraction of the
+# same map differ by more than half of it.
+DISPUTED_CUT, DISPUTED = 0.3, 0.5
 
 
-class PixelUnit(nn.Module):
-    """One linear unit over the outputs of several frozen layers, at every pixel of a grid.
+class PixelReader(nn.Module):
+    """What reads the outputs of several frozen layers, at every pixel of a grid.
 
     Args:
         backbone: Backbone; frozen, and not part of this module's state.
     """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
 
     def __init__(self, backbone: Backbone):
         super().__init__()
@@ -52,15 +54,25 @@ class PixelUnit(nn.Module):
         self.frozen = (backbone, backbone.pixel_extractor())
         with torch.no_grad():
             side, device = backbone.probe_side, backbone.mean.device
-            width = self.read(torch.zeros(1, 3, side, side, device=device)).shape[-1]
-        self.register_buffer("weight", torch.zeros(width))
-        self.register_buffer("bias", torch.zeros(()))
+            self.width = self.read(torch.zeros(1, 3, side, side, device=device)).shape[-1]
 
     @torch.no_grad()
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
         backbone, extractor = self.frozen
         return on_one_grid(extractor(backbone.scaled(images)).values())
+
+
+class PixelUnit(PixelReader):
+    """One linear unit; see ``PixelReader``."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone)
+        self.register_buffer("weight", torch.zeros(self.width))
+        self.register_buffer("bias", torch.zeros(()))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Likeness to target, about 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
@@ -96,12 +108,22 @@ def _answers(units, images):
     return torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
 
 
-def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                     moments: "Moments") -> None:
-    """Give a trained classifier its pixel unit.
+@dataclasses.dataclass(frozen=True)
+class CellLabels:
+    """What the cells of n target images are taken for."""
+
+    covered: torch.Tensor
+    """(n, GRID ** 2) float, share of each cell that the object covers."""
+    disputed: torch.Tensor
+    """(n, GRID ** 2) bool, where a plain cut of the same map disagrees with the object."""
+
+
+def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
+                moments: "Moments") -> CellLabels:
+    """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
 
     Args:
-        classifier: BackgroundClassifier; ``pixel_unit`` is set.
+        classifier: BackgroundClassifier, its own unit trained.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         moments: Moments of these images and of the background images.
     """
@@ -118,8 +140,25 @@ def train_pixel_unit(classifier: "BackgroundClassifier", targets: Iterable[torch
         unit = PixelUnit(classifier.backbone)
         moments.fit(unit, labels)
         answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
-        sharpened = objects(frames, unit_maximum(answers) + seeds)
-        moments.fit(unit, on_grid(sharpened))
+        scores = unit_maximum(answers) + seeds
+        covered = on_grid(objects(frames, scores))
+        plain = on_grid(largest_above(scores, DISPUTED_CUT))
+    return CellLabels(covered, (plain - covered).abs() > DISPUTED)
+
+
+def train_pixel_unit(classifier: "BackgroundClassifier", moments: "Moments",
+                     labels: CellLabels) -> None:
+    """Give a trained classifier its linear unit for pixels.
+
+    Args:
+        classifier: BackgroundClassifier; ``pixel_unit`` is set.
+        moments: Moments of the target images that the labels are of and of background images.
+        labels: CellLabels.
+    """
+    device = classifier.unit.weight.device
+    with torch.autocast(device.type, enabled=False), one_thread_per_operation():
+        unit = PixelUnit(classifier.backbone)
+        moments.fit(unit, labels.covered)
     classifier.pixel_unit = unit.to(device)
 
 
@@ -128,13 +167,15 @@ class Moments:
 
     Args:
         targets: (n, GRID ** 2, D) half, features of target images.
-        backgrounds: the same of background images.
+        backgrounds: (m, GRID ** 2, D) half, the same of background images; a thousand of them,
+            evenly spread, are kept where there are more.
         not_target: clusters whose cells are labelled 0, whatever the labels say; None for none.
     """
 
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
                  not_target: NotTarget | None = None):
         self.targets = targets
+        self.backgrounds = backgrounds[::-(-len(backgrounds) // KEPT_BACKGROUNDS)]
         self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
         self.background_weight = 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])  # of a cell
         self.mean = self.second = torch.zeros((), dtype=torch.double)

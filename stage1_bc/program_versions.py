@@ -5,6 +5,8 @@ below gives raises its number; ``tests/test_program_versions.py`` notices when t
 What is at version 1 is left out of records: those made before there were versions stay valid.
 """
 
+from collections.abc import Collection
+
 from stage1_bc.recipe import Recipe
 
 VERSIONS = {
@@ -16,9 +18,15 @@ VERSIONS = {
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
     # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
     "teaching": 1,
+    "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
 }
-SIGNALS = {"pixels": ("pixels",), "evidence": ("evidence",), "agreement": ("pixels", "evidence")}
+SIGNALS = {"network": ("network",), "pixels": ("pixels",), "evidence": ("evidence",),
+           "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""
+TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
+            "pixel_network": ("network", "teaching", "gradients", "cutting", "sharpening"),
+            "evidence_unit": ("teaching", "evidence", "sharpening")}
+"""The parts that teach each unit for pixels."""
 
 
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -27,11 +35,9 @@ def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 
-def versions_of_classifier(pixel_unit: bool, evidence_unit: bool) -> dict[str, dict[str, int]]:
-    """The same of the parts that train a background classifier with or without further units."""
-    taught = ["teaching", "gradients", "cutting", "sharpening"] if pixel_unit else []
-    evidence = ["teaching", "evidence", "sharpening"] if evidence_unit else []
-    return _recorded({"learning", *taught, *evidence})
+def versions_of_classifier(units: Collection[str]) -> dict[str, dict[str, int]]:
+    """The same of the parts that train a background classifier with these units for pixels."""
+    return _recorded({"learning", *(part for unit in units for part in TEACHING[unit])})
 
 
 def _recorded(parts):

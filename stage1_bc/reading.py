@@ -72,7 +72,7 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
     def read(records, sample, description):
         return _read(classifier, records, sample, config, compute, unreadable,
                      lambda: progress(len(records), description), description)
-    if not (config.pixel_unit or config.evidence_unit):
+    if not config.units:
         of_targets, of_backgrounds = (read(records, None, description)[0] for records, description
                                       in ((chosen, "targets"), (backgrounds, "backgrounds")))
         return Readings(of_targets, of_backgrounds, None, (), unreadable)

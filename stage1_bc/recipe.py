@@ -5,9 +5,11 @@ import math
 
 from common.config import ConfigError, check_choice, check_ranges
 
-UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
-              "agreement": ("pixel_unit", "evidence_unit")}
+UNITS_READ = {"network": ("pixel_network",), "pixels": ("pixel_unit",),
+              "evidence": ("evidence_unit",), "agreement": ("pixel_unit", "evidence_unit")}
 """Signals that units for pixels make, and which of a classifier's units each reads."""
+PIXEL_UNITS = ("pixel_unit", "evidence_unit", "pixel_network")
+"""All of these units."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Recipe:
     signal: str = "layers"
     """"input": gradient on the image (equation 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
-    of a unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
-    ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
+    of a linear unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
+    ``stage1_bc.pixel_unit``); "network": the same with a hidden layer (see
+    ``stage1_bc.pixel_network``); "evidence": the same, taught by what speaks for the classifier's
     answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
     of those two, each in parts of its largest value."""
     guided: bool = False
@@ -75,7 +78,9 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
+    "default": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
+    "network": Recipe(signal="network", mirror=False, gamma=0.139),
+    "linear": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
     "colours": Recipe(signal="pixels", mirror=False, sharpen=0.5, sharpen_by="colours",
                       gamma=0.126),
     "evidence": Recipe(signal="evidence", mirror=False, sharpen=0.5, gamma=0.139),

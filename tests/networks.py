@@ -5,7 +5,10 @@ from torch import nn
 
 from common.backbones import Backbone
 from stage1_bc.classifier import BackgroundClassifier
-from stage1_bc.pixel_unit import Moments, PixelUnit, half_precision
+from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.pixel_network import train_pixel_network
+from stage1_bc.pixel_unit import (Moments, PixelUnit, half_precision, label_cells,
+                                  train_pixel_unit)
 
 
 def small_backbone(seed=0, channels=6):
@@ -23,6 +26,14 @@ def small_backbone(seed=0, channels=6):
 def small_classifier(head="pooled", image_size=16, seed=0):
     """A BackgroundClassifier on that backbone, its unit random."""
     return BackgroundClassifier(small_backbone(seed), head, image_size).eval()
+
+
+def teach_units(classifier, targets, moments):
+    """Teach all units for pixels from batches of target images and their Moments."""
+    labels = label_cells(classifier, targets, moments)
+    train_pixel_unit(classifier, moments, labels)
+    train_pixel_network(classifier, moments, labels, seed=0)
+    train_evidence_unit(classifier, targets, moments)
 
 
 def moments_of(classifier, targets, backgrounds):

@@ -37,6 +37,7 @@ from stage1_bc.gradient_maps import backbone_gradient, gradient_map, input_gradi
 from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
+from stage1_bc.pixel_network import PixelNetwork
 from stage1_bc.pixel_unit import PixelUnit, pixel_map
 from stage1_bc.reading import _joint_reader
 from stage1_bc.recipe import RECIPES
@@ -128,6 +129,7 @@ def classifier_on_device(network):
     classifier = BackgroundClassifier(build_backbone(network, "none"), "pooled", SIDE)
     classifier.pixel_unit = PixelUnit(classifier.backbone)
     classifier.evidence_unit = PixelUnit(classifier.backbone)
+    classifier.pixel_network = PixelNetwork(classifier.backbone)
     return classifier
 
 
@@ -157,6 +159,7 @@ def rehearse_pixel_unit(classifier):
     unit = classifier.to(DEVICE).pixel_unit
     features = unit.read(images())
     require(unit(features), (IMAGES, 14, 14))
+    require(classifier.pixel_network(features), (IMAGES, 14, 14))
     of_unit, of_pixels = _joint_reader(classifier)(images())
     require(of_unit, (IMAGES, classifier.unit.in_features))
     require(of_pixels, tuple(features.shape))

@@ -12,9 +12,8 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.writer import write_masks
 from common.memory import in_parts
 from common.threads import map_in_order
-from stage1_bc.classifier import PIXEL_UNITS
+from stage1_bc.classifier import UNIT_KINDS
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
@@ -36,9 +35,10 @@ CONFIG = TrainingConfig(precision="float32", epochs=2, batch_size=8, image_size=
 def maker(recipe, device):
     """A MaskMaker that is the same on every device."""
     classifier = small_classifier(image_size=SIDE)
-    for seed, name in enumerate(PIXEL_UNITS):
-        unit = PixelUnit(classifier.backbone)
-        unit.weight.normal_(generator=torch.Generator().manual_seed(seed))
+    for seed, (name, kind) in enumerate(UNIT_KINDS.items()):
+        unit = kind(classifier.backbone)
+        for values in unit.state_dict().values():
+            values.normal_(generator=torch.Generator().manual_seed(seed))
         setattr(classifier, name, unit)
     return MaskMaker(classifier, recipe, (SIDE, SIDE), device)
 

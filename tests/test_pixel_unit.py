@@ -8,9 +8,9 @@ from common.backbones import build_backbone
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, on_grid, train_pixel_unit
+from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, on_grid
 from stage1_bc.recipe import RECIPES
-from tests.networks import moments_of, small_backbone, small_classifier
+from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
 
 def test_the_unit_is_the_ridge_regression_it_says():
@@ -73,7 +73,7 @@ def taught():
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=300))
-    train_pixel_unit(classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
+    teach_units(classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
     return classifier, targets
 
 
@@ -87,10 +87,11 @@ def best_overlap(classifier, targets, name):
                for masks in made.values())
 
 
-def test_a_taught_unit_finds_the_object_better_than_the_masks_that_taught_it(taught):
+def test_taught_units_find_the_object_better_than_the_masks_that_taught_them(taught):
     classifier, targets = taught
     assert best_overlap(classifier, targets, "guided-layers") < 0.4
-    assert best_overlap(classifier, targets, "default") > 0.45
+    assert best_overlap(classifier, targets, "linear") > 0.45
+    assert best_overlap(classifier, targets, "network") > 0.5
 
 
 def test_the_unit_travels_in_the_checkpoint_and_in_the_digest(taught):
@@ -104,7 +105,7 @@ def test_the_unit_travels_in_the_checkpoint_and_in_the_digest(taught):
 
 
 def test_a_recipe_for_pixels_asks_for_the_unit():
-    maker = MaskMaker(small_classifier(), RECIPES["default"], (16, 16))
+    maker = MaskMaker(small_classifier(), RECIPES["linear"], (16, 16))
     with pytest.raises(ValueError, match="--bc-set pixel_unit=true"):
         maker.maps(torch.rand(1, 3, 16, 16))
 

@@ -7,11 +7,10 @@ import torch
 from common.backbones import ARCHITECTURES, smallest_side
 from common.precision import PRECISIONS
 from stage1_bc.classifier import build_classifier
-from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import PixelUnit, train_pixel_unit
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
-from tests.networks import moments_of, small_classifier
+from tests.networks import moments_of, small_classifier, teach_units
 
 SIDE = 32
 
@@ -28,8 +27,7 @@ def pictures(side, count=3, seed=0):
 def taught(classifier, side):
     bright, dark = pictures(side)
     moments = moments_of(classifier, bright, dark)
-    train_pixel_unit(classifier, [bright], moments)
-    train_evidence_unit(classifier, [bright], moments)
+    teach_units(classifier, [bright], moments)
     return classifier
 
 
@@ -69,9 +67,11 @@ def test_every_backbone_works_in_half_precision(backbone):
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_a_pixel_unit_learns_in_full_precision_also_where_half_is_asked_for(precision):
     with torch.autocast("cpu", precision):
-        unit = taught(small_classifier("pooled", SIDE), SIDE).pixel_unit
-    reference = taught(small_classifier("pooled", SIDE), SIDE).pixel_unit
-    assert torch.equal(unit.weight, reference.weight) and unit.weight.any()
+        half = taught(small_classifier("pooled", SIDE), SIDE)
+    full = taught(small_classifier("pooled", SIDE), SIDE)
+    assert torch.equal(half.pixel_unit.weight, full.pixel_unit.weight)
+    assert torch.equal(half.pixel_network.hidden.weight, full.pixel_network.hidden.weight)
+    assert full.pixel_unit.weight.any()
 
 
 def test_features_that_half_precision_cannot_hold_are_refused():

@@ -15,12 +15,10 @@ from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
-from stage1_bc.pixel_unit import train_pixel_unit
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
-from stage1_bc.recipe import RECIPES
-from tests.networks import moments_of, small_classifier
+from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
+from tests.networks import moments_of, small_classifier, teach_units
 
 RECORD = Path(__file__).with_name("made_by_versions.json")
 SIDE = 32
@@ -49,8 +47,7 @@ def made():
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
     moments = moments_of(classifier, pictures(0.6), pictures(0))
-    train_pixel_unit(classifier, [pictures(0.6)], moments)
-    train_evidence_unit(classifier, [pictures(0.6)], moments)
+    teach_units(classifier, [pictures(0.6)], moments)
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
              "evidence": classifier.evidence_unit.weight.numpy()}
     for name, recipe in RECIPES.items():
@@ -74,25 +71,27 @@ def test_what_the_code_makes_is_what_its_versions_made():
 def test_at_version_1_records_stay_as_they_were(monkeypatch):
     monkeypatch.setattr(program_versions, "VERSIONS", dict.fromkeys(VERSIONS, 1))
     assert [versions_of_recipe(recipe) for recipe in RECIPES.values()] == [{}] * len(RECIPES)
-    assert versions_of_classifier(True, True) == {}
+    assert versions_of_classifier(PIXEL_UNITS) == {}
 
 
 def test_only_classifiers_with_units_for_pixels_record_how_those_are_taught(monkeypatch):
     monkeypatch.setattr(program_versions, "VERSIONS", {**dict.fromkeys(VERSIONS, 1), "teaching": 2})
-    assert versions_of_classifier(False, False) == {}
-    for units in ((True, False), (False, True), (True, True)):
-        assert versions_of_classifier(*units) == {"versions": {"teaching": 2}}
+    assert versions_of_classifier(()) == {}
+    for units in (*((unit,) for unit in PIXEL_UNITS), PIXEL_UNITS):
+        assert versions_of_classifier(units) == {"versions": {"teaching": 2}}
 
 
 @pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
-    ("pixels", "default", True, False), ("sharpening", "default", True, True),
+    ("pixels", "linear", True, False), ("pixels", "default", False, False),
+    ("network", "default", True, True), ("network", "linear", False, False),
+    ("sharpening", "default", True, True),
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
     ("gradients", "blurred", True, False), ("cutting", "paper", True, False),
     ("teaching", "default", False, True), ("learning", "blurred", False, True)])
 def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_classifier):
     chosen = RECIPES[recipe]
-    settings = MaskSettings("tiny", "none", ClassifierConfig(
-        pixel_unit=chosen.signal == "pixels"), recipe, chosen)
+    settings = MaskSettings("tiny", "none", ClassifierConfig().with_units(
+        UNITS_READ.get(chosen.signal, ())), recipe, chosen)
 
     def keys():
         key = Provenance("images", "classifier", settings.recipe_fields, settings.size).key()

@@ -42,7 +42,8 @@ def test_one_pass_reads_what_each_unit_reads_alone(backbone, head):
 
 
 @pytest.mark.parametrize("units, passes", [
-    ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3)])
+    ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3),
+    (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2)])
 def test_an_image_passes_the_backbone_once_and_a_sample_again_for_the_masks_that_teach(
         images, units, passes):
     targets, backgrounds = images

@@ -47,8 +47,10 @@ def used(monkeypatch):
         return []
     monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_frames", loaded)
-    monkeypatch.setattr(classifier_training, "train_pixel_unit",
+    monkeypatch.setattr(classifier_training, "label_cells",
                         lambda classifier, targets, moments: list(targets))
+    monkeypatch.setattr(classifier_training, "train_pixel_unit",
+                        lambda classifier, moments, labels: None)
     return seen
 
 

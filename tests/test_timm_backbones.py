@@ -12,16 +12,15 @@ from common.backbones import build_backbone, full_name, require_side, require_we
 from common.config import ConfigError
 from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
-from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, on_grid, train_pixel_unit
+from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, on_grid
 from stage1_bc.recipe import RECIPES, Recipe
 from stage2_ct.run import build_method
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 from tests.examples import run, write_inputs
-from tests.networks import moments_of
+from tests.networks import moments_of, teach_units
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 
@@ -273,7 +272,7 @@ def test_weights_that_cannot_be_fetched_name_the_file_to_give(monkeypatch):
 
 @pytest.fixture(scope="module", params=[RESNET, VIT])
 def taught(request):
-    """A classifier taught bright squares before dark noise, with both units for pixels."""
+    """A classifier taught bright squares before dark noise, with all units for pixels."""
     classifier = build_classifier(request.param, "none", image_size=64)
     backgrounds, targets = random(2, 4, 3, 64, 64) * 0.2
     targets[:, :, 16:48, 16:48] += 0.7
@@ -281,8 +280,7 @@ def taught(request):
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=100))
     moments = moments_of(classifier, targets, backgrounds)
-    train_pixel_unit(classifier, targets.split(2), moments)
-    train_evidence_unit(classifier, targets.split(2), moments)
+    teach_units(classifier, targets.split(2), moments)
     return classifier, targets
 
 

@@ -58,8 +58,7 @@ def sanity_rows(job: Stage1Job, recipes: Sequence[str], split: str, delta: float
     """
     units = {unit for name in recipes for unit in UNITS_READ.get(RECIPES[name].signal, ())}
     settings = job.settings
-    config = dataclasses.replace(settings.config, pixel_unit="pixel_unit" in units,
-                                 evidence_unit="evidence_unit" in units)
+    config = settings.config.with_units(units)
 
     def build():
         return build_classifier(settings.backbone, settings.weights, config.head,

@@ -1,0 +1,114 @@
+"""A small network on the frozen backbone that reads every pixel, taught as the linear unit is.
+
+The linear unit (``stage1_bc.pixel_unit``) keeps what is right in most of its labels, but a weighted
+sum of features cannot say "feather, unless it is bark", and so it answers in a halo around objects
+and weakly inside them. One hidden layer can. To keep it from learning the labels by heart, errors
+included, whole channels of an image are hidden from it at random, most of them (Tompson et al.,
+*Efficient object localization using convolutional networks*, 2015), and it hardly learns from
+cells that two ways to read the labels dispute.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from common.backbones import Backbone
+from common.threads import one_thread_per_operation
+from stage1_bc.pixel_unit import COVERED, GRID, MISTAKEN_WEIGHT, CellLabels, Moments, PixelReader
+
+if TYPE_CHECKING:  # the classifier imports this module
+    from stage1_bc.classifier import BackgroundClassifier
+
+HIDDEN = 128  # hidden units
+HIDDEN_CHANNELS = 0.7  # share of an image's channels that a training step leaves out
+DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
+EPOCHS, LEAST_STEPS = 30, 100
+BATCH = 16, 4  # target and background images in a step; both kinds weigh the same
+RATE, WEIGHT_DECAY = 0.003, 0.1  # AdamW's highest step size, of one cycle
+LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
+
+
+class PixelNetwork(PixelReader):
+    """One hidden layer over the outputs of several frozen layers, at every pixel of a grid.
+
+    Args:
+        backbone: Backbone; frozen, and not part of this module's state.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone)
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("scale", torch.ones(self.width))
+        self.hidden = nn.Linear(self.width, HIDDEN)
+        self.output = nn.Linear(HIDDEN, 1)
+        self.requires_grad_(False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Likeness to target, 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.logits(self.standardised(features))
+        return logits.sigmoid().unflatten(1, (GRID, GRID))
+
+    def standardised(self, features: torch.Tensor) -> torch.Tensor:
+        """Features as the hidden layer takes them: (N, cells, D) float or half to float32."""
+        return ((features.float() - self.mean) / self.scale).clamp(-LARGEST_FEATURE,
+                                                                   LARGEST_FEATURE)
+
+    def logits(self, standardised: torch.Tensor) -> torch.Tensor:
+        """(N, cells, D) standardised features to (N, cells) logits."""
+        return self.output(self.hidden(standardised).relu())[..., 0]
+
+
+def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
+                        seed: int) -> None:
+    """Give a trained classifier its network for pixels.
+
+    Args:
+        classifier: BackgroundClassifier; ``pixel_network`` is set.
+        moments: Moments of the target images that the labels are of and of background images.
+        labels: CellLabels.
+        seed: of the first weights and of the draws.
+    """
+    covered, weights = labels.covered, torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
+    if moments.named is not None:
+        mistaken = moments.named & (covered >= COVERED)
+        covered = covered.masked_fill(moments.named, 0)
+        weights = weights.masked_fill(moments.named, 1).masked_fill(mistaken, MISTAKEN_WEIGHT)
+    device = classifier.unit.weight.device
+    with (torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False),
+          torch.enable_grad(), one_thread_per_operation()):  # the same bits for any number of cores
+        torch.manual_seed(seed)
+        network = PixelNetwork(classifier.backbone)
+        network.mean.copy_(moments.mean)
+        network.scale.copy_((moments.second.diagonal() - moments.mean ** 2).sqrt().clamp_min(1e-6))
+        network.requires_grad_(True)
+        _learn(network, moments.targets, moments.backgrounds, covered, weights)
+    classifier.pixel_network = network.requires_grad_(False).to(device)
+
+
+def _learn(network, targets, backgrounds, labels, weights):
+    """Steps of AdamW on random images; every cell of a background image is 0."""
+    of_targets, of_backgrounds = BATCH
+    steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
+    nothing = torch.zeros(of_backgrounds, labels.shape[1])
+    weight = torch.full_like(nothing, of_targets / of_backgrounds)
+    for _ in range(steps):
+        rows = torch.randint(len(targets), (of_targets,))
+        others = torch.randint(len(backgrounds), (of_backgrounds,))
+        features = network.standardised(torch.cat([targets[rows], backgrounds[others]]))
+        # One draw per image and channel, so that the cells around do not tell what is hidden.
+        seen = functional.dropout(torch.ones_like(features[:, :1]), HIDDEN_CHANNELS)
+        loss = functional.binary_cross_entropy_with_logits(
+            network.logits(features * seen), torch.cat([labels[rows], nothing]),
+            torch.cat([weights[rows], weight]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()

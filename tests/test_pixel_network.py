@@ -1,0 +1,118 @@
+import dataclasses
+
+import pytest
+import torch
+
+from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.maker import MaskMaker
+from stage1_bc.pixel_network import PixelNetwork, train_pixel_network
+from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit, train_pixel_unit
+from stage1_bc.recipe import RECIPES
+from tests.networks import small_classifier
+
+CELLS = GRID ** 2
+UNDISPUTED = torch.zeros(12, CELLS, dtype=torch.bool)
+
+
+@pytest.fixture
+def classifier():
+    return small_classifier()
+
+
+def cells(classifier, count, seed=0):
+    """Random features of two independent signs, a and b, each in half of the channels, and
+    whether the signs differ: (count, CELLS, D) half and (count, CELLS) bool."""
+    generator = torch.Generator().manual_seed(seed)
+    width = PixelUnit(classifier.backbone).width
+    signs = torch.randint(2, (count, CELLS, 2), generator=generator) * 2.0 - 1
+    features = signs.repeat_interleave(torch.tensor([width // 2, width - width // 2]), 2)
+    features = features + 0.3 * torch.randn(features.shape, generator=generator)
+    return features.half(), signs[..., 0] != signs[..., 1]
+
+
+def moments(classifier, targets, not_target=None):
+    """Their Moments, with backgrounds whose cells all have equal signs."""
+    features, differ = cells(classifier, 12, seed=1)
+    features[differ] = features[~differ][:1]
+    return Moments(targets, features, not_target)
+
+
+def mean_answers(unit, features, *groups):
+    """Mean answer over the cells of each group."""
+    answers = unit(features.float()).flatten(1)
+    return [answers[group].mean().item() for group in groups]
+
+
+def test_the_network_learns_what_no_linear_unit_can(classifier):
+    targets, differ = cells(classifier, 12)
+    labels, of = CellLabels(differ.float(), UNDISPUTED), moments(classifier, targets)
+    train_pixel_unit(classifier, of, labels)
+    train_pixel_network(classifier, of, labels, seed=0)
+    unseen, differ = cells(classifier, 5, seed=2)
+    one, other = mean_answers(classifier.pixel_unit, unseen, differ, ~differ)
+    assert one - other < 0.1
+    one, other = mean_answers(classifier.pixel_network, unseen, differ, ~differ)
+    assert one > 0.7 and other < 0.2
+
+
+def test_disputed_cells_hardly_count(classifier):
+    targets, differ = cells(classifier, 12)
+    disputed = torch.rand(differ.shape, generator=torch.Generator().manual_seed(3)) < 0.6
+    wrong = CellLabels((differ ^ disputed).float(), disputed)
+    unseen, apart = cells(classifier, 5, seed=2)
+    gaps = []
+    for labels in (wrong, dataclasses.replace(wrong, disputed=UNDISPUTED)):
+        train_pixel_network(classifier, moments(classifier, targets), labels, seed=0)
+        one, other = mean_answers(classifier.pixel_network, unseen, apart, ~apart)
+        gaps.append(one - other)
+    assert gaps[0] > 0.35 and gaps[1] < 0.25
+
+
+class Named:
+    """A stand-in for NotTarget: the cells whose sign a is above 0."""
+
+    def cells(self, features):
+        return features[..., 0] > 0
+
+
+def test_named_cells_are_background_whatever_their_label(classifier):
+    targets, differ = cells(classifier, 12)
+    train_pixel_network(classifier, moments(classifier, targets, Named()),
+                        CellLabels(differ.float(), UNDISPUTED), seed=0)
+    unseen, apart = cells(classifier, 5, seed=2)
+    named = Named().cells(unseen)
+    one, other = mean_answers(classifier.pixel_network, unseen, apart & ~named, apart & named)
+    assert one > 0.6 and other < 0.15
+
+
+def test_a_seed_is_the_same_network_and_leaves_the_random_state_alone(classifier):
+    targets, differ = cells(classifier, 12)
+    before, networks = torch.get_rng_state(), []
+    for seed in (0, 0, 1):
+        train_pixel_network(classifier, moments(classifier, targets),
+                            CellLabels(differ.float(), UNDISPUTED), seed)
+        networks.append(classifier.pixel_network.hidden.weight)
+    assert torch.equal(networks[0], networks[1]) and not torch.equal(networks[0], networks[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_network_travels_in_the_checkpoint_and_in_the_digest():
+    classifier = build_classifier("tiny", "none", image_size=32)
+    bare = classifier.digest()
+    classifier.pixel_network = PixelNetwork(classifier.backbone)
+    assert classifier.digest() != bare
+    loaded = load_classifier(classifier.checkpoint({}), "none")
+    assert loaded.pixel_unit is None and loaded.digest() == classifier.digest()
+    assert torch.equal(loaded.pixel_network.output.weight, classifier.pixel_network.output.weight)
+
+
+def test_a_checkpoint_older_than_the_network_loads():
+    checkpoint = build_classifier("tiny", "none", image_size=32).checkpoint({})
+    del checkpoint["pixel_network"]
+    assert load_classifier(checkpoint, "none").pixel_network is None
+
+
+def test_the_recipe_asks_for_the_network(classifier):
+    maker = MaskMaker(classifier, RECIPES["default"], (16, 16))
+    with pytest.raises(ValueError, match="--bc-set pixel_network=true"):
+        maker.maps(torch.rand(1, 3, 16, 16))
