@@ -13,6 +13,7 @@ from pipelines.jobs.terminal import progress_bar
 from stage1_bc.mask_clusters import fit_clusters, save_clusters
 from stage1_bc.mask_settings import maker_of_masks, recorded_facts
 from stage1_bc.reading import sample_targets
+from stage1_bc.recipe import UNITS_READ
 from stage1_bc.recurring import assign_masked, part_sections, read_cells, recurring_parts
 from stage1_bc.stage1_job import CLUSTERS_FILE
 
@@ -43,8 +44,9 @@ def command(masks, count, shown, seed, data, cache, **compute):
     shown_masks.require_valid()
     about = shown_masks.manifest["about"]
     machine = choose_compute(**compute)
-    classifier = maker_of_masks(shown_masks, machine.device).classifier
-    unit = next(filter(None, classifier.pixel_units().values()), None)
+    maker = maker_of_masks(shown_masks, machine.device)
+    units = maker.classifier.pixel_units()
+    unit = next(filter(None, map(units.get, UNITS_READ.get(maker.recipe.signal, units))), None)
     if unit is None:
         raise click.ClickException(
             f"the masks in {shown_masks.folder} are of the recipe {about['recipe']}, which has no "

@@ -92,12 +92,11 @@ class BackgroundClassifier(nn.Module):
 
     def digest(self) -> str:
         """Hex digest of everything its logits and its maps depend on."""
-        parts = [state_digest(unit) for unit in (self.unit, self.pixel_unit) if unit is not None]
-        if self.evidence_unit is not None:
-            parts.append(f"evidence {state_digest(self.evidence_unit)}")
-        if self.pixel_network is not None:
-            parts.append(f"network {state_digest(self.pixel_network)}")
-        return digest(self.head, self.image_size, state_digest(self.backbone), *parts)
+        named = {"pixel_unit": "", "evidence_unit": "evidence ", "pixel_network": "network "}
+        parts = [named[name] + state_digest(unit)
+                 for name, unit in self.pixel_units().items() if unit is not None]
+        return digest(self.head, self.image_size, state_digest(self.backbone),
+                      state_digest(self.unit), *parts)
 
     def pixel_units(self) -> dict[str, PixelReader | None]:
         """The units that read every pixel, by name; None where one is not taught."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,16 +46,18 @@ class ClassifierConfig:
     max_targets: int = 20000
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
-    """Also train the linear unit that reads every pixel, which the recipe "linear" needs."""
+    """Also train the linear unit that reads every pixel, which the recipes "linear", "pixels",
+    "colours" and "agreement" need."""
     evidence_unit: bool = False
     """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
     "evidence" and "agreement" need."""
     pixel_network: bool = False
-    """Also train the network that reads every pixel, which the recipe "default" needs."""
+    """Also train the network that reads every pixel, which the recipes "default" and "network"
+    need."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
-    """Seed of the split, of the draws and of the unit's first weights."""
+    """Seed of the split, of the draws and of first weights."""
 
     def __post_init__(self):
         check_choice(self, "head", HEADS)
@@ -70,7 +73,8 @@ class ClassifierConfig:
 
     def with_units(self, names: Collection[str]) -> "ClassifierConfig":
         """The same with these units for pixels, and no others."""
-        return dataclasses.replace(self, **{name: name in names for name in PIXEL_UNITS})
+        wanted: dict[str, Any] = {name: name in names for name in PIXEL_UNITS}
+        return dataclasses.replace(self, **wanted)
 
 
 def split(count: int, config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +228,7 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
             if config.pixel_unit:
                 train_pixel_unit(classifier, readings.moments, labels)
             if config.pixel_network:
-                train_pixel_network(classifier, readings.moments, labels, config.seed)
+                train_pixel_network(classifier, readings.moments, labels, config.seed, progress)
         if config.evidence_unit:
             train_evidence_unit(classifier, images(), readings.moments)
 

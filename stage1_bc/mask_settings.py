@@ -205,7 +205,9 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     yield ("not_target", "clusters that are not the target", settings.not_target or "none",
            classifier.get("not_target", "none"))
     yield "head", "head", settings.config.head, classifier.get("head")
-    yield from (("bc_set", name, facts["classifier"][name], classifier.get(name))
+    # See ``classifier_fields``: without the field, a known classifier has no such network.
+    config = {**({"pixel_network": False} if classifier else {}), **classifier}
+    yield from (("bc_set", name, to_dict(settings.config)[name], config.get(name))
                 for name in _assigned(options["bc_set"]))
 
 

@@ -3,11 +3,13 @@
 The linear unit (``stage1_bc.pixel_unit``) keeps what is right in most of its labels, but a weighted
 sum of features cannot say "feather, unless it is bark", and so it answers in a halo around objects
 and weakly inside them. One hidden layer can. To keep it from learning the labels by heart, errors
-included, whole channels of an image are hidden from it at random, most of them (Tompson et al.,
-*Efficient object localization using convolutional networks*, 2015), and it hardly learns from
-cells that two ways to read the labels dispute.
+included, a training step leaves out most channels of each image, drawn at random (Tompson et al.,
+*Efficient object localization using convolutional networks*, 2015), and cells that two ways to
+read the labels dispute weigh little.
 """
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +17,16 @@ from torch import nn
 from torch.nn import functional
 
 from common.backbones import Backbone
+from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage1_bc.pixel_unit import COVERED, GRID, MISTAKEN_WEIGHT, CellLabels, Moments, PixelReader
+from stage1_bc.pixel_unit import (GRID, LEAST_VARIANCE, MISTAKEN_WEIGHT, CellLabels, Moments,
+                                  PixelReader)
 
 if TYPE_CHECKING:  # the classifier imports this module
     from stage1_bc.classifier import BackgroundClassifier
 
 HIDDEN = 128  # hidden units
-HIDDEN_CHANNELS = 0.7  # share of an image's channels that a training step leaves out
+LEFT_OUT = 0.7  # share of an image's channels that a training step does not see
 DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
 EPOCHS, LEAST_STEPS = 30, 100
 BATCH = 16, 4  # target and background images in a step; both kinds weigh the same
@@ -65,7 +69,7 @@ class PixelNetwork(PixelReader):
 
 
 def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
-                        seed: int) -> None:
+                        seed: int, progress: Callable = silent) -> None:
     """Give a trained classifier its network for pixels.
 
     Args:
@@ -73,42 +77,52 @@ def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, la
         moments: Moments of the target images that the labels are of and of background images.
         labels: CellLabels.
         seed: of the first weights and of the draws.
+        progress: see ``common.progress``.
+
+    Raises:
+        FloatingPointError: the network's weights are no longer finite.
     """
-    covered, weights = labels.covered, torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
-    if moments.named is not None:
-        mistaken = moments.named & (covered >= COVERED)
-        covered = covered.masked_fill(moments.named, 0)
-        weights = weights.masked_fill(moments.named, 1).masked_fill(mistaken, MISTAKEN_WEIGHT)
+    covered, mistaken = moments.corrected(labels.covered)
+    weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
+    weights = weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
     device = classifier.unit.weight.device
     with (torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False),
           torch.enable_grad(), one_thread_per_operation()):  # the same bits for any number of cores
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = PixelNetwork(classifier.backbone)
+        variance = moments.second.diagonal() - moments.mean ** 2
         network.mean.copy_(moments.mean)
-        network.scale.copy_((moments.second.diagonal() - moments.mean ** 2).sqrt().clamp_min(1e-6))
+        # A channel that no image has shown to vary stays 0, whatever it does later.
+        network.scale.copy_(variance.sqrt().masked_fill(variance < LEAST_VARIANCE, math.inf))
         network.requires_grad_(True)
-        _learn(network, moments.targets, moments.backgrounds, covered, weights)
+        _learn(network, moments, covered, weights, progress)
+    if not all(values.isfinite().all() for values in network.parameters()):
+        raise FloatingPointError("the network for pixels has weights that are not finite; take the "
+                                 "recipe linear, or other --weights")
     classifier.pixel_network = network.requires_grad_(False).to(device)
 
 
-def _learn(network, targets, backgrounds, labels, weights):
+def _learn(network, moments, labels, weights, progress):
     """Steps of AdamW on random images; every cell of a background image is 0."""
+    targets, backgrounds = moments.targets, moments.backgrounds
     of_targets, of_backgrounds = BATCH
     steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     nothing = torch.zeros(of_backgrounds, labels.shape[1])
     weight = torch.full_like(nothing, of_targets / of_backgrounds)
-    for _ in range(steps):
-        rows = torch.randint(len(targets), (of_targets,))
-        others = torch.randint(len(backgrounds), (of_backgrounds,))
-        features = network.standardised(torch.cat([targets[rows], backgrounds[others]]))
-        # One draw per image and channel, so that the cells around do not tell what is hidden.
-        seen = functional.dropout(torch.ones_like(features[:, :1]), HIDDEN_CHANNELS)
-        loss = functional.binary_cross_entropy_with_logits(
-            network.logits(features * seen), torch.cat([labels[rows], nothing]),
-            torch.cat([weights[rows], weight]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    with progress(steps, "network for pixels", unit="steps") as advance:
+        for _ in range(steps):
+            rows = torch.randint(len(targets), (of_targets,))
+            others = torch.randint(len(backgrounds), (of_backgrounds,))
+            features = network.standardised(torch.cat([targets[rows], backgrounds[others]]))
+            # One draw per image and channel: other cells do not tell what a cell does not see.
+            seen = functional.dropout(torch.ones_like(features[:, :1]), LEFT_OUT)
+            loss = functional.binary_cross_entropy_with_logits(
+                network.logits(features * seen), torch.cat([labels[rows], nothing]),
+                torch.cat([weights[rows], weight]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance(1)

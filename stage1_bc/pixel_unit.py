@@ -4,7 +4,8 @@ The classifier's gradient shows for each image where its answer came from. What 
 masks is common to most images, and what is wrong differs between them. A linear unit that learns
 from all of them at once, with every pixel of the background images as "not target", keeps the first
 and averages out the second. Its own answers, sharpened along the images' edges, then teach it
-again. Making a mask takes one forward pass and no gradient.
+again, or a network (``stage1_bc.pixel_network``). Making a mask takes one forward pass and no
+gradient.
 """
 
 import dataclasses
@@ -31,7 +32,8 @@ GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
 KEPT_BACKGROUNDS = 1000  # background images whose features are kept at most
 COVERED = 0.5  # share of a cell from which on a label takes it for the object
-MISTAKEN_WEIGHT = 4  # in background cells, of such a cell that a person says is not the target
+MISTAKEN_WEIGHT = 4  # in other cells, of such a cell that a person says is not the target
+LEAST_VARIANCE = 1e-12  # a channel that varies less says nothing
 # The gradient masks that it learns first. Without the mirror image they would cost half, and the
 # masks of the test birds lose 0.6 to 0.9 points (docs/masks.md).
 SEED_RECIPE = RECIPES["guided-layers"]
@@ -64,7 +66,11 @@ class PixelReader(nn.Module):
 
 
 class PixelUnit(PixelReader):
-    """One linear unit; see ``PixelReader``."""
+    """One linear unit.
+
+    Args:
+        backbone: as for ``PixelReader``.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -175,7 +181,8 @@ class Moments:
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
                  not_target: NotTarget | None = None):
         self.targets = targets
-        self.backgrounds = backgrounds[::-(-len(backgrounds) // KEPT_BACKGROUNDS)]
+        kept = torch.linspace(0, len(backgrounds) - 1, min(KEPT_BACKGROUNDS, len(backgrounds)))
+        self.backgrounds = backgrounds[kept.round().long()]
         self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
         self.background_weight = 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])  # of a cell
         self.mean = self.second = torch.zeros((), dtype=torch.double)
@@ -190,21 +197,34 @@ class Moments:
         """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
         mean, second, total = self.mean, self.second, 1.0
         if self.named is not None:
-            mean, second, total = self._corrected(self.named & (labels >= COVERED))
-            labels = labels.masked_fill(self.named, 0)
+            labels, mistaken = self.corrected(labels)
+            mean, second, total = self._with_backgrounds(mistaken)
         weight = 0.5 / labels.numel() / total
         product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
                       for part, label in zip(self.targets.split(64), labels.split(64))) * weight
         level = labels.double().sum() * weight
         covariance = second - torch.outer(mean, mean)
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+        scale = covariance.diagonal().clamp_min(LEAST_VARIANCE).sqrt()
         standardised = covariance / torch.outer(scale, scale)
         standardised = standardised + RIDGE * torch.eye(len(scale), dtype=torch.double)
         solution = torch.linalg.solve(standardised, (product - mean * level) / scale) / scale
         unit.weight.copy_(solution)
         unit.bias.copy_(level - solution @ mean)
 
-    def _corrected(self, mistaken):
+    def corrected(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels with the named cells at 0, and which of these a label took for the object.
+
+        Args:
+            labels: (n, GRID ** 2) float in [0, 1].
+
+        Returns:
+            ((n, GRID ** 2) float, (n, GRID ** 2) bool).
+        """
+        if self.named is None:
+            return labels, torch.zeros_like(labels, dtype=torch.bool)
+        return labels.masked_fill(self.named, 0), self.named & (labels >= COVERED)
+
+    def _with_backgrounds(self, mistaken):
         """(mean, second moment, sum of weights) with the mistaken cells as further backgrounds.
 
         Only those that a label takes for the object: to weigh every twig of the named kind would
@@ -232,7 +252,7 @@ def half_precision(features: torch.Tensor) -> torch.Tensor:
     features = features.half()
     if not features.isfinite().all():
         raise FloatingPointError("the backbone's layers give values beyond 65,504, too large "
-                                 "for a pixel unit: take the recipe guided-layers, or other "
+                                 "for a unit for pixels: take the recipe guided-layers, or other "
                                  "--weights")
     return features
 

@@ -11,7 +11,7 @@ from stage1_bc.recipe import Recipe
 
 VERSIONS = {
     "gradients": 1,  # stage1_bc.gradient_maps and stage1_bc.guided
-    "pixels": 1,  # the map of a pixel unit, stage1_bc.pixel_unit
+    "pixels": 1,  # the map of a unit for pixels, stage1_bc.pixel_unit
     "evidence": 1,  # the map and the unit of the classifier's evidence, stage1_bc.evidence
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
@@ -20,7 +20,7 @@ VERSIONS = {
     "teaching": 1,
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
 }
-SIGNALS = {"network": ("network",), "pixels": ("pixels",), "evidence": ("evidence",),
+SIGNALS = {"network": ("network", "pixels"), "pixels": ("pixels",), "evidence": ("evidence",),
            "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""
 TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),

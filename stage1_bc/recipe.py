@@ -5,10 +5,10 @@ import math
 
 from common.config import ConfigError, check_choice, check_ranges
 
-UNITS_READ = {"network": ("pixel_network",), "pixels": ("pixel_unit",),
-              "evidence": ("evidence_unit",), "agreement": ("pixel_unit", "evidence_unit")}
+UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
+              "agreement": ("pixel_unit", "evidence_unit"), "network": ("pixel_network",)}
 """Signals that units for pixels make, and which of a classifier's units each reads."""
-PIXEL_UNITS = ("pixel_unit", "evidence_unit", "pixel_network")
+PIXEL_UNITS = tuple(dict.fromkeys(unit for units in UNITS_READ.values() for unit in units))
 """All of these units."""
 
 
@@ -23,10 +23,10 @@ class Recipe:
     """"input": gradient on the image (equation 1); "layers": gradient times activation at several
     layers (layer-wise class activation), summed; "both": the sum of the two; "pixels": the answer
     of a linear unit that reads every pixel, taught by the masks of the recipe "guided-layers" (see
-    ``stage1_bc.pixel_unit``); "network": the same with a hidden layer (see
-    ``stage1_bc.pixel_network``); "evidence": the same, taught by what speaks for the classifier's
+    ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
     answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
-    of those two, each in parts of its largest value."""
+    of those two, each in parts of its largest value; "network": the answer of a network with one
+    hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1

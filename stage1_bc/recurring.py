@@ -13,7 +13,7 @@ from common.mask_cache.contact_sheet import Section, short_name, tile
 from common.mask_cache.reader import MaskCache
 from common.progress import silent
 from stage1_bc.mask_clusters import FeatureClusters
-from stage1_bc.pixel_unit import COVERED, GRID, PixelUnit, on_grid
+from stage1_bc.pixel_unit import COVERED, GRID, PixelReader, on_grid
 
 TILE_SIDE = 128  # pixels
 
@@ -30,12 +30,12 @@ class MaskedCells:
     """(images, GRID ** 2) float, the unit's likeness to target, about 0 to 1."""
 
 
-def read_cells(unit: PixelUnit, records: Sequence[Record], cache: MaskCache, compute: Compute,
+def read_cells(unit: PixelReader, records: Sequence[Record], cache: MaskCache, compute: Compute,
                progress: Callable = silent) -> MaskedCells:
     """What a unit for pixels reads and answers where masks are.
 
     Args:
-        unit: PixelUnit on the device of ``compute``.
+        unit: PixelReader on the device of ``compute``.
         records: of images with a mask in the cache.
         cache: MaskCache.
         compute: Compute.

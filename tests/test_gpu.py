@@ -37,8 +37,8 @@ def maker(recipe, device):
     classifier = small_classifier(image_size=SIDE)
     for seed, (name, kind) in enumerate(UNIT_KINDS.items()):
         unit = kind(classifier.backbone)
-        for values in unit.state_dict().values():
-            values.normal_(generator=torch.Generator().manual_seed(seed))
+        for values in list(unit.parameters()) or [unit.weight]:
+            values.normal_(0, 0.1, generator=torch.Generator().manual_seed(seed))
         setattr(classifier, name, unit)
     return MaskMaker(classifier, recipe, (SIDE, SIDE), device)
 

@@ -69,20 +69,40 @@ def test_disputed_cells_hardly_count(classifier):
 
 
 class Named:
-    """A stand-in for NotTarget: the cells whose sign a is above 0."""
+    """A stand-in for NotTarget: a third of the cells whose sign a is above 0."""
 
     def cells(self, features):
-        return features[..., 0] > 0
+        return (features[..., 0] > 0) & (torch.arange(CELLS) % 3 == 0)
 
 
-def test_named_cells_are_background_whatever_their_label(classifier):
+def test_mistaken_cells_weigh_more_than_as_many_like_them_that_nobody_named(classifier):
     targets, differ = cells(classifier, 12)
     train_pixel_network(classifier, moments(classifier, targets, Named()),
                         CellLabels(differ.float(), UNDISPUTED), seed=0)
     unseen, apart = cells(classifier, 5, seed=2)
-    named = Named().cells(unseen)
-    one, other = mean_answers(classifier.pixel_network, unseen, apart & ~named, apart & named)
-    assert one > 0.6 and other < 0.15
+    above = unseen[..., 0] > 0  # a third of these is named, two thirds are labelled target
+    one, other = mean_answers(classifier.pixel_network, unseen, apart & ~above, apart & above)
+    assert one > 0.6 and other < 0.45
+
+
+def test_a_channel_that_never_varied_says_nothing(classifier):
+    targets, differ = cells(classifier, 12)
+    of = moments(classifier, targets)
+    targets, backgrounds = of.targets.clone(), of.backgrounds.clone()
+    targets[..., 3] = backgrounds[..., 3] = 0.3  # its variance may come out negative
+    train_pixel_network(classifier, Moments(targets, backgrounds),
+                        CellLabels(differ.float(), UNDISPUTED), seed=0)
+    unseen, _ = cells(classifier, 2, seed=2)
+    answers = classifier.pixel_network(unseen.float())
+    unseen[..., 3] = 50
+    assert answers.std() > 0.2 and torch.equal(classifier.pixel_network(unseen.float()), answers)
+
+
+def test_weights_that_are_not_finite_are_refused(classifier):
+    targets, differ = cells(classifier, 12)
+    with pytest.raises(FloatingPointError, match="network for pixels"):
+        train_pixel_network(classifier, moments(classifier, targets),
+                            CellLabels(differ.float() / 0, UNDISPUTED), seed=0)
 
 
 def test_a_seed_is_the_same_network_and_leaves_the_random_state_alone(classifier):

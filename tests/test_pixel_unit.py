@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from common.backbones import build_backbone
+from stage1_bc import pixel_unit
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc.cutting import largest_above
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, on_grid
+from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, label_cells, on_grid
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
@@ -75,6 +77,29 @@ def taught():
     train_unit(classifier, *features, ClassifierConfig(steps=300))
     teach_units(classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
     return classifier, targets
+
+
+def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taught, monkeypatch):
+    classifier, targets = taught
+    moments = moments_of(classifier, targets, targets.clamp_max(0.2))
+
+    def plain(frames, scores):
+        return largest_above(scores, pixel_unit.DISPUTED_CUT)
+    monkeypatch.setattr(pixel_unit, "objects", plain)
+    agreed = label_cells(classifier, targets.split(9), moments)
+    assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
+    monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
+    apart = label_cells(classifier, targets.split(9), moments)
+    assert not apart.covered.any()
+    assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
+
+
+def test_some_backgrounds_are_kept_evenly_spread(monkeypatch):
+    monkeypatch.setattr(pixel_unit, "KEPT_BACKGROUNDS", 3)
+    backgrounds = torch.arange(5.0)[:, None, None].expand(5, GRID ** 2, 2).half()
+    kept = Moments(torch.zeros(1, GRID ** 2, 2).half(), backgrounds).backgrounds
+    assert kept[:, 0, 0].tolist() == [0, 2, 4]
+    assert len(Moments(kept, backgrounds[:2]).backgrounds) == 2
 
 
 def best_overlap(classifier, targets, name):

@@ -82,7 +82,7 @@ def test_only_classifiers_with_units_for_pixels_record_how_those_are_taught(monk
 
 
 @pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
-    ("pixels", "linear", True, False), ("pixels", "default", False, False),
+    ("pixels", "linear", True, False), ("pixels", "default", True, False),
     ("network", "default", True, True), ("network", "linear", False, False),
     ("sharpening", "default", True, True),
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),

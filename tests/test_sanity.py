@@ -8,11 +8,12 @@ from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
+from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.sanity import sanity_classifiers
 from tests.examples import TINY, run, write_inputs
 
 SIDE = 32
-CONFIG = ClassifierConfig(image_size=SIDE, steps=50, pixel_unit=True, evidence_unit=True)
+CONFIG = ClassifierConfig(image_size=SIDE, steps=50).with_units(PIXEL_UNITS)
 COMPUTE = Compute("cpu", 5, 0)
 
 
@@ -77,7 +78,7 @@ def test_random_units_leave_the_random_state_alone(inputs):
     before = torch.get_rng_state()
     name, classifier = next(classifiers)  # builds once more, from the same seed
     assert name == "random unit 0" and torch.equal(torch.get_rng_state(), before)
-    assert classifier.pixel_unit is None and classifier.evidence_unit is None
+    assert not any(classifier.pixel_units().values())
 
 
 def test_recipes_with_classifiers_that_know_less(inputs, tmp_path):

@@ -58,6 +58,8 @@ def test_what_is_not_given_may_differ(folder, cache, given, options):
     (("bc_weights",), {"weights": TINY_WEIGHTS},
      "--bc-weights asks for weights [0-9a-f]+, the masks have none"),
     (("bc_set",), {"bc_set": ("weight_decay=9",)}, "--bc-set asks for weight_decay 9"),
+    (("bc_set",), {"recipe": "default", "bc_set": ("pixel_network=true",)},
+     "--bc-set asks for pixel_network True, the masks have False"),
     (("precision",), {"precision": "bfloat16"}, "--precision asks for precision bfloat16, "
      "the masks have float32")])
 def test_what_is_given_must_agree(folder, cache, given, options, difference):
@@ -65,24 +67,28 @@ def test_what_is_given_must_agree(folder, cache, given, options, difference):
         agree(folder, cache, given, options)
 
 
+def test_a_unit_that_neither_has_is_no_difference(folder, cache):
+    agree(folder, cache, ("bc_set",), {"recipe": "linear", "bc_set": ("pixel_network=false",)})
+
+
 def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
     arguments = ("train-ct", "--data", folder / "cub", "--background", folder / "backgrounds",
                  "--cache", folder / "cache", *TINY, "--masks", cache.folder, "--set", "epochs=1",
                  "--set", "width=8")
     with pytest.raises(MaskCacheError,
-                       match="--recipe asks for signal pixels, the masks have input"):
+                       match="--recipe asks for signal network, the masks have input"):
         run(*arguments, "--recipe", "default")
     assert "wrote" in run(*arguments).output
 
 
 def test_a_recipe_that_sharpens_otherwise_is_another(folder):
-    grab_cut = MaskCache(make_masks(folder))
+    grab_cut = MaskCache(make_masks(folder, "--recipe", "linear"))
     assert "sharpen_by" not in grab_cut.manifest["provenance"]["recipe"]  # as it always was
     with pytest.raises(MaskCacheError, match="asks for sharpen_by colours, the masks have grabcut"):
         agree(folder, grab_cut, ("recipe",), {"recipe": "colours"})
     colours = MaskCache(make_masks(folder, "--recipe", "colours"))
     assert colours.key != grab_cut.key
     with pytest.raises(MaskCacheError, match="asks for sharpen_by grabcut, the masks have colours"):
-        agree(folder, colours, ("recipe",), {"recipe": "default"})
-    assert maker_of_masks(grab_cut).recipe == RECIPES["default"]
+        agree(folder, colours, ("recipe",), {"recipe": "linear"})
+    assert maker_of_masks(grab_cut).recipe == RECIPES["linear"]
     assert maker_of_masks(colours).recipe == RECIPES["colours"]

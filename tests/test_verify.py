@@ -37,9 +37,11 @@ def masks_of(count, seed):
     return CutMasks(mask, mask.mean(axis=(1, 2)) >= 0.2, np.stack(list(map(mask_to_box, mask))))
 
 
-def write_cache(folder, images, cut, unreadable=None):
+def write_cache(folder, images, cut, unreadable=None, signal="input",
+                command="bcct masks --like-that"):
     """A cache of those masks."""
-    provenance = Provenance(images.digest(), "classifier", {"smallest_area": 0.2}, SIZE)
+    provenance = Provenance(images.digest(), "classifier",
+                            {"signal": signal, "smallest_area": 0.2}, SIZE)
     ids = [record.image_id for record in images.records]
     checksums = [file_crc32(record.path) for record in images.records]
     for index, part in enumerate(shard_slices(len(ids), SHARD_SIZE)):
@@ -49,7 +51,7 @@ def write_cache(folder, images, cut, unreadable=None):
             {name: why for name, why in (unreadable or {}).items() if name in ids[part]},
             checksums[part])
     write_manifest(folder, provenance, ids, list(cut), SHARD_SIZE,
-                   about={"dataset": "folder", "split": "all", "command": "bcct masks --like-that",
+                   about={"dataset": "folder", "split": "all", "command": command,
                           "folder": str(folder)})
 
 
@@ -85,6 +87,15 @@ def test_a_flipped_bit_is_named_with_the_command(cache):
         assert "bcct masks --like-that" in result.output
         path.write_bytes(content)
     assert verify(cache).exit_code == 0
+
+
+@pytest.mark.parametrize("signal, recipe", [("pixels", "linear"), ("network", "default")])
+def test_masks_of_the_former_default_are_made_again_by_its_name_of_today(tmp_path, signal, recipe):
+    images = write_pictures(tmp_path / "images")
+    write_cache(tmp_path / "cache", images, {0.8: masks_of(10, 1)}, signal=signal,
+                command="bcct masks --recipe default --split all")
+    shard_path(tmp_path / "cache", 1).unlink()
+    assert f"bcct masks --recipe {recipe} --split all" in verify(tmp_path / "cache").output
 
 
 def test_a_copy_is_told_from_the_folder_that_the_command_writes(cache, tmp_path):

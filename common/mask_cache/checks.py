@@ -237,6 +237,14 @@ def refuse_changed(cache: "MaskCache", problems: Iterable[tuple[Record, str]]) -
         f"{named}{more}; put the old files back, or {cache.how_to_remake(*shards)}")
 
 
+def _command_of(manifest):
+    """The command that made a cache, in today's words."""
+    command = manifest["about"].get("command", "bcct masks, with the settings that made them")
+    if manifest["provenance"]["recipe"].get("signal") == "pixels":  # once the default, now linear
+        return command.replace("--recipe default", "--recipe linear")
+    return command
+
+
 def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
     """How a user repairs the faults that were found in a cache.
 
@@ -246,7 +254,7 @@ def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))
     if not files:
         return "other images than the cache's need masks of their own: run bcct masks"
-    again = manifest["about"].get("command", "bcct masks, with the settings that made them")
+    again = _command_of(manifest)
     original = original_of(folder, manifest)
     if original is None:
         return (f"remove {files} from {folder} and run this, which makes only what is missing:\n"
