@@ -27,9 +27,9 @@ def classifier(setting):
     note = setting.note(len(records))
     return [ratio_row("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
                       Target(high=1.3), note),
-            ratio_row("BC training with the default recipe's pixel unit / forward pass",
+            ratio_row("BC training with the default recipe's network for pixels / forward pass",
                       quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
-                      f"{note}; the unit learns from at most 1000 targets, however many there are")]
+                      f"{note}; it learns from at most 1000 targets, however many there are")]
 
 
 def masks(setting):
