@@ -60,7 +60,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch, error):
 def test_masks_that_are_all_invalid_are_refused_by_each_step(tmp_path):
     write_inputs(tmp_path)
     inputs = ["--data", tmp_path / "cub", "--background", tmp_path / "backgrounds",
-              "--cache", tmp_path / "cache", *TINY]
+              "--cache", tmp_path / "cache", *TINY, "--recipe-set", "smallest_area=1"]
     training = ["--set", "epochs=1", "--set", "width=8", "--set", "mask_width=8"]
     with pytest.raises(ValueError, match="not one of the 8 masks .* is valid at delta 1.*--delta"):
         run("masks", *inputs, "--delta", 1)
