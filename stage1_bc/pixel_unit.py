@@ -32,7 +32,9 @@ GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
 KEPT_BACKGROUNDS = 1000  # background images whose features are kept at most
 COVERED = 0.5  # share of a cell from which on a label takes it for the object
-MISTAKEN_WEIGHT = 4  # in other cells, of such a cell that a person says is not the target
+# Of such a cell that a person says is not the target: in background cells for a linear unit, in
+# target cells for a network.
+MISTAKEN_WEIGHT = 4
 LEAST_VARIANCE = 1e-12  # a channel that varies less says nothing
 # The gradient masks that it learns first. Without the mirror image they would cost half, and the
 # masks of the test birds lose 0.6 to 0.9 points (docs/masks.md).
