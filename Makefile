@@ -60,8 +60,8 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 	$(call option,background,$(BACKGROUND)))
 
 .PHONY: help install test test-gpu faults scale bench lint demo real train-bc masks recipes sanity \
-	verify inspect check-masks check-backgrounds train-ct evaluate localize export plot pack \
-	export-scoremaps list compare table1 table2 table3 ablate-backgrounds
+	verify inspect check-masks check-backgrounds train-ct evaluate refine-masks localize export plot \
+	pack export-scoremaps list compare table1 table2 table3 ablate-backgrounds
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,6 +127,10 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
 	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
+
+refine-masks: install ## Make the training images' masks again with RUN, for train-ct MASKS=NAME.
+	$(SHARED) refine-masks $(FINISHED) --split $(SPLIT) \
+		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
 
 localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
 	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)

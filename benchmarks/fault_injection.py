@@ -108,7 +108,7 @@ class _Dying:
 
     def __init__(self, maker, batches):
         self.maker, self.batches = maker, batches
-        self.size, self.device = maker.size, maker.device
+        self.size, self.input_size, self.device = maker.size, maker.input_size, maker.device
 
     def masks(self, images, deltas):
         self.batches -= 1

@@ -21,6 +21,7 @@ COMMANDS = {
     "check-masks": ("pipelines.check_masks", "Show what recurs in masks, for you to judge."),
     "train-ct": ("pipelines.train_ct", "Train a classification model under masks (stage 2)."),
     "evaluate": ("pipelines.evaluate", "Localize with a trained model and write its report."),
+    "refine-masks": ("pipelines.refine_masks", "Make masks again with a trained model."),
     "localize": ("pipelines.localize", "Find objects in pictures that nobody has labelled."),
     "export": ("pipelines.export", "Write masks and boxes as COCO, YOLO, VOC, PNG, CSV ..."),
     "pack": ("pipelines.pack", "Put a trained model into one file, or into ONNX."),

@@ -4,10 +4,9 @@ import click
 
 from common import processes
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
 from pipelines.jobs.mask_parts import PART, finish_masks, make_part, plan_parts
-from pipelines.jobs.terminal import TERMINAL, report_bad_images
+from pipelines.jobs.terminal import TERMINAL, report_bad_images, report_masks
 from stage1_bc.stage1_job import Stage1Job, ensure_classifier, make_masks
 
 
@@ -53,9 +52,7 @@ def _report(job, split, stored, folder, deltas, on_bad_image):
     """Say what the cache holds, and name each image that could not be read, once."""
     click.echo(stored.accuracy())
     cache = MaskCache(folder, check=False)
-    for delta in cache.deltas:
-        valid = cache.manifest["valid"][delta_name(delta)]
-        click.echo(f"delta {delta_name(delta)}: {valid} of {len(cache)} masks are valid")
+    report_masks(cache)
     if split == "train":
         click.echo("next: bcct train-ct, with the same settings")
     click.echo(f"wrote {folder}")

@@ -28,7 +28,7 @@ class MaskMaker:
                  device: str | torch.device = "cpu", precision: torch.dtype = torch.float32):
         self.classifier = classifier.to(device).to(memory_format=torch.channels_last).eval()
         self.recipe = recipe
-        self.size = tuple(size)
+        self.size = self.input_size = tuple(size)
         self.device = device
         self.precision = precision
 

@@ -16,6 +16,10 @@ from stage1_bc.maker import MaskMaker
 from stage1_bc.program_versions import versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 
+STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
+                  "not_target", "head", "bc_set")
+"""Options of commands that say how the background classifier and its recipe make masks."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskSettings:
@@ -143,8 +147,11 @@ def recorded_facts(manifest: dict) -> dict:
 
 
 def describe_masks(cache: MaskCache) -> str:
-    """One line on a cache: its key, its recipe and the background classifier."""
+    """One line on a cache: its key, its recipe and the classifier or model that made it."""
     manifest, about = cache.manifest, cache.manifest["about"]
+    if model := about.get("model"):
+        return (f"masks of {cache.folder}: key {cache.key}, made by the trained model {model} "
+                f"({about['backbone']})")
     seed = about.get("classifier", {}).get("seed", "unknown")
     return (f"masks of {cache.folder}: key {cache.key}, recipe {about.get('recipe', 'unnamed')}, "
             f"background classifier {manifest['provenance']['classifier'][:12]} "
@@ -159,6 +166,9 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
             more, or are not those that made the masks.
     """
     about, provenance = cache.manifest["about"], cache.manifest["provenance"]
+    if model := about.get("model"):
+        raise ValueError(f"the masks in {cache.folder} were made by the trained model {model}, not "
+                         "by a background classifier")
     checkpoint = load_checkpoint(about.get("classifier_file", ""))
     if checkpoint.get("digest") != provenance["classifier"]:
         raise ValueError(f"{about['classifier_file']} is not the background classifier that made "
@@ -179,9 +189,16 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
         given: names of the options given there; the others may differ.
 
     Raises:
-        MaskCacheError: some differ; names each with both values.
+        MaskCacheError: some differ; names each with both values. Or a trained model has made the
+            masks, to which none of these options applies.
     """
-    differences = [f"--{option.replace('_', '-')} asks for {name} {asked}, the masks have {held}"
+    if model := cache.manifest["about"].get("model"):
+        if idle := [option for option in STAGE1_OPTIONS if option in given]:
+            raise MaskCacheError(
+                f"the masks in {cache.folder} were made by the trained model {model}, not by a "
+                f"background classifier: leave out {_listed(idle)}")
+        return
+    differences = [f"{_listed([option])} asks for {name} {asked}, the masks have {held}"
                    for option, name, asked, held in _compared(cache, settings, options)
                    if option in given and held is not None and asked != held]
     if differences:
@@ -209,6 +226,11 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     config = {**({"pixel_network": False} if classifier else {}), **classifier}
     yield from (("bc_set", name, to_dict(settings.config)[name], config.get(name))
                 for name in _assigned(options["bc_set"]))
+
+
+def _listed(options):
+    """Options as they are typed."""
+    return ", ".join(f"--{option.replace('_', '-')}" for option in options)
 
 
 def _assigned(assignments):

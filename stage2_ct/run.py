@@ -5,7 +5,7 @@ checkpoint of the last finished epoch. A copied, moved or renamed run works as t
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,17 +124,32 @@ class TrainedRun:
         Raises:
             ArtefactError: the run's data set is not where it was, and no other is named.
         """
-        recorded = self.manifest["data"]
-        if data is None and not Path(recorded["folder"]).is_dir():
-            raise ArtefactError(f"the data set of this run is not in {recorded['folder']} any "
-                                "more; give --data")
-        return Images(dataset or (recorded["kind"] if data is None else None),
-                      Path(data or recorded["folder"]), notify, self.classes)
+        return recorded_images(self.manifest["data"], data, dataset, notify, self.classes)
 
     @property
     def seed(self) -> int:
         """The seed that it was trained with."""
         return self.manifest["description"]["seed"]
+
+
+def recorded_images(recorded: dict, data: Path | None, dataset: str | None,
+                    notify: Callable[[str], object],
+                    classes: Sequence[str] | None = None) -> Images:
+    """The data set that a run's manifest records, or another one that a command line names.
+
+    Args:
+        recorded: ``kind`` and ``folder`` of the run's data set.
+        data, dataset: folder and layout of the other one, or None.
+        notify, classes: as for ``Images``.
+
+    Raises:
+        ArtefactError: the run's data set is not where it was, and no other is named.
+    """
+    if data is None and not Path(recorded["folder"]).is_dir():
+        raise ArtefactError(f"the data set of this run is not in {recorded['folder']} any "
+                            "more; give --data")
+    return Images(dataset or (recorded["kind"] if data is None else None),
+                  Path(data or recorded["folder"]), notify, classes)
 
 
 def stored_runs(root: Path) -> Iterator[tuple[Run, dict]]:

@@ -28,7 +28,11 @@ class Maker(Protocol):
     """What makes the masks; ``stage1_bc.maker.MaskMaker`` is one."""
 
     size: tuple[int, int]
+    """(height, width) of a mask in pixels."""
+    input_size: tuple[int, int]
+    """(height, width) that images are squashed to."""
     device: str | torch.device
+    """Where it computes."""
 
     def masks(self, images: torch.Tensor, deltas: Iterable[float]) -> dict[float, CutMasks]:
         """Masks of (N, 3, H, W) float RGB images in [0, 1] at each delta."""
@@ -214,7 +218,7 @@ def make_shards(plan: ShardPlan, pending: Sequence[int], maker: Maker, batch_siz
     # Batches never cross shards: a shard's bytes do not depend on which others were made before.
     batches = {index: consecutive(len(job.ids(index)), batch_size, job.slices[index].start)
                for index in pending}
-    loader = iter(load_frames(job.records, maker.size,
+    loader = iter(load_frames(job.records, maker.input_size,
                               list(itertools.chain.from_iterable(batches.values())), workers,
                               checksums=True))
     with (concurrent.futures.ThreadPoolExecutor(1) as writer,  # while the next shard is made

@@ -5,6 +5,7 @@ import contextlib
 import click
 import tqdm
 
+from common.mask_cache.shards import delta_name
 from common.progress import Reports
 
 
@@ -22,6 +23,13 @@ def warn(sentence):
 
 
 TERMINAL = Reports(progress_bar, click.echo, warn)
+
+
+def report_masks(cache):
+    """Say how many masks of a cache are valid, at each delta."""
+    for delta in cache.deltas:
+        valid = cache.manifest["valid"][delta_name(delta)]
+        click.echo(f"delta {delta_name(delta)}: {valid} of {len(cache)} masks are valid")
 
 
 def report_bad_images(unreadable, on_bad_image):

@@ -1,0 +1,126 @@
+"""``bcct refine-masks``: masks by a trained model, for a second round."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.boxes import mask_to_box
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
+from stage1_bc.mask_settings import describe_masks, maker_of_masks
+from stage2_ct.mask_maker import threshold
+from tests.examples import TINY, make_masks, run, write_inputs
+
+SMALL = ["--set", "epochs=2", "--set", "width=8", "--set", "mask_width=8", "--set", "batch_size=4"]
+CPU = ("--device", "cpu", "--workers", "0")
+
+
+def train(folder, *arguments):
+    """The folder of a run that has been trained on ``folder/cub``."""
+    output = run("train-ct", "--data", folder / "cub", "--cache", folder / "cache", *TINY, *SMALL,
+                 *arguments).output
+    return Path(output.split("wrote ")[-1].strip())
+
+
+def refine(folder, model, *arguments):
+    """The folder of the masks that a model makes of ``folder/cub``."""
+    output = run("refine-masks", model, "--cache", folder / "cache", *CPU, *arguments).output
+    return Path(output.split("wrote ")[-1].strip())
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A folder with a data set, its masks and a run."""
+    folder = tmp_path_factory.mktemp("first")
+    write_inputs(folder)
+    make_masks(folder, "--recipe", "guided")
+    return folder, train(folder, "--recipe", "guided")
+
+
+@pytest.fixture(scope="module")
+def refined(first):
+    """The same with the masks that the run has made."""
+    folder, model = first
+    return folder, model, refine(folder, model)
+
+
+def test_masks_at_the_usual_delta_are_what_localize_finds(refined, tmp_path):
+    folder, model, masks = refined
+    run("localize", model, folder / "cub" / "images", "--out", tmp_path / "found", *CPU)
+    found, cache = MaskCache(tmp_path / "found" / "masks"), MaskCache(masks, 0.80)
+    assert 0 < len(cache) < len(found)  # the training images alone
+    for image_id in cache:
+        mask, valid, box = cache.read(image_id)
+        assert np.array_equal(mask, found[image_id])
+        assert valid == mask.any() and tuple(box) == tuple(mask_to_box(mask))
+
+
+def test_the_threshold_is_tau_at_the_usual_delta():
+    assert threshold(0.5, 0.80) == 0.5
+    assert threshold(0.5, 1.0) == 1.0
+    assert threshold(0.5, 0.80 ** 2) == pytest.approx(0.25)
+    assert threshold(0.0, 0.80) == 0.0 and threshold(1.0, 0.70) == 1.0
+
+
+def test_a_lower_delta_gives_larger_masks(first):
+    folder, model = first
+    masks = refine(folder, model, "--delta", "0.80", "--delta", "0.70", "--tau", "0.6")
+    usual, generous = MaskCache(masks, 0.80), MaskCache(masks, 0.70)
+    areas = np.array([[usual[name].sum(), generous[name].sum()] for name in usual])
+    assert (areas[:, 0] <= areas[:, 1]).all() and areas[:, 0].sum() < areas[:, 1].sum()
+
+
+def test_another_tau_makes_other_masks(refined):
+    folder, model, masks = refined
+    assert refine(folder, model, "--tau", "0.9") != masks
+
+
+def test_the_masks_supervise_the_next_model(refined):
+    folder, model, masks = refined
+    cache = MaskCache(masks)
+    second = train(folder, "--masks", masks.name)
+    manifest = json.loads((second / "config.json").read_text())
+    assert second != model and manifest["masks"]["key"] == cache.key
+    assert cache.manifest["about"]["taught_by"]["key"] != cache.key
+    assert describe_masks(cache) == (f"masks of {masks}: key {cache.key}, made by the trained "
+                                     f"model {model} (tiny)")
+
+
+def test_other_commands_do_not_take_them_for_masks_of_a_classifier(refined):
+    folder, model, masks = refined
+    assert train(folder, "--recipe", "guided", "--resume") == model  # finds the first masks
+    with pytest.raises(ValueError, match=f"were made by the trained model {model}, not by a"):
+        maker_of_masks(MaskCache(masks))
+    with pytest.raises(MaskCacheError, match="leave out --recipe, --bc-seed"):
+        train(folder, "--masks", masks.name, "--recipe", "guided", "--bc-seed", "1")
+
+
+def test_nothing_is_made_twice_and_damage_is_mended(refined):
+    folder, model, masks = refined
+    shard = masks / "shard-00000.h5"
+    before, written = shard.read_bytes(), shard.stat().st_mtime_ns
+    assert refine(folder, model) == masks and shard.stat().st_mtime_ns == written
+    shard.write_bytes(before[:200] + bytes([before[200] ^ 1]) + before[201:])
+    verified = run("verify", masks)
+    assert verified.exit_code == 1 and f"bcct refine-masks {model}" in verified.output
+    assert refine(folder, model) == masks and shard.read_bytes() == before
+    assert run("verify", masks, "--data", folder / "cub").exit_code == 0
+
+
+def test_a_packed_model_makes_the_same_masks(refined, tmp_path):
+    folder, model, masks = refined
+    run("pack", model, "--out", tmp_path / "model.pt")
+    assert refine(folder, tmp_path / "model.pt") == masks
+
+
+def test_a_data_set_that_is_gone_is_asked_for(refined, tmp_path):
+    folder, model, _ = refined
+    elsewhere = (folder / "cub").rename(tmp_path / "cub")
+    try:
+        with pytest.raises(ValueError, match="is not in .*cub any more; give --data"):
+            refine(folder, model)
+        assert refine(folder, model, "--data", elsewhere).is_dir()
+    finally:
+        elsewhere.rename(folder / "cub")
