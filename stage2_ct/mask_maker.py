@@ -17,6 +17,7 @@ from stage2_ct.localizer import Localizer
 from stage2_ct.prediction import score_prediction
 
 TAU_IS_AT = 0.80  # the delta of the commands' default: there, a mask is what bcct localize finds
+SMALLEST_AREA = 0.01  # of the frame: smaller masks are not valid, as in stage 1's recipes
 
 
 class ModelMaskMaker:
@@ -57,7 +58,7 @@ class ModelMaskMaker:
         localizer = self.localizer
         return Provenance(images, localizer.model.digest(), {
             "score_map": localizer.score_map, "tau": localizer.tau,
-            "input_size": localizer.side}, self.size)
+            "input_size": localizer.side, "smallest_area": SMALLEST_AREA}, self.size)
 
 
 def threshold(tau: float, delta: float) -> float:
@@ -70,7 +71,8 @@ def threshold(tau: float, delta: float) -> float:
 
 
 def _cut(maps: np.ndarray, level: float) -> CutMasks:
-    """The largest component of each (N, H, W) map at a threshold; an empty one is not valid."""
+    """The largest component of each (N, H, W) map at a threshold."""
     masks = np.stack([largest_component(one) for one in maps >= np.float32(level)])
     boxes = np.stack([mask_to_box(mask) for mask in masks])
-    return CutMasks(masks, np.asarray(masks.any(axis=(1, 2))), boxes)
+    valid = masks.mean(axis=(1, 2)) >= SMALLEST_AREA
+    return CutMasks(masks, np.asarray(valid), boxes)

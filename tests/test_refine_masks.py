@@ -54,7 +54,7 @@ def test_masks_at_the_usual_delta_are_what_localize_finds(refined, tmp_path):
     for image_id in cache:
         mask, valid, box = cache.read(image_id)
         assert np.array_equal(mask, found[image_id])
-        assert valid == mask.any() and tuple(box) == tuple(mask_to_box(mask))
+        assert valid == (mask.mean() >= 0.01) and tuple(box) == tuple(mask_to_box(mask))
 
 
 def test_the_threshold_is_tau_at_the_usual_delta():
@@ -70,6 +70,14 @@ def test_a_lower_delta_gives_larger_masks(first):
     usual, generous = MaskCache(masks, 0.80), MaskCache(masks, 0.70)
     areas = np.array([[usual[name].sum(), generous[name].sum()] for name in usual])
     assert (areas[:, 0] <= areas[:, 1]).all() and areas[:, 0].sum() < areas[:, 1].sum()
+
+
+def test_a_mask_of_a_few_pixels_is_not_valid(first):
+    folder, model = first
+    masks = MaskCache(refine(folder, model, "--tau", "1"))  # the map's largest pixels alone
+    small = [masks[name].mean() < 0.01 for name in masks]
+    assert any(small) and [not masks.read(name)[1] for name in masks] == small
+    assert run("verify", masks.folder).exit_code == 0
 
 
 def test_another_tau_makes_other_masks(refined):
@@ -103,6 +111,8 @@ def test_nothing_is_made_twice_and_damage_is_mended(refined):
     before, written = shard.read_bytes(), shard.stat().st_mtime_ns
     assert refine(folder, model) == masks and shard.stat().st_mtime_ns == written
     shard.write_bytes(before[:200] + bytes([before[200] ^ 1]) + before[201:])
+    with pytest.raises(MaskCacheError, match="is damaged .* run bcct refine-masks again"):
+        MaskCache(masks)
     verified = run("verify", masks)
     assert verified.exit_code == 1 and f"bcct refine-masks {model}" in verified.output
     assert refine(folder, model) == masks and shard.read_bytes() == before

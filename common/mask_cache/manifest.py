@@ -133,7 +133,8 @@ def read_manifest(folder: str | Path) -> dict:
     if not path.is_file():
         state = "is not finished" if path.parent.is_dir() else "does not exist"
         raise MaskCacheError(f"mask cache {folder} {state} (no {MANIFEST}); "
-                             "run bcct masks to make or resume it")
+                             "run bcct masks (bcct refine-masks for those by a trained model) to "
+                             "make or resume it")
     if (path.parent / ADDING / MANIFEST).is_file():
         raise MaskCacheError(f"mask cache {folder} was stopped while a new delta was put in place; "
                              "run bcct masks again, which takes seconds")

@@ -67,7 +67,7 @@ class MaskCache:
         if delta_name(delta) not in map(delta_name, self.deltas):
             held = ", ".join(map(delta_name, self.deltas))
             raise MaskCacheError(f"mask cache {self.folder} holds delta {held} but not "
-                                 f"{delta_name(delta)}; run bcct masks with --delta "
+                                 f"{delta_name(delta)}; run {self._command} with --delta "
                                  f"{delta_name(delta)} to add it")
         return delta
 
@@ -193,8 +193,8 @@ class MaskCache:
             raise MaskCacheError(
                 f"not one of the {len(self)} masks in {self.folder} is valid at delta {name}: "
                 "their maps are the same everywhere, or nothing large enough reaches that "
-                "threshold; run bcct masks with a lower --delta, another --recipe or other "
-                "--weights")
+                f"threshold; run {self._command} with a lower --delta, or make them otherwise, "
+                "such as with other --weights")
 
     def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""
@@ -203,8 +203,8 @@ class MaskCache:
     def how_to_remake(self, *names: str) -> str:
         """How to make sound files of the cache again, as half a sentence."""
         original = original_of(self.folder, self.manifest)
-        remedy = (f"remove {' '.join(names)} from {original or self.folder} and run bcct masks "
-                  "again, which makes only what is missing")
+        remedy = (f"remove {' '.join(names)} from {original or self.folder} and run "
+                  f"{self._command} again, which makes only what is missing")
         return f"{remedy}, and copy that folder again" if original else remedy
 
     def shard_file(self, image_id: str) -> str:
@@ -274,8 +274,13 @@ class MaskCache:
         except OSError as error:
             raise cannot_read(path, error) from error
 
+    @property
+    def _command(self):
+        """The command that made the masks, without its options."""
+        return " ".join(self.manifest["about"].get("command", "bcct masks").split()[:2])
+
     def _damaged(self, name, reason):
         original = original_of(self.folder, self.manifest)
         remedy = (f"copy it again from {original}" if original else
-                  "run bcct masks again: only this file is made again")
+                  f"run {self._command} again: only this file is made again")
         return MaskCacheError(f"{self.folder / name} is damaged ({reason}); {remedy}")
