@@ -64,15 +64,19 @@ def gradient_map(classifier: "BackgroundClassifier", images: torch.Tensor, recip
     """
     total = torch.zeros((), device=images.device)
     for scale in recipe.scales:
-        side = [round(length * scale) for length in size]
-        resized = images
-        if list(images.shape[2:]) != side:
-            resized = functional.interpolate(images, side, mode="bilinear", antialias=True)
-        maps = _maps_at_one_scale(classifier, resized, recipe, size)
+        maps = _maps_at_one_scale(classifier, at_scale(images, scale, size), recipe, size)
         if len(maps) * len(recipe.scales) > 1:  # summed maps need equal weights
             maps = [unit_maximum(one) for one in maps]
         total = total + sum(maps)
     return total
+
+
+def at_scale(images: torch.Tensor, scale: float, size: Sequence[int]) -> torch.Tensor:
+    """Images (N, 3, H, W) float squashed to a scale times ``size`` (height, width) in pixels."""
+    side = [round(length * scale) for length in size]
+    if list(images.shape[2:]) == side:
+        return images
+    return functional.interpolate(images, side, mode="bilinear", antialias=True)
 
 
 def unit_maximum(maps: torch.Tensor) -> torch.Tensor:

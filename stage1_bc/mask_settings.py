@@ -82,7 +82,7 @@ class MaskSettings:
             raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
                               "learn what --not-target names: take another --recipe, such as "
                               "default")
-        scales = (1.0,) if units else (1.0, *recipe.scales)
+        scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
         for unit in units:

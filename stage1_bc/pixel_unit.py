@@ -20,7 +20,7 @@ from torch.nn import functional
 from common.backbones import Backbone
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, largest_above, normalise
-from stage1_bc.gradient_maps import gradient_map, unit_maximum
+from stage1_bc.gradient_maps import at_scale, gradient_map, unit_maximum
 from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 from stage1_bc.sharpening import SIDE, objects, shrink, shrink_images
@@ -101,19 +101,25 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
         if units[-1] is None:
             raise ValueError("this recipe needs a background classifier with a unit for pixels; "
                              f"train it with bcct train-bc --bc-set {name}=true")
-    maps = _answers(units, images)
-    if recipe.mirror:
-        maps = maps + _answers(units, images.flip(3)).flip(2)
-    return resize_maps(maps, size)
+    maps = []
+    for scale in recipe.scales:
+        resized = at_scale(images, scale, images.shape[2:])
+        maps.append(_answers(units, resized))
+        if recipe.mirror:
+            maps[-1] = maps[-1] + _answers(units, resized.flip(3)).flip(2)
+    return resize_maps(_geometric_mean(maps), size)
 
 
 def _answers(units, images):
     """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
     features = units[0].read(images)  # all units read the same layers
     maps = [unit(features).clamp_min(0) for unit in units]
-    if len(maps) == 1:
-        return maps[0]
-    return torch.stack([unit_maximum(one) for one in maps]).log().mean(0).exp()
+    return maps[0] if len(maps) == 1 else _geometric_mean([unit_maximum(one) for one in maps])
+
+
+def _geometric_mean(maps):
+    """High where all of several (N, h, w) maps are."""
+    return maps[0] if len(maps) == 1 else torch.stack(maps).log().mean(0).exp()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,8 @@ class Recipe:
     mirror: bool = True
     """Average with the map of the mirror image."""
     scales: tuple[float, ...] = (1.0,)
-    """Input sides, in mask sides; the maps of several are summed."""
+    """Input sides, in mask sides: gradient maps at several are summed, of maps by units for pixels
+    the geometric mean is taken."""
     blur: float = 6.0
     """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
     sharpen: float = 0.0

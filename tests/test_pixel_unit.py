@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from common.backbones import build_backbone
 from stage1_bc import pixel_unit
@@ -10,7 +11,8 @@ from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.cutting import largest_above
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, RIDGE, Moments, PixelUnit, label_cells, on_grid
+from stage1_bc.pixel_unit import (GRID, RIDGE, Moments, PixelUnit, label_cells, on_grid,
+                                  pixel_map)
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
@@ -142,3 +144,20 @@ def test_a_checkpoint_with_the_unit_rebuilds_it():
     loaded = load_classifier(classifier.checkpoint({}), "none")
     assert torch.equal(loaded.pixel_unit.weight, classifier.pixel_unit.weight)
     assert loaded.digest() == classifier.digest()
+
+
+def test_maps_at_two_scales_are_multiplied():
+    classifier = small_classifier()
+    classifier.pixel_unit = PixelUnit(classifier.backbone)
+    random = torch.Generator().manual_seed(0)
+    classifier.pixel_unit.weight.uniform_(generator=random)
+    images = torch.rand(2, 3, 16, 16, generator=random)
+
+    def made(image, *scales):
+        recipe = dataclasses.replace(RECIPES["pixels"], scales=scales)
+        return pixel_map(classifier, image, recipe, (GRID, GRID))
+    larger = functional.interpolate(images, (24, 24), mode="bilinear")
+    small, large = made(images, 1.0), made(larger, 1.0)
+    assert not torch.allclose(small, large, atol=0.05) and (small * large > 0).any()
+    assert torch.allclose(made(images, 1.5), large, atol=1e-5)
+    assert torch.allclose(made(images, 1.0, 1.5), (small * large).sqrt(), atol=1e-5)
