@@ -20,7 +20,7 @@ VARIANT ?= bc-ct
 # Seed of stage 2.
 SEED ?= 0
 CACHE ?= cache
-# Processes that share the work of masks and train-ct: one per GPU.
+# Processes that share the work of masks, refine-masks and train-ct: one per GPU.
 NPROC ?= 1
 # One of N independent jobs of masks, K/N with K from 0, and their end, N; see docs/scale.md.
 PART ?=
@@ -46,10 +46,11 @@ option = $(if $(2),--$(1) "$(2)")
 IMAGES = $(call option,data,$(DATA)) $(call option,dataset,$(DATASET))
 TARGETS = $(IMAGES) --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
 	$(call option,bc-backbone,$(BC_BACKBONE)) $(call option,bc-weights,$(BC_WEIGHTS)) \
-	--bc-seed $(BC_SEED) --cache "$(CACHE)"
+	$(GIVEN_BC_SEED) --cache "$(CACHE)"
 STAGE1 = $(TARGETS) $(call option,background,$(BACKGROUND))
 FIRST_DELTA = --delta $(firstword $(DELTA))
-# Only if it was given: train-ct refuses named masks that were made by another recipe.
+# Only if they were given: train-ct refuses named masks that were made otherwise.
+GIVEN_BC_SEED = $(if $(filter-out file,$(origin BC_SEED)),--bc-seed $(BC_SEED))
 GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
 TRAINING = $(STAGE1) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) --seed $(SEED)
 STAGE2 = $(TRAINING) $(call option,masks,$(MASKS))
@@ -66,8 +67,8 @@ TABLE_INPUTS = --cache "$(CACHE)" $(if $(SMALL),--shared "$(SMALL)",$(call optio
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: DATA DATASET SPLIT BACKGROUND BACKBONE WEIGHTS BC_BACKBONE BC_WEIGHTS BC_SEED"
-	@echo "RECIPE DELTA VARIANT SEED CACHE, NPROC (processes of masks and train-ct), MASKS (a mask"
-	@echo "cache), RUN (a training run), and ARGS for any other option:"
+	@echo "RECIPE DELTA VARIANT SEED CACHE, NPROC (processes of masks, refine-masks and train-ct),"
+	@echo "MASKS (a mask cache), RUN (a training run), and ARGS for any other option:"
 	@echo "'make masks DATA=birds BACKGROUND=backgrounds ARGS=\"--image-size 320\"'"
 
 $(BIN)/.installed: setup.cfg pyproject.toml

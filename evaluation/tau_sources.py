@@ -5,7 +5,7 @@ from evaluation.threshold import TauChoice, agreement, best_tau
 
 
 def tau_from_masks(evaluator: Evaluator) -> TauChoice:
-    """The tau whose boxes agree best with stage-1 masks: no annotated box is used.
+    """The tau whose boxes agree best with masks: no annotated box is used.
 
     Args:
         evaluator: Evaluator that has seen the score maps of training images, with
@@ -15,7 +15,7 @@ def tau_from_masks(evaluator: Evaluator) -> TauChoice:
         TauChoice, see ``agreement``.
     """
     ious = evaluator.ious
-    note = f"Most IoUs of 0.5 with the boxes of the stage-1 masks of {len(ious)} training images."
+    note = f"Most IoUs of 0.5 with the boxes of the masks of {len(ious)} training images."
     empty = len(evaluator.image_ids) - len(ious)
     if empty:
         note += f" {empty} more have an empty mask and were left out."

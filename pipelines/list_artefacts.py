@@ -49,9 +49,12 @@ def _mask_caches(root):
         about, deltas = manifest["about"], map(delta_name, manifest["deltas"])
         valid = ", ".join(f"{100 * count / manifest['count']:.0f} % valid at {name}"
                           for name, count in sorted(manifest["valid"].items()))
+        maker = f"recipe {about.get('recipe')}"
+        if model := about.get("model"):
+            maker = f"by {Path(model).name} at tau {manifest['provenance']['recipe']['tau']:.2f}"
         lines.append((folder.name, f"{about.get('dataset')} {about.get('split')}, "
-                      f"{about.get('backbone')}, recipe {about.get('recipe')}, delta "
-                      f"{' '.join(deltas)}", _when(folder), _size(_bytes_in(folder)), "finished",
+                      f"{about.get('backbone')}, {maker}, delta {' '.join(deltas)}",
+                      _when(folder), _size(_bytes_in(folder)), "finished",
                       f"{manifest['count']:,} images, {valid}"))
     finished = {line[0] for line in lines}
     lines += [(folder.name, "", _when(folder), _size(_bytes_in(folder)), "not finished", "")

@@ -17,7 +17,8 @@ from stage2_ct.run import recorded_images
 @click.argument("run")
 @click.option("--split", type=options.SPLIT, default="train", show_default=True,
               help="Which images get masks.")
-@click.option("--tau", type=click.FloatRange(0, 1), help="Threshold on the score map.  [default: "
+@click.option("--tau", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              help="Threshold on the score map.  [default: "
               "the run's own, chosen when it was trained or evaluated]")
 @click.option("--delta", "deltas", type=options.DELTA, multiple=True, default=[0.80],
               show_default=True, help="Threshold as for bcct masks; may be repeated. 0.80 is tau; "
@@ -43,8 +44,9 @@ def command(run, split, tau, deltas, data, dataset, on_bad_image, cache, device,
             masks = MaskCache(folder, check=False)
             report_masks(masks)
             if split == "train":
-                click.echo(f"next: bcct train-ct --masks {folder.name}, with --data and any "
-                           "--backbone")
+                delta = "" if 0.80 in deltas else f" --delta {deltas[0]:.2f}"
+                click.echo(f"next: bcct train-ct --masks {folder.name}{delta}, with --data and "
+                           "any --backbone")
             click.echo(f"wrote {folder}")
             report_bad_images(masks.manifest["unreadable"], on_bad_image)
             for delta in deltas:

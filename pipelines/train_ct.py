@@ -21,7 +21,8 @@ from stage2_ct.tensorboard_log import TensorBoardLog
 @click.option("--tensorboard", is_flag=True, help="Also write losses, rates and a few pictures "
               "with their score maps to RUN/tensorboard, for TensorBoard to show.")
 def command(resume, tensorboard, on_bad_image, **arguments):
-    """Train one variant with one seed, under masks that bcct masks has made.
+    """Train one variant with one seed, under masks that bcct masks or bcct refine-masks
+    has made.
 
     Finished masks need nothing of what made them, so --background is for --masks online and joint
     alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
@@ -68,7 +69,7 @@ def _train(planned, on_epoch=None):
     except BadImage as error:
         otherwise = (f"remove {planned.run.folder} to start again without it"
                      if planned.supervision is None else
-                     "run bcct masks, which says how to do without it")
+                     "make the masks again, which says how to do without it")
         raise click.ClickException(f"{error} It could be read before: put it back and continue "
                                    f"with --resume, or {otherwise}") from error
 

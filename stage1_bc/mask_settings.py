@@ -149,9 +149,9 @@ def recorded_facts(manifest: dict) -> dict:
 def describe_masks(cache: MaskCache) -> str:
     """One line on a cache: its key, its recipe and the classifier or model that made it."""
     manifest, about = cache.manifest, cache.manifest["about"]
-    if model := about.get("model"):
-        return (f"masks of {cache.folder}: key {cache.key}, made by the trained model {model} "
-                f"({about['backbone']})")
+    if cache.model:
+        return (f"masks of {cache.folder}: key {cache.key}, made by the trained model "
+                f"{cache.model} ({about['backbone']})")
     seed = about.get("classifier", {}).get("seed", "unknown")
     return (f"masks of {cache.folder}: key {cache.key}, recipe {about.get('recipe', 'unnamed')}, "
             f"background classifier {manifest['provenance']['classifier'][:12]} "
@@ -166,9 +166,9 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
             more, or are not those that made the masks.
     """
     about, provenance = cache.manifest["about"], cache.manifest["provenance"]
-    if model := about.get("model"):
-        raise ValueError(f"the masks in {cache.folder} were made by the trained model {model}, not "
-                         "by a background classifier")
+    if cache.model:
+        raise ValueError(f"the masks in {cache.folder} were made by the trained model "
+                         f"{cache.model}, not by a background classifier: name masks of bcct masks")
     checkpoint = load_checkpoint(about.get("classifier_file", ""))
     if checkpoint.get("digest") != provenance["classifier"]:
         raise ValueError(f"{about['classifier_file']} is not the background classifier that made "
@@ -192,11 +192,11 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
         MaskCacheError: some differ; names each with both values. Or a trained model has made the
             masks, to which none of these options applies.
     """
-    if model := cache.manifest["about"].get("model"):
+    if cache.model:
         if idle := [option for option in STAGE1_OPTIONS if option in given]:
             raise MaskCacheError(
-                f"the masks in {cache.folder} were made by the trained model {model}, not by a "
-                f"background classifier: leave out {_listed(idle)}")
+                f"the masks in {cache.folder} were made by the trained model {cache.model}, not by "
+                f"a background classifier: leave out {_listed(idle)}")
         return
     differences = [f"{_listed([option])} asks for {name} {asked}, the masks have {held}"
                    for option, name, asked, held in _compared(cache, settings, options)

@@ -18,6 +18,7 @@ VERSIONS = {
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
     # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
     "teaching": 1,
+    "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
 }
 SIGNALS = {"network": ("network", "pixels"), "pixels": ("pixels",), "evidence": ("evidence",),
@@ -32,6 +33,8 @@ TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     """A record of the parts that a recipe uses: {"versions": ...}, or {} while all are at 1."""
     parts = [*SIGNALS.get(recipe.signal, ("gradients",)), "cutting"]
+    if recipe.reads_pixels and set(recipe.scales) != {1.0}:
+        parts.append("scales")
     return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 

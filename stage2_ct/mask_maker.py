@@ -56,7 +56,7 @@ class ModelMaskMaker:
             images: digest of the images, see ``Dataset.digest``.
         """
         localizer = self.localizer
-        return Provenance(images, localizer.model.digest(), {
+        return Provenance(images, localizer.model.digest_of_training(), {
             "score_map": localizer.score_map, "tau": localizer.tau,
             "input_size": localizer.side, "smallest_area": SMALLEST_AREA}, self.size)
 
@@ -64,8 +64,8 @@ class ModelMaskMaker:
 def threshold(tau: float, delta: float) -> float:
     """The threshold on a score map in [0, 1] that stands for delta: tau where delta is 0.80.
 
-    The map's power that brings tau to 0.80 would be cut at delta, as a recipe's gamma does in
-    stage 1: so the same deltas mean more and less generous masks.
+    The same as raising the map to the power that moves tau to 0.80 and cutting it at delta, as a
+    recipe's gamma does in stage 1: a smaller delta gives more generous masks.
     """
     return tau ** (math.log(delta) / math.log(TAU_IS_AT))
 

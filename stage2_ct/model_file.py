@@ -60,12 +60,19 @@ class PackedModel:
 
     def digest(self) -> str:
         """Hexadecimal digest of the weights and of all else that boxes depend on."""
+        return digest(self.localization, self.description, self._weights_digest())
+
+    def digest_of_training(self) -> str:
+        """The same without what was chosen after training: tau, score map and input size."""
+        return digest(self.description, self._weights_digest())
+
+    def _weights_digest(self):
         weights = hashlib.sha256()
         for name in sorted(self.weights):
             tensor = self.weights[name].cpu().contiguous()
             weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             weights.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-        return digest(self.localization, self.description, weights.hexdigest())
+        return weights.hexdigest()
 
 
 def write_model(path: Path, model: PackedModel) -> None:

@@ -144,7 +144,8 @@ def test_score_maps_are_written_and_scored_without_the_bad(inputs):
     assert "none of the images in" in str(result.exception)
 
 
-@pytest.mark.parametrize("variant, remedy", [("bc-ct", "run bcct masks"), ("cam", "remove .* to")])
+@pytest.mark.parametrize("variant, remedy", [
+    ("bc-ct", "make the masks again"), ("cam", "remove .* to")])
 def test_an_image_that_is_lost_in_training_says_how_to_go_on(inputs, variant, remedy):
     run(inputs, "masks", "--on-bad-image", "skip")
     arguments = ["--variant", variant, *STAGE2_ONLY]

@@ -1,11 +1,14 @@
 """``bcct refine-masks``: masks by a trained model, for a second round."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.artefacts import ArtefactError
 from common.boxes import mask_to_box
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
@@ -74,7 +77,7 @@ def test_a_lower_delta_gives_larger_masks(first):
 
 def test_a_mask_of_a_few_pixels_is_not_valid(first):
     folder, model = first
-    masks = MaskCache(refine(folder, model, "--tau", "1"))  # the map's largest pixels alone
+    masks = MaskCache(refine(folder, model, "--tau", "0.99"))  # the map's largest pixels alone
     small = [masks[name].mean() < 0.01 for name in masks]
     assert any(small) and [not masks.read(name)[1] for name in masks] == small
     assert run("verify", masks.folder).exit_code == 0
@@ -114,9 +117,60 @@ def test_nothing_is_made_twice_and_damage_is_mended(refined):
     with pytest.raises(MaskCacheError, match="is damaged .* run bcct refine-masks again"):
         MaskCache(masks)
     verified = run("verify", masks)
-    assert verified.exit_code == 1 and f"bcct refine-masks {model}" in verified.output
-    assert refine(folder, model) == masks and shard.read_bytes() == before
+    assert verified.exit_code == 1
+    shard.unlink()
+    advised = shlex.split(verified.output.splitlines()[-1])
+    assert advised[:2] == ["bcct", "refine-masks"]
+    assert str(masks) in run(*advised[1:], *CPU).output and shard.read_bytes() == before
     assert run("verify", masks, "--data", folder / "cub").exit_code == 0
+
+
+def test_a_delta_is_added_to_finished_masks(first):
+    folder, model = first
+    one = refine(folder, model, "--tau", "0.5")
+    before = MaskCache(one, 0.80)
+    held = {name: before[name] for name in before}
+    assert refine(folder, model, "--tau", "0.5", "--delta", "0.70") == one
+    assert MaskCache(one).deltas == (0.7, 0.8)
+    after = MaskCache(one, 0.80)
+    assert all(np.array_equal(after[name], mask) for name, mask in held.items())
+
+
+def test_evaluate_does_not_take_the_second_round_for_the_first(refined):
+    folder, model, masks = refined
+    second = train(folder, "--masks", masks.name, "--seed", "7")
+    settings = ("--data", folder / "cub", "--cache", folder / "cache", *TINY, *SMALL, "--seed", "7")
+    with pytest.raises(ArtefactError, match="no trained model of these images and settings"):
+        run("evaluate", *settings)
+    assert str(second) in run("evaluate", *settings, "--masks", masks.name).output
+    report = json.loads((second / "report" / "report.json").read_text())
+    assert report["settings"]["masks by"]["model"] == str(model)
+    assert "stage 1" not in report["settings"]
+
+
+def test_make_trains_under_them(refined):
+    folder, _, masks = refined
+    made = subprocess.run(
+        ["make", "--dry-run", "train-ct", f"DATA={folder / 'cub'}", f"MASKS={masks.name}",
+         "BACKBONE=tiny", "WEIGHTS=none", f"CACHE={folder / 'cache'}", "SEED=3"],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+    words = shlex.split(made.stdout.splitlines()[-1])
+    assert "wrote" in run(*words[words.index("train-ct"):], *TINY, *SMALL).output
+
+
+def test_a_class_map_makes_masks_too(first):
+    folder, _ = first
+    model = train(folder, "--variant", "cam")
+    cache = MaskCache(refine(folder, model, "--tau", "0.5"))
+    assert cache.any_valid and cache.manifest["provenance"]["recipe"]["score_map"] == "class"
+
+
+def test_list_names_the_model_and_its_tau(refined):
+    folder, model, masks = refined
+    line = next(line for line in run("list", "--cache", folder / "cache").output.splitlines()
+                if masks.name in line and "tiny, by" in line)
+    tau = MaskCache(masks).manifest["provenance"]["recipe"]["tau"]
+    assert f"by {model.name} at tau {tau:.2f}" in line
 
 
 def test_a_packed_model_makes_the_same_masks(refined, tmp_path):

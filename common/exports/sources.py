@@ -109,4 +109,4 @@ def _open_masks(cache: MaskCache, data, kind) -> Annotations:
             yield AnnotatedPicture(record.image_id, size, objects, label)
     folder = dataset.records[0].folder  # image ids are relative to it, not to the data set's own
     return Annotations(folder, tuple(dataset.classes), read,
-                       f"stage-1 masks {cache.folder.name}, delta {cache.delta:.2f}")
+                       f"masks {cache.folder.name}, delta {cache.delta:.2f}")

@@ -253,7 +253,7 @@ def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
     manifest = read_manifest(folder)
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))
     if not files:
-        return "other images than the cache's need masks of their own: run bcct masks"
+        return "other images than the cache's need masks of their own"
     again = _command_of(manifest)
     original = original_of(folder, manifest)
     if original is None:

@@ -27,6 +27,7 @@ from common.system_errors import MISSING
 
 MANIFEST = "manifest.json"
 INDEX = "index.h5"
+AGAIN = "run bcct masks (bcct refine-masks for those by a trained model) again"
 ADDING = "adding"  # the folder inside a cache where a further delta is made ready
 
 
@@ -104,7 +105,7 @@ def write_manifest(folder: str | Path, provenance: Provenance, image_ids: Sequen
                    provenance.mask_size)
     if found.image_ids != list(image_ids):
         raise MaskCacheError(f"the shards in {folder} do not hold the images that they should; "
-                             "remove the folder and run bcct masks again")
+                             "remove the folder and make them again")
     write_index(folder / INDEX, found.image_ids, found.file_crc32, found.places)
     manifest = {
         "about": about or {},
@@ -137,15 +138,15 @@ def read_manifest(folder: str | Path) -> dict:
                              "make or resume it")
     if (path.parent / ADDING / MANIFEST).is_file():
         raise MaskCacheError(f"mask cache {folder} was stopped while a new delta was put in place; "
-                             "run bcct masks again, which takes seconds")
+                             f"{AGAIN}, which takes seconds")
     try:
         manifest = read_json(path)
         sound = manifest["digest"] == digest({name: value for name, value in manifest.items()
                                               if name != "digest"})
         version = manifest["provenance"]["format_version"]
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise MaskCacheError(f"{path} is damaged or of an earlier version ({error!r}); run bcct "
-                             "masks again: sound shards are kept") from error
+        raise MaskCacheError(f"{path} is damaged or of an earlier version ({error!r}); "
+                             f"{AGAIN}: sound shards are kept") from error
     if version != FORMAT_VERSION:
         raise MaskCacheError(f"mask cache {folder} has format version {version}, this "
                              f"program reads {FORMAT_VERSION}; make the masks again")
@@ -163,12 +164,11 @@ def read_manifest(folder: str | Path) -> dict:
 
 
 def _damaged(path, reason):
-    return MaskCacheError(f"{path} is damaged ({reason}); run bcct masks again: sound shards are "
-                          "kept")
+    return MaskCacheError(f"{path} is damaged ({reason}); {AGAIN}: sound shards are kept")
 
 
 def original_of(folder: str | Path, manifest: dict) -> Path | None:
-    """The folder that ``bcct masks`` wrote, where a cache is a copy of it; None where it is not.
+    """The folder that the masks were made in, where a cache is a copy of it; None where it is not.
 
     Args:
         folder: the cache.

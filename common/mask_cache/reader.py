@@ -175,7 +175,13 @@ class MaskCache:
         raise MaskCacheError(
             f"the masks in {self.folder} were made for other images than {dataset.root} "
             f"({dataset.split}) holds: {listed or 'a file could not be read then or now'}; "
-            "make masks for these with bcct masks")
+            f"make masks for these with {self._command}")
+
+    @property
+    def model(self) -> str | None:
+        """The trained model that made the masks (bcct refine-masks), its run's folder or its file;
+        None where a background classifier did."""
+        return self.manifest["about"].get("model")
 
     @property
     def any_valid(self) -> bool:
@@ -193,8 +199,8 @@ class MaskCache:
             raise MaskCacheError(
                 f"not one of the {len(self)} masks in {self.folder} is valid at delta {name}: "
                 "their maps are the same everywhere, or nothing large enough reaches that "
-                f"threshold; run {self._command} with a lower --delta, or make them otherwise, "
-                "such as with other --weights")
+                f"threshold; run {self._command} with a lower --delta, "
+                + ("or a lower --tau" if self.model else "another --recipe or other --weights"))
 
     def image_crc32(self, image_id: str) -> int:
         """CRC-32 of the image file that a mask was made from, an int; 0 where it is not known."""

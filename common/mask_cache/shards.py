@@ -45,9 +45,11 @@ class Provenance:
     dataset: str
     """Digest of the image list (``Dataset.digest``)."""
     classifier: str
-    """Digest of the background classifier: its head and its backbone's weights."""
+    """Digest of the background classifier (its head and its backbone's weights) or of the trained
+    model that makes the masks."""
     recipe: dict
-    """The recipe's fields as plain values."""
+    """The recipe's fields as plain values; of a trained model, its score map, tau and input size.
+    """
     mask_size: tuple[int, int]
     """(height, width) of a mask in pixels."""
     format_version: int = FORMAT_VERSION

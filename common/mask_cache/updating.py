@@ -23,7 +23,8 @@ def update_masks(records: Sequence[Record], build_maker: Callable, deltas: Seque
 
     Args:
         records: sequence of Record, sorted by image id.
-        build_maker: called without arguments, where masks have to be made; gives a MaskMaker.
+        build_maker: called without arguments, where masks have to be made; gives a ``Maker`` (see
+            ``common.mask_cache.writer``).
         deltas: thresholds that the cache is to hold, in addition to its present ones.
         folder: the cache's folder.
         provenance: what its masks depend on.

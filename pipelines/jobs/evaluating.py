@@ -110,7 +110,9 @@ def _settings(trained, localization):
     manifest, description = trained.manifest, trained.manifest["description"]
     made = manifest["mask_settings"]
     stage1 = {}
-    if description["masks"]:
+    if model := made.get("model"):
+        stage1 = {"masks by": model, "delta": made["delta"], "masks": description["masks"]}
+    elif description["masks"]:
         stage1 = {"stage 1": made["facts"], "recipe": made["recipe_name"], "delta": made["delta"],
                   "masks": description["masks"]}
     return {"backbone": description["backbone"], **stage1, **localization.facts(trained),

@@ -176,8 +176,16 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
             "masks": None if cache is None else {
                 "folder": os.path.abspath(cache.folder), "key": cache.key, "delta": job.delta},
             "mask_settings": {"recipe_name": settings.recipe_name, "delta": job.delta,
-                              "weights": settings.weights, "facts": settings.facts()},
+                              "weights": settings.weights, "facts": settings.facts(),
+                              "model": _model_of(planned.supervision)},
             "unreadable": unreadable}
+
+
+def _model_of(masks: MaskCache | None) -> dict | None:
+    """The trained model that made the masks, and where it was cut; None for other masks."""
+    if masks is None or masks.model is None:
+        return None
+    return {"model": masks.model, **masks.manifest["provenance"]["recipe"]}
 
 
 def _mask_source(job: TrainingJob):
@@ -235,7 +243,7 @@ def _fits(manifest: dict, job: TrainingJob) -> bool:
     made = held["masks"][0] if isinstance(held["masks"], list) else "cached"
     asked = manifest["mask_settings"]
     return made == job.masks and held["delta"] == job.delta and (
-        asked["facts"] == job.stage1.settings.facts())
+        asked["facts"] == job.stage1.settings.facts() and not asked.get("model"))
 
 
 def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
