@@ -5,7 +5,7 @@ import click
 from common import processes
 from common.artefacts import RUNS, resolve
 from common.compute import choose_compute
-from common.mask_cache.reader import MaskCache
+from common.mask_cache.reader import DEFAULT_DELTA, MaskCache
 from pipelines.jobs import options
 from pipelines.jobs.terminal import TERMINAL, report_bad_images, report_masks
 from stage2_ct.localizer import Localizer, load_model
@@ -18,9 +18,9 @@ from stage2_ct.run import recorded_images
 @click.option("--split", type=options.SPLIT, default="train", show_default=True,
               help="Which images get masks.")
 @click.option("--tau", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help="Threshold on the score map.  [default: "
-              "the run's own, chosen when it was trained or evaluated]")
-@click.option("--delta", "deltas", type=options.DELTA, multiple=True, default=[0.80],
+              help="Threshold on the score map.  [default: the run's own, chosen when it was "
+              "trained or evaluated]")
+@click.option("--delta", "deltas", type=options.DELTA, multiple=True, default=[DEFAULT_DELTA],
               show_default=True, help="Threshold as for bcct masks; may be repeated. 0.80 is tau; "
               "below it, masks are more generous.")
 @options.options("data", "dataset", "on_bad_image", "cache", *options.COMPUTE)
@@ -44,7 +44,7 @@ def command(run, split, tau, deltas, data, dataset, on_bad_image, cache, device,
             masks = MaskCache(folder, check=False)
             report_masks(masks)
             if split == "train":
-                delta = "" if 0.80 in deltas else f" --delta {deltas[0]:.2f}"
+                delta = "" if DEFAULT_DELTA in deltas else f" --delta {deltas[0]:.2f}"
                 click.echo(f"next: bcct train-ct --masks {folder.name}{delta}, with --data and "
                            "any --backbone")
             click.echo(f"wrote {folder}")

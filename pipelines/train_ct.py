@@ -21,8 +21,7 @@ from stage2_ct.tensorboard_log import TensorBoardLog
 @click.option("--tensorboard", is_flag=True, help="Also write losses, rates and a few pictures "
               "with their score maps to RUN/tensorboard, for TensorBoard to show.")
 def command(resume, tensorboard, on_bad_image, **arguments):
-    """Train one variant with one seed, under masks that bcct masks or bcct refine-masks
-    has made.
+    """Train one variant with one seed, under masks of bcct masks or bcct refine-masks.
 
     Finished masks need nothing of what made them, so --background is for --masks online and joint
     alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes

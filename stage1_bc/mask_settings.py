@@ -90,7 +90,7 @@ class MaskSettings:
                 name = unit.replace("_", " ")
                 raise ConfigError(f"the recipe {self.recipe_name} needs the {name}: leave out "
                                   f"--bc-set {unit}=false, or take another --recipe")
-        if config.head == "flattened" and set(scales) != {1.0}:
+        if config.head == "flattened" and not units and set(scales) != {1.0}:
             raise ConfigError("the head flattened reads images of one size: set scales=1, or "
                               "take --head pooled")
 

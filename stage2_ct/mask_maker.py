@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from common.boxes import largest_component, mask_to_box
+from common.mask_cache.reader import DEFAULT_DELTA
 from common.mask_cache.shards import CutMasks, Provenance
 from stage2_ct.localizer import Localizer
 from stage2_ct.prediction import score_prediction
 
-TAU_IS_AT = 0.80  # the delta of the commands' default: there, a mask is what bcct localize finds
 SMALLEST_AREA = 0.01  # of the frame: smaller masks are not valid, as in stage 1's recipes
 
 
@@ -64,10 +64,11 @@ class ModelMaskMaker:
 def threshold(tau: float, delta: float) -> float:
     """The threshold on a score map in [0, 1] that stands for delta: tau where delta is 0.80.
 
-    The same as raising the map to the power that moves tau to 0.80 and cutting it at delta, as a
-    recipe's gamma does in stage 1: a smaller delta gives more generous masks.
+    At the default delta, a mask is what ``bcct localize`` finds; a smaller one gives more generous
+    masks. This equals raising the map to the power that moves tau to 0.80 and cutting it at delta,
+    as a recipe's gamma does in stage 1.
     """
-    return tau ** (math.log(delta) / math.log(TAU_IS_AT))
+    return tau ** (math.log(delta) / math.log(DEFAULT_DELTA))
 
 
 def _cut(maps: np.ndarray, level: float) -> CutMasks:
