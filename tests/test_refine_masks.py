@@ -151,8 +151,9 @@ def test_evaluate_does_not_take_the_second_round_for_the_first(refined):
 def test_make_trains_under_them(refined):
     folder, _, masks = refined
     made = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", "train-ct", f"DATA={folder / 'cub'}", f"MASKS={masks.name}",
-         "BACKBONE=tiny", "WEIGHTS=none", f"CACHE={folder / 'cache'}", "SEED=3"],
+        ["make", "--dry-run", "--no-print-directory", "train-ct", f"DATA={folder / 'cub'}",
+         f"MASKS={masks.name}", f"CACHE={folder / 'cache'}", "BACKBONE=tiny", "WEIGHTS=none",
+         "SEED=3"],
         cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
     words = shlex.split(next(line for line in made.stdout.splitlines() if " train-ct " in line))
     assert "wrote" in run(*words[words.index("train-ct"):], *TINY, *SMALL).output
