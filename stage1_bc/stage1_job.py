@@ -17,7 +17,7 @@ from common.datasets import Record
 from common.datasets.listed_once import Backgrounds, Images
 from common.files import require_writable
 from common.locks import write_lock
-from common.mask_cache.finding import find_by_key
+from common.mask_cache.finding import folder_of_masks
 from common.mask_cache.manifest import held_deltas
 from common.mask_cache.shards import Provenance, delta_name
 from common.mask_cache.updating import update_masks
@@ -249,11 +249,10 @@ def plan_masks(job: Stage1Job, stored: StoredClassifier, split: str,
     provenance = Provenance(
         dataset=job.images.digest(split), classifier=stored.checkpoint["digest"],
         recipe=settings.recipe_fields, mask_size=settings.size)
-    root, key = job.cache / MASKS, provenance.key()
-    name = file_name(
-        f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}-{key}")
-    folder = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
-    return MaskTask(job, stored, split, tuple(deltas), provenance, folder or root / name)
+    folder = folder_of_masks(
+        provenance, job.cache / MASKS,
+        f"{dataset.name}-{split}-{settings.backbone}-{settings.recipe_name}")
+    return MaskTask(job, stored, split, tuple(deltas), provenance, folder)
 
 
 def make_masks(job: Stage1Job, stored: StoredClassifier, split: str,

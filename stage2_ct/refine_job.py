@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import processes
-from common.artefacts import MASKS, file_name
+from common.artefacts import MASKS
 from common.datasets.listed_once import Images
-from common.mask_cache.finding import find_by_key
+from common.mask_cache.finding import folder_of_masks
 from common.mask_cache.manifest import held_deltas
 from common.mask_cache.shards import delta_name
 from common.mask_cache.updating import update_masks
@@ -73,11 +72,9 @@ def refine_masks(job: RefineJob, deltas: Sequence[float]) -> Path:
     localizer, dataset = job.localizer, job.images.split(job.split)
     maker = ModelMaskMaker(localizer)
     provenance = maker.provenance(job.images.digest(job.split))
-    root, key = job.cache / MASKS, provenance.key()
-    name = file_name(f"{dataset.name}-{job.split}-{localizer.model.description['backbone']}-"
-                     f"refined-{key}")
-    found = processes.broadcast_from_first(lambda: find_by_key(key, root / name, [root]))
-    folder = found or root / name
+    backbone = localizer.model.description["backbone"]
+    folder = folder_of_masks(provenance, job.cache / MASKS,
+                             f"{dataset.name}-{job.split}-{backbone}-refined")
     update_masks(dataset.records, lambda: maker, deltas, folder, provenance, localizer.compute,
                  job.about(folder, deltas), job.reports.progress, job.reports.warn)
     return folder

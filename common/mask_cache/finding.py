@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from common import processes
+from common.artefacts import file_name
 from common.mask_cache.manifest import read_manifest
 from common.mask_cache.reader import MaskCache
-from common.mask_cache.shards import MaskCacheError, delta_name
+from common.mask_cache.shards import MaskCacheError, Provenance, delta_name
 
 
 def mask_caches(root: Path, broken: list | None = None) -> Iterator[tuple[Path, dict]]:
@@ -51,6 +53,17 @@ def find_by_key(key: str, first: Path, roots: Iterable[Path]) -> Path | None:
         pass
     return next((folder for root in roots for folder, manifest in mask_caches(root)
                  if manifest["key"] == key), None)
+
+
+def folder_of_masks(provenance: Provenance, root: Path, name: str) -> Path:
+    """The folder in ``root`` of finished masks with a provenance, or the one to make them in.
+
+    Args:
+        name: of a folder to make, without the key at its end.
+    """
+    key = provenance.key()
+    new = root / file_name(f"{name}-{key}")
+    return processes.broadcast_from_first(lambda: find_by_key(key, new, [root])) or new
 
 
 def sibling_masks(cache: MaskCache, images: str, roots: Iterable[Path]) -> MaskCache | None:
