@@ -35,6 +35,8 @@ class Architecture:
     """Input pixels per pixel of the feature map."""
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
+    tail_start: int
+    """Index of the first layer that ``Backbone.tail`` copies: the first at stride 16."""
     pixel_taps: tuple[str, ...] | None = None
     """Modules whose outputs a unit reads at every pixel, by their names among the layers ("14" or
     "14.conv.0"); None for ``taps``."""
@@ -56,33 +58,33 @@ def _tiny():
 
 ARCHITECTURES = {
     "vgg16": Architecture(
-        _torchvision("vgg16"), ("features",), 512, 16, (15, 22, 25, 27, 29), drop_last=1),
+        _torchvision("vgg16"), ("features",), 512, 16, (15, 22, 25, 27, 29), 24, drop_last=1),
     "alexnet": Architecture(
-        _torchvision("alexnet"), ("features",), 256, 16, (4, 7, 9, 11), drop_last=1),
+        _torchvision("alexnet"), ("features",), 256, 16, (4, 7, 9, 11), 6, drop_last=1),
     # Up to inception4e, as in CAM (Zhou et al., 2016): 14x14 maps.
     "googlenet": Architecture(
         _torchvision("googlenet", aux_logits=False, init_weights=False),
         ("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b",
          "maxpool3", "inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
-        832, 16, (6, 8, 10, 11, 12), scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
+        832, 16, (6, 8, 10, 11, 12), 8, scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
     # Up to Mixed_6e, as in SPG.
     "inception_v3": Architecture(
         _torchvision("inception_v3", aux_logits=False, init_weights=False),
         ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1",
          "Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b",
          "Mixed_6c", "Mixed_6d", "Mixed_6e"),
-        768, 16, (3, 6, 9, 13, 14), scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
+        768, 16, (3, 6, 9, 13, 14), 10, scaling=Scaling((0.5,) * 3, (0.5,) * 3)),
     "squeezenet1_1": Architecture(
-        _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12),
+        _torchvision("squeezenet1_1"), ("features",), 512, 16, (3, 4, 7, 11, 12), 9,
         pixel_taps=("7", "10", "12")),
     "mobilenet_v2": Architecture(
-        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13),
+        _torchvision("mobilenet_v2"), ("features",), 1280, 32, (11, 12, 13), 7,
         pixel_taps=("10", "14.conv.0", "16"), strided=True),
     "resnet50": Architecture(
         _torchvision("resnet50"),
         ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
-        2048, 32, (4, 5, 6, 7), strided=True),
-    "tiny": Architecture(_tiny, ("features",), tiny.CHANNELS, tiny.STRIDE, (9, 12, 14, 16)),
+        2048, 32, (4, 5, 6, 7), 6, strided=True),
+    "tiny": Architecture(_tiny, ("features",), tiny.CHANNELS, tiny.STRIDE, (9, 12, 14, 16), 10),
 }
 
 
@@ -137,7 +139,8 @@ def build_backbone(name: str, weights: str | Path = "imagenet", fine: bool = Fal
     _not_in_place(layers)
     scaling = _scaling(name, weights if scaled_as is None else scaled_as)
     return Backbone(name, layers, architecture.channels, stride, architecture.taps,
-                    architecture.pixel_taps, scaling, classifier).eval()
+                    architecture.pixel_taps, architecture.tail_start, scaling,
+                    classifier).eval()
 
 
 def full_name(name: str) -> str:

@@ -1,14 +1,29 @@
 """The convolutional part of a network, as both stages use it."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-JointExtractor = Callable[[torch.Tensor], tuple[torch.Tensor, list[torch.Tensor]]]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Outputs(NamedTuple):
+    """Outputs of a frozen backbone for N images, all from one pass."""
+
+    features: torch.Tensor | None
+    """(N, channels, h, w) float, the last layer's; None where they were not asked for."""
+    pixels: list[torch.Tensor]
+    """(N, c, h, w) float of each of ``pixel_taps``, in their order."""
+    tail_input: torch.Tensor
+    """(N, c, h, w) float, what ``Backbone.tail`` reads."""
+
+
+Extractor = Callable[[torch.Tensor], Outputs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +50,7 @@ class Backbone(nn.Module):
         taps: the layers that a layer-wise gradient map reads, first to last.
         pixel_taps: the modules among ``layers``, by name, that a unit reads at every pixel; None
             for ``taps``.
+        tail_start: index of the first layer of ``tail``.
         scaling: what is done to the pixels before the first layer.
         fully_connected: from the feature map to fc7's output, or None.
 
@@ -48,7 +64,8 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, layers: nn.Sequential, channels: int, stride: int,
                  taps: Sequence[int], pixel_taps: Sequence[str] | None = None,
-                 scaling: Scaling = Scaling(), fully_connected: nn.Sequential | None = None):
+                 tail_start: int = 1, scaling: Scaling = Scaling(),
+                 fully_connected: nn.Sequential | None = None):
         super().__init__()
         self.name = name
         self.layers = layers
@@ -56,6 +73,7 @@ class Backbone(nn.Module):
         self.stride = stride
         self.taps = tuple(taps)
         self.pixel_taps = tuple(pixel_taps or map(str, taps))
+        self.tail_start = tail_start
         self.fully_connected = fully_connected
         for buffer in ("mean", "std"):
             values = torch.tensor(getattr(scaling, buffer)).view(1, 3, 1, 1)
@@ -96,24 +114,33 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
-    def pixel_extractor(self) -> nn.Module:
-        """A module from ``scaled`` images to a dict of the outputs of ``pixel_taps``, by name.
+    def extractor(self, features: bool) -> Extractor:
+        """A function of RGB images in [0, 1] that gives Outputs; it shares the layers.
 
-        It shares the backbone's layers.
+        Args:
+            features: whether to go on to the last layer, for what ``forward`` gives.
         """
-        return create_feature_extractor(self.layers, list(self.pixel_taps))
-
-    def joint_extractor(self) -> JointExtractor:
-        """A function of RGB images in [0, 1]: what ``forward`` gives, and the outputs of
-        ``pixel_taps`` in their order; one pass for both."""
-        last = str(len(self.layers) - 1)
-        extractor = create_feature_extractor(
-            self.layers, list(dict.fromkeys((*self.pixel_taps, last))))
+        last, before_tail = str(len(self.layers) - 1), str(self.tail_start - 1)
+        wanted = (*self.pixel_taps, before_tail, *([last] if features else []))
+        module = create_feature_extractor(self.layers, list(dict.fromkeys(wanted)))
 
         def extract(images):
-            outputs = extractor(self.scaled(images))
-            return outputs[last], [outputs[tap] for tap in self.pixel_taps]
+            outputs = module(self.scaled(images))
+            return Outputs(outputs[last] if features else None,
+                           [outputs[tap] for tap in self.pixel_taps], outputs[before_tail])
         return extract
+
+    def tail(self) -> nn.Module:
+        """A copy of the layers from ``tail_start`` on, to be trained where its weights want it.
+
+        Returns:
+            Module from ``Outputs.tail_input`` to a dict of (N, c, h, w) float: the outputs of
+            those of ``pixel_taps`` that lie in it, and of the last layer.
+        """
+        names = [tap for tap in self.pixel_taps if int(tap.split(".")[0]) >= self.tail_start]
+        layers = copy.deepcopy(self.layers[self.tail_start:]).requires_grad_(True)
+        last = str(len(self.layers) - 1)
+        return create_feature_extractor(layers, list(dict.fromkeys((*names, last)))).eval()
 
     def freeze(self, count: int) -> None:
         """Exclude the first ``count`` of ``layers`` from training; no gradient reaches them.

@@ -7,6 +7,7 @@ behind each stage that is read replaces its output by one that is made from the 
 """
 
 import contextvars
+import copy
 import difflib
 import functools
 import math
@@ -21,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.config import ConfigError
-from common.feature_extractor import Backbone, JointExtractor, Scaling
+from common.feature_extractor import Backbone, Extractor, Outputs, Scaling
 from common.stored_weights import imagenet_member, load_state, names_file, read_state
 
 PREFIX = "timm:"
@@ -138,13 +139,26 @@ class TimmBackbone(Backbone):
             _recorded.reset(token)
         return features, [recorded[index] for index in taps]
 
-    def pixel_extractor(self) -> nn.Module:
-        """As for ``Backbone``."""
-        return _Maps(self.staged, self.pixel_taps)
+    def extractor(self, features: bool) -> Extractor:
+        """As for ``Backbone``; the tail's input is the scaled images."""
+        if features:
+            return lambda images: Outputs(*self.forward_with_taps(images, self.taps),
+                                          self.scaled(images))
+        return lambda images: Outputs(None, self._maps(images), self.scaled(images))
 
-    def joint_extractor(self) -> JointExtractor:
-        """As for ``Backbone``."""
-        return lambda images: self.forward_with_taps(images, self.taps)
+    def tail(self) -> nn.Module:
+        """As for ``Backbone``: the whole network, since timm has no way to enter it at a stage.
+
+        Only its last stages, a quarter of all, want to be trained.
+        """
+        stages = len(self.staged.stages)
+        changed = copy.deepcopy(self).requires_grad_(True)
+        changed.freeze(stages - max(1, stages // 4))
+        return _Maps(changed.staged, self.pixel_taps)
+
+    def _maps(self, images):
+        """Outputs of ``pixel_taps``, list of (N, c, h, w) float; no gradient reaches them."""
+        return self.staged.maps(self.scaled(images), self.taps)
 
     def freeze(self, count: int) -> None:
         """Exclude all that comes before the end of a stage, the ``count``-th, from training.
@@ -179,7 +193,7 @@ class TimmBackbone(Backbone):
         """
         images = torch.rand(1, 3, self.probe_side, self.probe_side,
                             generator=torch.Generator().manual_seed(0))
-        maps = self.pixel_extractor()(self.scaled(images)).values()
+        maps = self._maps(images)
         try:
             _, tapped = self.forward_with_taps(images, self.taps)
             same = all(map(torch.equal, tapped, maps))

@@ -10,6 +10,7 @@ from common.backbones import Backbone, build_backbone
 from common.config import digest, lookup
 from stage1_bc.pixel_network import PixelNetwork
 from stage1_bc.pixel_unit import PixelReader, PixelUnit
+from stage1_bc.tuned_network import TunedNetwork
 
 HEADS = {
     "pooled": "the unit reads globally average-pooled features",
@@ -18,7 +19,8 @@ HEADS = {
 }
 
 UNIT_KINDS: dict[str, type[PixelReader]] = {
-    "pixel_unit": PixelUnit, "evidence_unit": PixelUnit, "pixel_network": PixelNetwork}
+    "pixel_unit": PixelUnit, "evidence_unit": PixelUnit, "pixel_network": PixelNetwork,
+    "tuned_network": TunedNetwork}
 
 
 class BackgroundClassifier(nn.Module):
@@ -27,9 +29,9 @@ class BackgroundClassifier(nn.Module):
     The paper replaces "the final fully connected layer with a binary classifier", which can be
     read three ways; each is a head in ``HEADS``.
 
-    It may also have a ``pixel_unit`` (``stage1_bc.pixel_unit``), an ``evidence_unit``
-    (``stage1_bc.evidence``) and a ``pixel_network`` (``stage1_bc.pixel_network``), which its logit
-    does not use.
+    It may also have units that read every pixel, which its logit does not use: a ``pixel_unit``
+    (``stage1_bc.pixel_unit``), an ``evidence_unit`` (``stage1_bc.evidence``), a ``pixel_network``
+    (``stage1_bc.pixel_network``) and a ``tuned_network`` (``stage1_bc.tuned_network``).
 
     Args:
         backbone: Backbone; frozen here.
@@ -49,6 +51,7 @@ class BackgroundClassifier(nn.Module):
         self.pixel_unit: PixelUnit | None = None
         self.evidence_unit: PixelUnit | None = None
         self.pixel_network: PixelNetwork | None = None
+        self.tuned_network: TunedNetwork | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logit of "holds a target".
@@ -92,7 +95,8 @@ class BackgroundClassifier(nn.Module):
 
     def digest(self) -> str:
         """Hex digest of everything its logits and its maps depend on."""
-        named = {"pixel_unit": "", "evidence_unit": "evidence ", "pixel_network": "network "}
+        named = {"pixel_unit": "", "evidence_unit": "evidence ", "pixel_network": "network ",
+                 "tuned_network": "tuned "}
         parts = [named[name] + state_digest(unit)
                  for name, unit in self.pixel_units().items() if unit is not None]
         return digest(self.head, self.image_size, state_digest(self.backbone),

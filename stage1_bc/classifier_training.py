@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from common.boxes import LARGEST_SIDE
 from common.compute import Compute
-from common.config import LARGEST_SEED, check_choice, check_ranges
+from common.config import LARGEST_SEED, ConfigError, check_choice, check_ranges
 from common.datasets import Record
 from common.loading import consecutive, load_frames, to_float
 from common.progress import silent
@@ -23,6 +23,7 @@ from stage1_bc.pixel_network import train_pixel_network
 from stage1_bc.pixel_unit import label_cells, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
 from stage1_bc.recipe import PIXEL_UNITS
+from stage1_bc.tuned_network import train_tuned_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,11 @@ class ClassifierConfig:
     """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
     "evidence" and "agreement" need."""
     pixel_network: bool = False
-    """Also train the network that reads every pixel, which the recipes "default" and "network"
-    need."""
+    """Also train the network that reads every pixel, which the recipes "default", "frozen" and
+    "network" need."""
+    tuned_network: bool = False
+    """Also tune a copy of the backbone's last layers to the masks of that network, which the
+    recipe "default" needs."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
@@ -65,6 +69,9 @@ class ClassifierConfig:
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
+        if self.tuned_network and not self.pixel_network:
+            raise ConfigError("the tuned network learns from the network for pixels: set "
+                              "pixel_network=true as well")
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -224,11 +231,14 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
         if labelled:
-            labels = label_cells(classifier, images(), readings.moments)
+            labels, frames = label_cells(classifier, images(), readings.moments)
             if config.pixel_unit:
                 train_pixel_unit(classifier, readings.moments, labels)
             if config.pixel_network:
                 train_pixel_network(classifier, readings.moments, labels, config.seed, progress)
+            if readings.tail_inputs is not None:
+                train_tuned_network(classifier, readings.moments, readings.tail_inputs, frames,
+                                    config.seed, progress)
         if config.evidence_unit:
             train_evidence_unit(classifier, images(), readings.moments)
 

@@ -19,6 +19,8 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
+NEWER_UNITS = ("pixel_network", "tuned_network")
+"""Units for pixels that there have not always been."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +58,13 @@ class MaskSettings:
     def classifier_fields(self) -> dict:
         """The background classifier's settings, and the versions of what trains it.
 
-        With what is not the target only where a person has said so, and with the network for
-        pixels only where there is one: those trained before there was any keep their key.
+        With what is not the target only where a person has said so, and with the networks for
+        pixels only where there are such: those trained before there were any keep their key.
         """
         fields = {**to_dict(self.config), **versions_of_classifier(self.config.units)}
-        if not self.config.pixel_network:
-            del fields["pixel_network"]
+        for name in NEWER_UNITS:
+            if not fields[name]:
+                del fields[name]
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property
@@ -223,7 +226,7 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
            classifier.get("not_target", "none"))
     yield "head", "head", settings.config.head, classifier.get("head")
     # See ``classifier_fields``: without the field, a known classifier has no such network.
-    config = {**({"pixel_network": False} if classifier else {}), **classifier}
+    config = {**(dict.fromkeys(NEWER_UNITS, False) if classifier else {}), **classifier}
     yield from (("bc_set", name, to_dict(settings.config)[name], config.get(name))
                 for name in _assigned(options["bc_set"]))
 

@@ -10,7 +10,7 @@ gradient.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,24 @@ SEED_DELTA = 0.80  # threshold that cuts them, the paper's best
 DISPUTED_CUT, DISPUTED = 0.3, 0.5
 
 
+class Look(NamedTuple):
+    """What one pass of the frozen backbone over N images gives to units for pixels."""
+
+    cells: torch.Tensor
+    """(N, GRID ** 2, D) float32, the outputs of ``Backbone.pixel_taps`` on the grid."""
+    tail_input: torch.Tensor
+    """(N, c, h, w) float, what the backbone's tail reads."""
+
+
+class TailInputs(NamedTuple):
+    """What the backbone's tail reads of images to learn from."""
+
+    targets: torch.Tensor
+    """(n, c, h, w) half."""
+    backgrounds: torch.Tensor
+    """(m, c, h, w) half."""
+
+
 class PixelReader(nn.Module):
     """What reads the outputs of several frozen layers, at every pixel of a grid.
 
@@ -54,17 +72,24 @@ class PixelReader(nn.Module):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        # In a tuple: the weights are the classifier's to keep.
-        self.frozen = (backbone, backbone.pixel_extractor())
-        with torch.no_grad():
-            side, device = backbone.probe_side, backbone.mean.device
-            self.width = self.read(torch.zeros(1, 3, side, side, device=device)).shape[-1]
+        self.frozen = (backbone.extractor(features=False),)  # in a tuple: not this module's state
+        side, device = backbone.probe_side, backbone.mean.device
+        self.blank = self.look(torch.zeros(1, 3, side, side, device=device))
+        self.width = self.blank.cells.shape[-1]
 
     @torch.no_grad()
+    def look(self, images: torch.Tensor) -> Look:
+        """What all units for pixels read of (N, 3, H, W) float RGB images in [0, 1]."""
+        outputs = self.frozen[0](images)
+        return Look(on_one_grid(outputs.pixels), outputs.tail_input)
+
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""
-        backbone, extractor = self.frozen
-        return on_one_grid(extractor(backbone.scaled(images)).values())
+        return self.look(images).cells
+
+    def answer(self, look: Look) -> torch.Tensor:
+        """Likeness to target, about 0 to 1, (N, GRID, GRID) float."""
+        return self(look.cells)
 
 
 class PixelUnit(PixelReader):
@@ -112,8 +137,8 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
 
 def _answers(units, images):
     """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
-    features = units[0].read(images)  # all units read the same layers
-    maps = [unit(features).clamp_min(0) for unit in units]
+    look = units[0].look(images)  # all units read the same layers
+    maps = [unit.answer(look).clamp_min(0) for unit in units]
     return maps[0] if len(maps) == 1 else _geometric_mean([unit_maximum(one) for one in maps])
 
 
@@ -133,13 +158,16 @@ class CellLabels:
 
 
 def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                moments: "Moments") -> CellLabels:
+                moments: "Moments") -> tuple[CellLabels, torch.Tensor]:
     """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
 
     Args:
         classifier: BackgroundClassifier, its own unit trained.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         moments: Moments of these images and of the background images.
+
+    Returns:
+        (CellLabels, (n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size).
     """
     device = classifier.unit.weight.device
 
@@ -157,7 +185,7 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
         scores = unit_maximum(answers) + seeds
         covered = on_grid(objects(frames, scores))
         plain = on_grid(largest_above(scores, DISPUTED_CUT))
-    return CellLabels(covered, (plain - covered).abs() > DISPUTED)
+    return CellLabels(covered, (plain - covered).abs() > DISPUTED), frames
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", moments: "Moments",
@@ -189,8 +217,7 @@ class Moments:
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
                  not_target: NotTarget | None = None):
         self.targets = targets
-        kept = torch.linspace(0, len(backgrounds) - 1, min(KEPT_BACKGROUNDS, len(backgrounds)))
-        self.backgrounds = backgrounds[kept.round().long()]
+        self.backgrounds = backgrounds[evenly_spread(len(backgrounds))]
         self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
         self.background_weight = 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])  # of a cell
         self.mean = self.second = torch.zeros((), dtype=torch.double)
@@ -242,6 +269,11 @@ class Moments:
         total = 1 + weight * len(cells)
         return ((self.mean + weight * cells.sum(0).double()) / total,
                 (self.second + weight * (cells.T @ cells).double()) / total, total)
+
+
+def evenly_spread(count: int) -> torch.Tensor:
+    """Indices of the background images whose features are kept: int64, sorted."""
+    return torch.linspace(0, count - 1, min(KEPT_BACKGROUNDS, count)).round().long()
 
 
 def on_one_grid(outputs: Iterable[torch.Tensor]) -> torch.Tensor:

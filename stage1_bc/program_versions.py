@@ -20,12 +20,15 @@ VERSIONS = {
     "teaching": 1,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
+    "tuning": 1,  # the same of the tuned network, stage1_bc.tuned_network
 }
-SIGNALS = {"network": ("network", "pixels"), "pixels": ("pixels",), "evidence": ("evidence",),
+SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
+           "pixels": ("pixels",), "evidence": ("evidence",),
            "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""
 TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
             "pixel_network": ("network", "teaching", "gradients", "cutting", "sharpening"),
+            "tuned_network": ("tuning", "teaching", "sharpening", "cutting"),
             "evidence_unit": ("teaching", "evidence", "sharpening")}
 """The parts that teach each unit for pixels."""
 

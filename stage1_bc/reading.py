@@ -15,7 +15,8 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.pixel_unit import Moments, half_precision, on_one_grid
+from stage1_bc.pixel_unit import (Moments, TailInputs, evenly_spread, half_precision,
+                                  on_one_grid)
 
 if TYPE_CHECKING:  # that module imports this one
     from stage1_bc.classifier_training import ClassifierConfig
@@ -32,6 +33,9 @@ class Readings:
     moments: Moments | None
     """Of what units for pixels read of a sample of the targets and of all backgrounds; None where
     no such unit is wanted."""
+    tail_inputs: TailInputs | None
+    """What the tuned network learns from: of that sample and of a thousand of the backgrounds at
+    most; None where no such network is wanted."""
     sampled: tuple[Record, ...]
     """The targets of that sample, in the order of the moments."""
     unreadable: dict[str, str]
@@ -69,35 +73,46 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
         len(targets), config.max_targets, config.seed)]
     unreadable = {}
 
-    def read(records, sample, description):
-        return _read(classifier, records, sample, config, compute, unreadable,
-                     lambda: progress(len(records), description), description)
+    def read(records, description, of_pixels=None, of_tail=None):
+        return _read(classifier, records, _rows(of_pixels), _rows(of_tail), config, compute,
+                     unreadable, lambda: progress(len(records), description), description)
     if not config.units:
-        of_targets, of_backgrounds = (read(records, None, description)[0] for records, description
+        of_targets, of_backgrounds = (read(records, description)[0] for records, description
                                       in ((chosen, "targets"), (backgrounds, "backgrounds")))
-        return Readings(of_targets, of_backgrounds, None, (), unreadable)
+        return Readings(of_targets, of_backgrounds, None, None, (), unreadable)
     sample = sample_targets(len(chosen), config.pixel_targets, config.seed)
-    of_targets, target_pixels = read(chosen, sample, "targets")
-    of_backgrounds, background_pixels = read(backgrounds, np.arange(len(backgrounds)),
-                                             "backgrounds")
+    spread = evenly_spread(len(backgrounds))
+    tuned = config.tuned_network
+    of_targets, target_pixels, target_tail = read(
+        chosen, "targets", sample, sample if tuned else None)
+    of_backgrounds, background_pixels, background_tail = read(
+        backgrounds, "backgrounds", np.arange(len(backgrounds)), spread if tuned else None)
     sampled = tuple(record for record in (chosen[index] for index in sample)
                     if str(record.path) not in unreadable)
     with one_thread_per_operation():
         moments = Moments(target_pixels, background_pixels, not_target)
-    return Readings(of_targets, of_backgrounds, moments, sampled, unreadable)
+    inputs = TailInputs(target_tail, background_tail) if tuned else None
+    return Readings(of_targets, of_backgrounds, moments, inputs, sampled, unreadable)
 
 
-def _read(classifier, records, sample, config, compute, unreadable, progress, description):
-    """What the unit reads of each readable record, (n, D) float32, and what units for pixels read
-    of those of the sample, (s, GRID ** 2, D) half; nothing where the sample is None."""
-    reader = _classifier_reader(classifier) if sample is None else _joint_reader(classifier)
-    sample = frozenset(() if sample is None else sample.tolist())
+def _rows(indices):
+    return frozenset(() if indices is None else indices.tolist())
+
+
+def _read(classifier, records, of_pixels, of_tail, config, compute, unreadable, progress,
+          description):
+    """What is read of the readable ones among some records: by the classifier's unit,
+    (n, D) float32; by units for pixels, of those in ``of_pixels``, (s, GRID ** 2, D) half; by the
+    backbone's tail, of those in ``of_tail``, (t, c, h, w) half. Both are sets of indices."""
+    reader = _joint_reader(classifier) if of_pixels else _classifier_reader(classifier)
 
     @torch.no_grad()  # in each thread: it is a setting of the thread
     def read(batch: FrameBatch):
-        of_unit, of_pixels = in_parts(reader, to_float(batch.images.to(compute.device)))
-        rows = [row for row, position in enumerate(batch.positions) if position in sample]
-        return of_unit.float().cpu(), of_pixels[rows].half().cpu()
+        of_unit, *others = in_parts(reader, to_float(batch.images.to(compute.device)))
+        rows = ([row for row, position in enumerate(batch.positions) if position in wanted]
+                for wanted in (of_pixels, of_tail))
+        return of_unit.float().cpu(), *(values[row].half().cpu()
+                                        for values, row in zip(others, rows))
 
     def readable(advance):
         found = False
@@ -112,25 +127,30 @@ def _read(classifier, records, sample, config, compute, unreadable, progress, de
             raise ValueError(f"none of the {len(records)} {description} can be read; the first "
                              f"is {records[0].path}")
     with progress() as advance, one_thread_per_operation() as threads:
-        of_unit, of_pixels = map(torch.cat, zip(*map_in_order(
+        of_unit, *others = map(torch.cat, zip(*map_in_order(
             read, readable(advance), compute.device, threads)))
     if not of_unit.isfinite().all():
         raise FloatingPointError(
             f"the backbone makes NaN or infinity of some {description}, from which the background "
             "classifier cannot learn: its --weights are of another network, or damaged")
-    return of_unit, half_precision(of_pixels)
+    return of_unit, *map(half_precision, others)
 
 
 def _classifier_reader(classifier):
     """A function of images: what the classifier's unit reads, and nothing for other units."""
-    return lambda images: (classifier.features(images), images.new_zeros(len(images), 0))
+    def read(images):
+        nothing = images.new_zeros(len(images), 0)
+        return classifier.features(images), nothing, nothing
+    return read
 
 
 def _joint_reader(classifier):
-    """A function of images: what the classifier's unit reads, and what units for pixels read."""
-    extract = classifier.backbone.joint_extractor()
+    """A function of images: what the classifier's unit reads, what units for pixels read, and
+    what the backbone's tail reads."""
+    extract = classifier.backbone.extractor(features=True)
 
     def read(images):
-        features, outputs = extract(images)
-        return classifier.read(features), on_one_grid(outputs)
+        outputs = extract(images)
+        return (classifier.read(outputs.features), on_one_grid(outputs.pixels),
+                outputs.tail_input)
     return read

@@ -6,7 +6,8 @@ import math
 from common.config import ConfigError, check_choice, check_ranges
 
 UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
-              "agreement": ("pixel_unit", "evidence_unit"), "network": ("pixel_network",)}
+              "agreement": ("pixel_unit", "evidence_unit"), "network": ("pixel_network",),
+              "tuned": ("pixel_network", "tuned_network")}
 """Signals that units for pixels make, and which of a classifier's units each reads."""
 PIXEL_UNITS = tuple(dict.fromkeys(unit for units in UNITS_READ.values() for unit in units))
 """All of these units."""
@@ -26,7 +27,9 @@ class Recipe:
     ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
     answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
     of those two, each in parts of its largest value; "network": the answer of a network with one
-    hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``)."""
+    hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``); "tuned": the
+    geometric mean of that and the answer of the backbone's own last layers, tuned to its masks
+    (see ``stage1_bc.tuned_network``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
@@ -79,7 +82,8 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
+    "default": Recipe(signal="tuned", mirror=False, sharpen=0.5, gamma=0.139),
+    "frozen": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
     "network": Recipe(signal="network", mirror=False, gamma=0.139),
     "linear": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),
     "colours": Recipe(signal="pixels", mirror=False, sharpen=0.5, sharpen_by="colours",

@@ -55,11 +55,15 @@ def sharpen(images: torch.Tensor, maps: torch.Tensor, weight: float,
         found = probable_objects(images, maps)
         found = found * (maps.amax((1, 2), keepdim=True) > 0)  # a map of zeros points at nothing
     else:
-        cut = objects(shrink_images(images), shrink(maps)).astype(np.float32)
-        found = torch.from_numpy(np.stack([cv2.GaussianBlur(one, (0, 0), BLUR) for one in cut]))
+        found = torch.from_numpy(blurred(objects(shrink_images(images), shrink(maps))))
     added = functional.interpolate(found[:, None], maps.shape[1:], mode="bilinear",
                                    align_corners=False)[:, 0]
     return unit_maximum(maps) + weight * added.to(maps.device)
+
+
+def blurred(found: np.ndarray) -> np.ndarray:
+    """Objects with a soft border: (N, SIDE, SIDE) bool to float32 in [0, 1]."""
+    return np.stack([cv2.GaussianBlur(one, (0, 0), BLUR) for one in found.astype(np.float32)])
 
 
 def shrink_images(images: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,9 @@ from common.backbones import Backbone
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import (Moments, PixelUnit, half_precision, label_cells,
+from stage1_bc.pixel_unit import (Moments, PixelUnit, TailInputs, half_precision, label_cells,
                                   train_pixel_unit)
+from stage1_bc.tuned_network import train_tuned_network
 
 
 def small_backbone(seed=0, channels=6):
@@ -20,7 +21,8 @@ def small_backbone(seed=0, channels=6):
         nn.Conv2d(5, channels, 3, padding=1))
     for layer in layers[::3]:
         nn.init.kaiming_normal_(layer.weight)
-    return Backbone("tiny", layers, channels, stride=4, taps=(2, 5, 6)).eval()
+    return Backbone("tiny", layers, channels, stride=4, taps=(2, 5, 6),
+                    tail_start=6).eval()
 
 
 def small_classifier(head="pooled", image_size=16, seed=0):
@@ -28,11 +30,15 @@ def small_classifier(head="pooled", image_size=16, seed=0):
     return BackgroundClassifier(small_backbone(seed), head, image_size).eval()
 
 
-def teach_units(classifier, targets, moments):
-    """Teach all units for pixels from batches of target images and their Moments."""
-    labels = label_cells(classifier, targets, moments)
+def teach_units(classifier, targets, backgrounds, batch_size):
+    """Teach all units for pixels from target images, taken in batches, and background images."""
+    moments, targets = moments_of(classifier, targets, backgrounds), targets.split(batch_size)
+    labels, frames = label_cells(classifier, targets, moments)
     train_pixel_unit(classifier, moments, labels)
     train_pixel_network(classifier, moments, labels, seed=0)
+    inputs = TailInputs(*(classifier.pixel_network.look(images).tail_input.half()
+                          for images in (torch.cat(targets), backgrounds)))
+    train_tuned_network(classifier, moments, inputs, frames, seed=0)
     train_evidence_unit(classifier, targets, moments)
 
 

@@ -41,6 +41,7 @@ from stage1_bc.pixel_network import PixelNetwork
 from stage1_bc.pixel_unit import PixelUnit, pixel_map
 from stage1_bc.reading import _joint_reader
 from stage1_bc.recipe import RECIPES
+from stage1_bc.tuned_network import TunedNetwork
 from stage2_ct import prediction as predicting
 from stage2_ct.data import TrainingBatch
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
@@ -130,6 +131,7 @@ def classifier_on_device(network):
     classifier.pixel_unit = PixelUnit(classifier.backbone)
     classifier.evidence_unit = PixelUnit(classifier.backbone)
     classifier.pixel_network = PixelNetwork(classifier.backbone)
+    classifier.tuned_network = TunedNetwork(classifier.backbone)
     return classifier
 
 
@@ -157,12 +159,14 @@ def rehearse_simple_gradients(classifier):
 
 def rehearse_pixel_unit(classifier):
     unit = classifier.to(DEVICE).pixel_unit
-    features = unit.read(images())
-    require(unit(features), (IMAGES, 14, 14))
-    require(classifier.pixel_network(features), (IMAGES, 14, 14))
-    of_unit, of_pixels = _joint_reader(classifier)(images())
+    look = unit.look(images())
+    require(unit(look.cells), (IMAGES, 14, 14))
+    require(classifier.pixel_network(look.cells), (IMAGES, 14, 14))
+    require(classifier.tuned_network(look.tail_input), (IMAGES, 14, 14))
+    of_unit, of_pixels, of_tail = _joint_reader(classifier)(images())
     require(of_unit, (IMAGES, classifier.unit.in_features))
-    require(of_pixels, tuple(features.shape))
+    require(of_pixels, tuple(look.cells.shape))
+    require(of_tail, tuple(look.tail_input.shape))
 
 
 def rehearse_masks(classifier, recipe):

@@ -77,7 +77,7 @@ def taught():
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=300))
-    teach_units(classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
+    teach_units(classifier, targets, backgrounds, 9)
     return classifier, targets
 
 
@@ -88,10 +88,10 @@ def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taugh
     def plain(frames, scores):
         return largest_above(scores, pixel_unit.DISPUTED_CUT)
     monkeypatch.setattr(pixel_unit, "objects", plain)
-    agreed = label_cells(classifier, targets.split(9), moments)
+    agreed, _ = label_cells(classifier, targets.split(9), moments)
     assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
     monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
-    apart = label_cells(classifier, targets.split(9), moments)
+    apart, _ = label_cells(classifier, targets.split(9), moments)
     assert not apart.covered.any()
     assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
 

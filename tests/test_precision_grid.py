@@ -10,7 +10,7 @@ from stage1_bc.classifier import build_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
-from tests.networks import moments_of, small_classifier, teach_units
+from tests.networks import small_classifier, teach_units
 
 SIDE = 32
 
@@ -26,8 +26,7 @@ def pictures(side, count=3, seed=0):
 
 def taught(classifier, side):
     bright, dark = pictures(side)
-    moments = moments_of(classifier, bright, dark)
-    teach_units(classifier, [bright], moments)
+    teach_units(classifier, bright, dark, len(bright))
     return classifier
 
 

@@ -18,7 +18,7 @@ from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
-from tests.networks import moments_of, small_classifier, teach_units
+from tests.networks import small_classifier, teach_units
 
 RECORD = Path(__file__).with_name("made_by_versions.json")
 SIDE = 32
@@ -46,8 +46,7 @@ def made():
     features = [torch.from_numpy(random.normal(mean, 1, (20, 6))).float() for mean in (0.5, -0.5)]
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
-    moments = moments_of(classifier, pictures(0.6), pictures(0))
-    teach_units(classifier, [pictures(0.6)], moments)
+    teach_units(classifier, pictures(0.6), pictures(0), 3)
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
              "evidence": classifier.evidence_unit.weight.numpy()}
     for name, recipe in RECIPES.items():
@@ -92,6 +91,7 @@ def test_only_units_for_pixels_at_other_scales_record_a_version():
 @pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
     ("pixels", "linear", True, False), ("pixels", "default", True, False),
     ("network", "default", True, True), ("network", "linear", False, False),
+    ("tuning", "default", True, True), ("tuning", "frozen", False, False),
     ("sharpening", "default", True, True),
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
     ("gradients", "blurred", True, False), ("cutting", "paper", True, False),

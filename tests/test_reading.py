@@ -35,15 +35,31 @@ def test_one_pass_reads_what_each_unit_reads_alone(backbone, head):
         build_backbone(backbone, "none"), head, 64)
     batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        of_unit, of_pixels = _joint_reader(classifier)(batch)
+        of_unit, of_pixels, of_tail = _joint_reader(classifier)(batch)
         assert torch.allclose(of_unit, classifier.features(batch), rtol=1e-4, atol=1e-5)
-    assert torch.allclose(of_pixels, PixelUnit(classifier.backbone).read(batch),
-                          rtol=1e-4, atol=1e-5)
+    look = PixelUnit(classifier.backbone).look(batch)
+    assert torch.allclose(of_pixels, look.cells, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(of_tail, look.tail_input, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v2", "vgg16", "tiny",
+                                      "timm:test_resnet", "timm:test_vit"])
+def test_a_tail_that_is_not_trained_gives_what_the_backbone_gives(backbone):
+    classifier = BackgroundClassifier(build_backbone(backbone, "none"), image_size=64)
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = classifier.backbone.extractor(features=True)(batch)
+        *_, last = classifier.backbone.tail()(outputs.tail_input).values()
+    if classifier.backbone.name.startswith("timm"):  # the last stage, before what normalises it
+        assert torch.allclose(last, outputs.pixels[-1], rtol=1e-4, atol=1e-5)
+    else:
+        assert torch.allclose(last, outputs.features, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("units, passes", [
     ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3),
-    (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2)])
+    (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2),
+    (("pixel_network", "tuned_network"), 2)])
 def test_an_image_passes_the_backbone_once_and_a_sample_again_for_the_masks_that_teach(
         images, units, passes):
     targets, backgrounds = images
@@ -61,13 +77,15 @@ def test_an_image_passes_the_backbone_once_and_a_sample_again_for_the_masks_that
 
 def test_an_image_that_cannot_be_read_is_in_no_reading(images):
     targets, backgrounds = images
-    config = ClassifierConfig(image_size=SIDE, pixel_unit=True)
+    config = ClassifierConfig(image_size=SIDE, pixel_network=True, tuned_network=True)
     targets[1].path.write_bytes(b"")
     readings = read_images(build_classifier("tiny", "none", image_size=SIDE), targets, backgrounds,
                            config, COMPUTE)
     assert list(readings.unreadable) == [str(targets[1].path)]
     assert readings.sampled == (targets[0], *targets[2:])
     assert len(readings.targets) == len(readings.moments.targets) == len(targets) - 1
+    assert len(readings.tail_inputs.targets) == len(targets) - 1
+    assert len(readings.tail_inputs.backgrounds) == len(backgrounds)
     assert readings.moments.targets.shape[1] == GRID ** 2
 
 

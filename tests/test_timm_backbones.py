@@ -20,7 +20,7 @@ from stage2_ct.run import build_method
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 from tests.examples import run, write_inputs
-from tests.networks import moments_of, teach_units
+from tests.networks import teach_units
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 
@@ -279,8 +279,7 @@ def taught(request):
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=100))
-    moments = moments_of(classifier, targets, backgrounds)
-    teach_units(classifier, targets.split(2), moments)
+    teach_units(classifier, targets, backgrounds, 2)
     return classifier, targets
 
 

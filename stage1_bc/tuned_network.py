@@ -1,0 +1,200 @@
+"""The backbone's last layers, tuned to the masks of the network for pixels.
+
+The network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen features. Layers
+that are themselves trained, on labels that are right more often than wrong, come to tell the
+object from what stands beside it by more than these features say. So a copy of the backbone's
+tail learns the masks that the network for pixels makes of the target images, and that background
+images hold nothing. No class label is used. The two err in different places: a map is the
+geometric mean of theirs.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from common.backbones import Backbone
+from common.progress import silent
+from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.cutting import largest_above
+from stage1_bc.gradient_maps import unit_maximum
+from stage1_bc.pixel_unit import (DISPUTED, GRID, LEAST_VARIANCE, MISTAKEN_WEIGHT, CellLabels, Look,
+                                  Moments, PixelReader, TailInputs, on_grid, on_one_grid,
+                                  resize_maps)
+from stage1_bc.recipe import RECIPES
+from stage1_bc.sharpening import SIDE, blurred, objects
+
+if TYPE_CHECKING:  # the classifier imports this module
+    from stage1_bc.classifier import BackgroundClassifier
+
+HIDDEN = 128  # hidden units
+LEFT_OUT = 0.5  # share of an image's channels that a training step does not see
+DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
+LABEL_CUT = 0.3  # fraction of a sharpened map's largest value that cuts the masks to learn
+EPOCHS, LEAST_STEPS = 8, 40
+BATCH = 16, 4  # target and background images in a step; every cell of both weighs the same
+PARTS = 4  # of a batch, computed at once
+TAIL_RATE, HEAD_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 0.01  # AdamW's highest step sizes, of one cycle
+SCALED_BY = 64  # images of each kind that the features' scale is taken from
+LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
+
+
+class TunedNetwork(PixelReader):
+    """A trained copy of the backbone's tail, and one hidden layer over its outputs.
+
+    Args:
+        backbone: Backbone; frozen, and not part of this module's state.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone)
+        self.tail = backbone.tail()
+        # In a list: they are the tail's already.
+        self.tuned = [value for value in self.tail.parameters() if value.requires_grad]
+        with torch.no_grad():
+            channels = self.features(self.blank.tail_input).shape[-1]
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+        self.hidden = nn.Linear(channels, HIDDEN)
+        self.output = nn.Linear(HIDDEN, 1)
+        self.requires_grad_(False)
+
+    def forward(self, tail_input: torch.Tensor) -> torch.Tensor:
+        """Likeness to target, 0 to 1, of (N, c, h, w) inputs of the tail as (N, GRID, GRID)."""
+        features = self.features(tail_input)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.logits(features).sigmoid().unflatten(1, (GRID, GRID))
+
+    def answer(self, look: Look) -> torch.Tensor:
+        return self(look.tail_input)
+
+    def features(self, tail_input: torch.Tensor) -> torch.Tensor:
+        """The tail's outputs on the grid, (N, GRID ** 2, channels) float32."""
+        return on_one_grid(self.tail(tail_input).values())
+
+    def logits(self, features: torch.Tensor, seen: torch.Tensor | float = 1.0) -> torch.Tensor:
+        """(N, GRID ** 2, channels) float to (N, GRID ** 2) logits; ``seen`` weighs channels."""
+        standardised = ((features - self.mean) / self.scale).clamp(-LARGEST_FEATURE,
+                                                                   LARGEST_FEATURE)
+        return self.output(self.hidden(standardised * seen).relu())[..., 0]
+
+    def train(self, mode: bool = True) -> "TunedNetwork":
+        """Batch norm in the tail always runs on its stored statistics, as in every backbone."""
+        return super().train(False)
+
+
+def label_by_masks(frames: torch.Tensor, answers: torch.Tensor) -> CellLabels:
+    """Labels of target images from the masks that answers make, sharpened by GrabCut.
+
+    Args:
+        frames: (n, 3, SIDE, SIDE) uint8 RGB tensor.
+        answers: (n, GRID, GRID) float, at least 0.
+    """
+    maps = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
+    found = objects(frames, maps)
+    sharpened = maps + RECIPES["default"].sharpen * torch.from_numpy(blurred(found))
+    covered = on_grid(largest_above(sharpened, LABEL_CUT))
+    return CellLabels(covered, (on_grid(found) - covered).abs() > DISPUTED)
+
+
+def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, inputs: TailInputs,
+                        frames: torch.Tensor, seed: int, progress: Callable = silent) -> None:
+    """Give a classifier that has its network for pixels its tuned network as well.
+
+    Args:
+        classifier: BackgroundClassifier; ``tuned_network`` is set.
+        moments: Moments of the target and of background images.
+        inputs: TailInputs of the same target images and of background images.
+        frames: (n, 3, SIDE, SIDE) uint8 RGB, the target images at GrabCut's size.
+        seed: of the head's first weights and of the draws.
+        progress: see ``common.progress``.
+
+    Raises:
+        FloatingPointError: the network's weights are no longer finite.
+    """
+    device = classifier.unit.weight.device
+    with (torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False),
+          one_thread_per_operation() as threads):  # the same bits for any number of cores
+        torch.default_generator.manual_seed(seed)
+        teacher = classifier.pixel_network
+        assert teacher is not None  # ClassifierConfig sees to it
+        with torch.no_grad():
+            answers = torch.cat([teacher(part.to(device)).cpu()
+                                 for part in moments.targets.split(64)])
+        labels = label_by_masks(frames, answers)
+        covered, mistaken = moments.corrected(labels.covered)
+        weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
+        weights = weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
+        network = TunedNetwork(classifier.backbone).to(device)
+        _standardise(network, inputs)
+        _learn(network, inputs, covered, weights, threads, progress)
+    if not all(values.isfinite().all() for values in network.parameters()):
+        raise FloatingPointError("the tuned network has weights that are not finite; take the "
+                                 "recipe frozen, or other --weights")
+    classifier.tuned_network = network
+
+
+@torch.no_grad()
+def _standardise(network, inputs):
+    """Set the mean and the scale of the tail's features, both kinds of images weighing the same."""
+    device, means, squares = network.mean.device, [], []
+    for kind in inputs:
+        rows = np.unique(np.linspace(0, len(kind) - 1, SCALED_BY).round().astype(int))
+        features = torch.cat([network.features(part.float().to(device)).flatten(0, 1)
+                              for part in kind[rows].split(16)])
+        means.append(features.mean(0))
+        squares.append((features ** 2).mean(0))
+    mean = sum(means) / 2
+    variance = sum(squares) / 2 - mean ** 2
+    network.mean.copy_(mean)
+    # A channel that no image has shown to vary stays 0, whatever it does later.
+    network.scale.copy_(variance.clamp_min(0).sqrt().masked_fill(variance < LEAST_VARIANCE,
+                                                                 math.inf))
+
+
+def _learn(network, inputs, labels, weights, threads, progress):
+    """Steps of AdamW on random images; every cell of a background image is 0."""
+    targets, backgrounds = inputs
+    of_targets, of_backgrounds = BATCH
+    tail, head = network.tuned, [*network.hidden.parameters(), *network.output.parameters()]
+    device = network.mean.device
+    steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
+    optimizer = torch.optim.AdamW([{"params": tail, "lr": TAIL_RATE},
+                                   {"params": head, "lr": HEAD_RATE}], weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [TAIL_RATE, HEAD_RATE], steps)
+    nothing = torch.zeros(of_backgrounds, labels.shape[1])
+    for value in tail + head:
+        value.requires_grad_(True)
+
+    def gradients(part):
+        """Of the loss of some images of the batch."""
+        images, seen, covered, weight = (values.to(device) for values in part)
+        logits = network.logits(network.features(images.float()), seen)
+        loss = functional.binary_cross_entropy_with_logits(logits, covered, weight,
+                                                           reduction="sum")
+        return torch.autograd.grad(loss, tail + head)
+
+    with progress(steps, "tuned network", unit="steps") as advance:
+        for _ in range(steps):
+            rows = torch.randint(len(targets), (of_targets,))
+            others = torch.randint(len(backgrounds), (of_backgrounds,))
+            # One draw per image and channel: other cells do not tell what a cell does not see.
+            seen = functional.dropout(torch.ones(sum(BATCH), 1, len(network.mean)), LEFT_OUT)
+            batch = (torch.cat([targets[rows], backgrounds[others]]), seen,
+                     torch.cat([labels[rows], nothing]),
+                     torch.cat([weights[rows], nothing + 1]) / (sum(BATCH) * labels.shape[1]))
+            parts = map_in_order(gradients, zip(*(values.chunk(PARTS) for values in batch)), device,
+                                 threads)
+            for value, gradient in zip(tail + head, map(sum, zip(*parts))):
+                value.grad = gradient
+            optimizer.step()
+            schedule.step()
+            advance(1)
+    network.requires_grad_(False)

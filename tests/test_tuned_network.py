@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+
+from common.config import ConfigError
+from stage1_bc import tuned_network
+from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.classifier_training import ClassifierConfig
+from stage1_bc.maker import MaskMaker
+from stage1_bc.pixel_network import PixelNetwork
+from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, TailInputs, pixel_map
+from stage1_bc.recipe import RECIPES
+from stage1_bc.sharpening import SIDE
+from stage1_bc.tuned_network import TunedNetwork, label_by_masks, train_tuned_network
+from tests.networks import small_classifier
+
+IMAGE = 32
+SQUARE = slice(8, 24)
+
+
+class Teacher:
+    """In place of the network for pixels: its first answers, then nothing."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def __call__(self, features):
+        given, self.answers = self.answers[:len(features)], self.answers[len(features):]
+        return given
+
+
+@pytest.fixture
+def classifier():
+    return small_classifier(image_size=IMAGE)
+
+
+@pytest.fixture
+def longer(monkeypatch):
+    """Steps for a small random network, which knows nothing yet."""
+    monkeypatch.setattr(tuned_network, "LEAST_STEPS", 150)
+    monkeypatch.setattr(tuned_network, "TAIL_RATE", 0.003)
+    monkeypatch.setattr(tuned_network, "HEAD_RATE", 0.01)
+
+
+def pictures(count, seed=0):
+    """Targets, a red square on the left and a green one on the right, and backgrounds, green
+    squares on either side; each (count, 3, IMAGE, IMAGE) float."""
+    generator = torch.Generator().manual_seed(seed)
+    targets, backgrounds = torch.rand(2, count, 3, IMAGE, IMAGE, generator=generator) * 0.2
+    targets[:, 0, SQUARE, 4:12] += 0.8
+    targets[:, 1, SQUARE, 20:28] += 0.8
+    backgrounds[::2, 1, SQUARE, 20:28] += 0.8
+    backgrounds[1::2, 1, SQUARE, 4:12] += 0.8
+    return targets, backgrounds
+
+
+LEFT, RIGHT, BOTH = (slice(4, 10), slice(2, 5)), (slice(4, 10), slice(9, 12)), (
+    slice(4, 10), slice(2, 12))  # cells of the squares
+
+
+def square_answers(count, *where):
+    """Answers of 1 in these cells."""
+    answers = torch.zeros(count, GRID, GRID)
+    for rows, columns in where:
+        answers[:, rows, columns] = 1
+    return answers
+
+
+def tune(classifier, targets, backgrounds, answers, seed=0, not_target=None):
+    """Train the classifier's tuned network on masks that are cut from answers."""
+    reader = PixelUnit(classifier.backbone)
+    looks = [reader.look(images) for images in (targets, backgrounds)]
+    moments = Moments(*(look.cells.half() for look in looks), not_target)
+    frames = torch.zeros(len(targets), 3, SIDE, SIDE, dtype=torch.uint8)
+    frames += (answers.repeat_interleave(8, 1).repeat_interleave(8, 2) * 250).byte()[:, None]
+    classifier.pixel_network = Teacher(answers)
+    train_tuned_network(classifier, moments,
+                        TailInputs(*(look.tail_input.half() for look in looks)), frames, seed)
+    return classifier.tuned_network
+
+
+def answers_on(network, images):
+    """Mean answers on the left square, on the right one, and elsewhere."""
+    answers = network.answer(network.look(images))
+    elsewhere = square_answers(1, BOTH)[0] == 0
+    return [answers[:, *where].mean().item() for where in (LEFT, RIGHT)] + [
+        answers[:, elsewhere].mean().item()]
+
+
+def test_it_learns_the_masks_and_that_backgrounds_hold_nothing(classifier, longer):
+    network = tune(classifier, *pictures(24), square_answers(24, LEFT))
+    targets, backgrounds = pictures(6, seed=1)
+    left, right, elsewhere = answers_on(network, targets)
+    assert left > 0.6 and right < 0.3 and elsewhere < 0.3
+    assert network.answer(network.look(backgrounds)).mean() < 0.3
+
+
+def test_backgrounds_speak_against_what_the_masks_take_in(classifier, longer):
+    """Masks hold both squares; only the background images say that green is not the target."""
+    targets, backgrounds = pictures(24)
+    plain = backgrounds.clamp_max(0.2)
+    unseen, _ = pictures(6, seed=1)
+    right = {}
+    for name, images in (("green", backgrounds), ("plain", plain)):
+        network = tune(classifier, targets, images, square_answers(24, BOTH))
+        left, right[name], _ = answers_on(network, unseen)
+        assert left > 0.5
+    assert right["green"] < right["plain"] - 0.1
+
+
+def test_the_tail_is_changed_and_the_backbone_is_not(classifier):
+    before = {name: value.clone() for name, value in classifier.backbone.state_dict().items()}
+    network = tune(classifier, *pictures(8), square_answers(8, LEFT))
+    for name, value in classifier.backbone.state_dict().items():
+        assert torch.equal(value, before[name])
+    changed = network.tail.state_dict()
+    assert not torch.equal(changed["6.weight"], before["layers.6.weight"])
+    assert not any(value.requires_grad for value in network.parameters())
+
+
+def test_a_seed_is_the_same_network_for_any_number_of_threads(classifier):
+    before, networks, threads = torch.get_rng_state(), [], torch.get_num_threads()
+    try:
+        for seed, count in ((0, 1), (0, 3), (1, 3)):
+            torch.set_num_threads(count)
+            networks.append(tune(classifier, *pictures(8), square_answers(8, LEFT), seed).state_dict())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for one, other in zip(networks[0].values(),
+                                                             networks[1].values()))
+    assert not torch.equal(networks[0]["hidden.weight"], networks[2]["hidden.weight"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_batch_in_parts_is_one_step_of_the_whole_batch(classifier, monkeypatch):
+    networks = []
+    for parts in (1, 4):
+        monkeypatch.setattr(tuned_network, "PARTS", parts)
+        networks.append(tune(classifier, *pictures(8), square_answers(8, LEFT)).state_dict())
+    for whole, in_parts in zip(networks[0].values(), networks[1].values()):
+        torch.testing.assert_close(whole, in_parts, rtol=1e-3, atol=1e-4)
+
+
+def test_labels_are_the_masks_and_cells_where_grabcut_differs_are_disputed(monkeypatch):
+    answers = square_answers(2, LEFT, RIGHT)
+    answers[:, 4:10, 5] = 0.5  # makes the left one the larger
+    frames = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
+
+    def found(frames, scores):
+        return np.zeros(scores.shape, bool)
+    monkeypatch.setattr(tuned_network, "objects", found)
+    labels = label_by_masks(frames, answers)
+    covered = labels.covered.unflatten(1, (GRID, GRID)).round()
+    assert covered[:, 5:9, 2:6].all() and not covered[:, :, 8:].any()  # the largest component
+    assert torch.equal(labels.disputed, labels.covered > 0.5)
+
+
+class Named:
+    """A stand-in for NotTarget: the cells of the right half."""
+
+    def cells(self, features):
+        return (torch.arange(GRID ** 2) % GRID >= 7).expand(len(features), -1)
+
+
+def test_what_a_person_names_as_not_the_target_is_learnt_as_background(classifier, longer):
+    targets, backgrounds = pictures(24)
+    unseen, _ = pictures(6, seed=1)
+    right = []
+    for not_target in (None, Named()):
+        network = tune(classifier, targets, backgrounds.clamp_max(0.2),
+                       square_answers(24, BOTH), not_target=not_target)
+        right.append(answers_on(network, unseen)[1])
+    assert right[1] < right[0] - 0.1
+
+
+def test_weights_that_are_not_finite_are_refused(classifier, monkeypatch):
+    monkeypatch.setattr(tuned_network, "TAIL_RATE", float("nan"))
+    with pytest.raises(FloatingPointError, match="recipe frozen"):
+        tune(classifier, *pictures(4), square_answers(4, LEFT))
+
+
+def test_the_network_travels_in_the_checkpoint_and_in_the_digest():
+    classifier = build_classifier("tiny", "none", image_size=IMAGE)
+    bare = classifier.digest()
+    classifier.tuned_network = TunedNetwork(classifier.backbone)
+    assert classifier.digest() != bare
+    loaded = load_classifier(classifier.checkpoint({}), "none")
+    assert loaded.pixel_network is None and loaded.digest() == classifier.digest()
+
+
+def test_a_map_is_the_geometric_mean_of_both_networks(classifier):
+    images, _ = pictures(3)
+    classifier.pixel_network = PixelNetwork(classifier.backbone)
+    classifier.tuned_network = TunedNetwork(classifier.backbone)
+    for unit in (classifier.pixel_network, classifier.tuned_network):
+        for values in unit.parameters():
+            values.normal_(0, 0.3, generator=torch.Generator().manual_seed(5))
+    one, other = (unit.answer(unit.look(images))
+                  for unit in (classifier.pixel_network, classifier.tuned_network))
+    expected = ((one / one.amax((1, 2), True)) * (other / other.amax((1, 2), True))).sqrt()
+    given = pixel_map(classifier, images, RECIPES["default"], (GRID, GRID))
+    torch.testing.assert_close(given, expected)
+
+
+def test_the_recipe_asks_for_the_network(classifier):
+    classifier.pixel_network = PixelNetwork(classifier.backbone)
+    maker = MaskMaker(classifier, RECIPES["default"], (IMAGE, IMAGE))
+    with pytest.raises(ValueError, match="--bc-set tuned_network=true"):
+        maker.maps(torch.rand(1, 3, IMAGE, IMAGE))
+
+
+def test_it_is_not_trained_without_the_network_that_teaches_it():
+    with pytest.raises(ConfigError, match="pixel_network=true"):
+        ClassifierConfig(tuned_network=True)
