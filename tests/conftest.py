@@ -3,6 +3,27 @@
 import pytest
 
 from benchmarks import fault_injection
+from stage1_bc import pixel_network, tuned_network
+
+LEAST_STEPS = {module: module.LEAST_STEPS for module in (pixel_network, tuned_network)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_steps():
+    """Networks for pixels learn for a few steps: most tests ask for masks, not for good ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in LEAST_STEPS:
+            patch.setattr(module, "LEAST_STEPS", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def all_steps(few_steps):
+    """They learn as long as they do for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, steps in LEAST_STEPS.items():
+            patch.setattr(module, "LEAST_STEPS", steps)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit, train_pix
 from stage1_bc.recipe import RECIPES
 from tests.networks import small_classifier
 
+pytestmark = pytest.mark.usefixtures("all_steps")
+
 CELLS = GRID ** 2
 UNDISPUTED = torch.zeros(12, CELLS, dtype=torch.bool)
 

@@ -20,6 +20,8 @@ from stage1_bc.program_versions import VERSIONS, versions_of_classifier, version
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
 from tests.networks import small_classifier, teach_units
 
+pytestmark = pytest.mark.usefixtures("all_steps")
+
 RECORD = Path(__file__).with_name("made_by_versions.json")
 SIDE = 32
 TOLERANCE = 0.01  # what processors and libraries may differ by

@@ -14,12 +14,14 @@ from stage1_bc.sharpening import SIDE
 from stage1_bc.tuned_network import TunedNetwork, label_by_masks, train_tuned_network
 from tests.networks import small_classifier
 
+pytestmark = pytest.mark.usefixtures("all_steps")
+
 IMAGE = 32
 SQUARE = slice(8, 24)
 
 
 class Teacher:
-    """In place of the network for pixels: its first answers, then nothing."""
+    """In place of the network for pixels: given answers, one after the other."""
 
     def __init__(self, answers):
         self.answers = answers
@@ -37,7 +39,7 @@ def classifier():
 @pytest.fixture
 def longer(monkeypatch):
     """Steps for a small random network, which knows nothing yet."""
-    monkeypatch.setattr(tuned_network, "LEAST_STEPS", 150)
+    monkeypatch.setattr(tuned_network, "LEAST_STEPS", 100)
     monkeypatch.setattr(tuned_network, "TAIL_RATE", 0.003)
     monkeypatch.setattr(tuned_network, "HEAD_RATE", 0.01)
 
@@ -88,7 +90,7 @@ def answers_on(network, images):
 
 
 def test_it_learns_the_masks_and_that_backgrounds_hold_nothing(classifier, longer):
-    network = tune(classifier, *pictures(24), square_answers(24, LEFT))
+    network = tune(classifier, *pictures(16), square_answers(16, LEFT))
     targets, backgrounds = pictures(6, seed=1)
     left, right, elsewhere = answers_on(network, targets)
     assert left > 0.6 and right < 0.3 and elsewhere < 0.3
@@ -97,12 +99,12 @@ def test_it_learns_the_masks_and_that_backgrounds_hold_nothing(classifier, longe
 
 def test_backgrounds_speak_against_what_the_masks_take_in(classifier, longer):
     """Masks hold both squares; only the background images say that green is not the target."""
-    targets, backgrounds = pictures(24)
+    targets, backgrounds = pictures(16)
     plain = backgrounds.clamp_max(0.2)
     unseen, _ = pictures(6, seed=1)
     right = {}
     for name, images in (("green", backgrounds), ("plain", plain)):
-        network = tune(classifier, targets, images, square_answers(24, BOTH))
+        network = tune(classifier, targets, images, square_answers(16, BOTH))
         left, right[name], _ = answers_on(network, unseen)
         assert left > 0.5
     assert right["green"] < right["plain"] - 0.1
@@ -123,7 +125,8 @@ def test_a_seed_is_the_same_network_for_any_number_of_threads(classifier):
     try:
         for seed, count in ((0, 1), (0, 3), (1, 3)):
             torch.set_num_threads(count)
-            networks.append(tune(classifier, *pictures(8), square_answers(8, LEFT), seed).state_dict())
+            network = tune(classifier, *pictures(8), square_answers(8, LEFT), seed)
+            networks.append(network.state_dict())
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, other) for one, other in zip(networks[0].values(),
@@ -163,12 +166,12 @@ class Named:
 
 
 def test_what_a_person_names_as_not_the_target_is_learnt_as_background(classifier, longer):
-    targets, backgrounds = pictures(24)
+    targets, backgrounds = pictures(16)
     unseen, _ = pictures(6, seed=1)
     right = []
     for not_target in (None, Named()):
         network = tune(classifier, targets, backgrounds.clamp_max(0.2),
-                       square_answers(24, BOTH), not_target=not_target)
+                       square_answers(16, BOTH), not_target=not_target)
         right.append(answers_on(network, unseen)[1])
     assert right[1] < right[0] - 0.1
 
