@@ -70,8 +70,8 @@ class ClassifierConfig:
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
         if self.tuned_network and not self.pixel_network:
-            raise ConfigError("the tuned network learns from the network for pixels: set "
-                              "pixel_network=true as well")
+            raise ConfigError("the tuned network learns from the pixel network: set "
+                              "pixel_network=true, or tuned_network=false as well")
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -179,7 +179,8 @@ def _learn(network, inputs, labels, weights, threads, progress):
         logits = network.logits(network.features(images.float()), seen)
         loss = functional.binary_cross_entropy_with_logits(logits, covered, weight,
                                                            reduction="sum")
-        return torch.autograd.grad(loss, tail + head)
+        # What lies behind the last output that is read, such as a transformer's norm, gets zeros.
+        return torch.autograd.grad(loss, tail + head, allow_unused=True, materialize_grads=True)
 
     with progress(steps, "tuned network", unit="steps") as advance:
         for _ in range(steps):

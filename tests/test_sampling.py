@@ -37,10 +37,11 @@ def used(monkeypatch):
     """Numbers of the records that are looked at: those of the unit, and those of the pixel unit."""
     seen = {}
 
-    def read(classifier, records, sample, config, compute, unreadable, progress, description):
+    def read(classifier, records, sample, of_tail, config, compute, unreadable, progress,
+             description):
         seen[description] = [record.path for record in records]
         features = torch.rand(len(records), 6, generator=torch.Generator().manual_seed(0))
-        return features, torch.zeros(0 if sample is None else len(sample), 1, 1).half()
+        return features, *(torch.zeros(len(rows), 1, 1).half() for rows in (sample, of_tail))
 
     def loaded(records, size, batches, workers):
         seen.setdefault("pixels", []).append([record.path for record in records])
@@ -48,7 +49,7 @@ def used(monkeypatch):
     monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_frames", loaded)
     monkeypatch.setattr(classifier_training, "label_cells",
-                        lambda classifier, targets, moments: list(targets))
+                        lambda classifier, targets, moments: (list(targets), None))
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
                         lambda classifier, moments, labels: None)
     return seen

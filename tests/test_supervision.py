@@ -76,7 +76,7 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
                  "--cache", folder / "cache", *TINY, "--masks", cache.folder, "--set", "epochs=1",
                  "--set", "width=8")
     with pytest.raises(MaskCacheError,
-                       match="--recipe asks for signal network, the masks have input"):
+                       match="--recipe asks for signal tuned, the masks have input"):
         run(*arguments, "--recipe", "default")
     assert "wrote" in run(*arguments).output
 
