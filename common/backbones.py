@@ -36,7 +36,8 @@ class Architecture:
     taps: tuple[int, ...]
     """Layers whose output a layer-wise gradient map reads, first to last."""
     tail_start: int
-    """Index of the first layer that ``Backbone.tail`` copies: the first at stride 16."""
+    """Index of the first layer that ``Backbone.tail`` copies: the first whose output has
+    the stride 16 (tiny: 8)."""
     pixel_taps: tuple[str, ...] | None = None
     """Modules whose outputs a unit reads at every pixel, by their names among the layers ("14" or
     "14.conv.0"); None for ``taps``."""

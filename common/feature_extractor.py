@@ -131,7 +131,7 @@ class Backbone(nn.Module):
         return extract
 
     def tail(self) -> nn.Module:
-        """A copy of the layers from ``tail_start`` on, to be trained where its weights want it.
+        """A copy of the layers from ``tail_start`` on; its weights require gradients.
 
         Returns:
             Module from ``Outputs.tail_input`` to a dict of (N, c, h, w) float: the outputs of

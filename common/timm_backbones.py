@@ -149,7 +149,7 @@ class TimmBackbone(Backbone):
     def tail(self) -> nn.Module:
         """As for ``Backbone``: the whole network, since timm has no way to enter it at a stage.
 
-        Only its last stages, a quarter of all, want to be trained.
+        Only the weights of its last stages, a quarter of all, require gradients.
         """
         stages = len(self.staged.stages)
         changed = copy.deepcopy(self).requires_grad_(True)

@@ -72,7 +72,7 @@ class PixelReader(nn.Module):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        self.frozen = (backbone.extractor(features=False),)  # in a tuple: not this module's state
+        self.extract = backbone.extractor(features=False)
         side, device = backbone.probe_side, backbone.mean.device
         self.blank = self.look(torch.zeros(1, 3, side, side, device=device))
         self.width = self.blank.cells.shape[-1]
@@ -80,7 +80,7 @@ class PixelReader(nn.Module):
     @torch.no_grad()
     def look(self, images: torch.Tensor) -> Look:
         """What all units for pixels read of (N, 3, H, W) float RGB images in [0, 1]."""
-        outputs = self.frozen[0](images)
+        outputs = self.extract(images)
         return Look(on_one_grid(outputs.pixels), outputs.tail_input)
 
     def read(self, images: torch.Tensor) -> torch.Tensor:

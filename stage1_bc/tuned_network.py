@@ -25,7 +25,6 @@ from stage1_bc.gradient_maps import unit_maximum
 from stage1_bc.pixel_unit import (DISPUTED, GRID, LEAST_VARIANCE, MISTAKEN_WEIGHT, CellLabels, Look,
                                   Moments, PixelReader, TailInputs, on_grid, on_one_grid,
                                   resize_maps)
-from stage1_bc.recipe import RECIPES
 from stage1_bc.sharpening import SIDE, blurred, objects
 
 if TYPE_CHECKING:  # the classifier imports this module
@@ -34,7 +33,9 @@ if TYPE_CHECKING:  # the classifier imports this module
 HIDDEN = 128  # hidden units
 LEFT_OUT = 0.5  # share of an image's channels that a training step does not see
 DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
-LABEL_CUT = 0.3  # fraction of a sharpened map's largest value that cuts the masks to learn
+# The masks to learn: the weight of GrabCut's object that is added to a map, and the fraction of
+# the largest value that cuts it.
+SHARPEN, LABEL_CUT = 0.5, 0.3
 EPOCHS, LEAST_STEPS = 8, 40
 BATCH = 16, 4  # target and background images in a step; every cell of both weighs the same
 PARTS = 4  # of a batch, computed at once
@@ -99,7 +100,7 @@ def label_by_masks(frames: torch.Tensor, answers: torch.Tensor) -> CellLabels:
     """
     maps = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
     found = objects(frames, maps)
-    sharpened = maps + RECIPES["default"].sharpen * torch.from_numpy(blurred(found))
+    sharpened = maps + SHARPEN * torch.from_numpy(blurred(found))
     covered = on_grid(largest_above(sharpened, LABEL_CUT))
     return CellLabels(covered, (on_grid(found) - covered).abs() > DISPUTED)
 
