@@ -34,29 +34,28 @@ RATE, WEIGHT_DECAY = 0.003, 0.1  # AdamW's highest step size, of one cycle
 LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
 
 
-class PixelNetwork(PixelReader):
-    """One hidden layer over the outputs of several frozen layers, at every pixel of a grid.
+class HiddenLayer(PixelReader):
+    """One hidden layer over the features of each cell; a subclass says which features.
 
-    Args:
-        backbone: Backbone; frozen, and not part of this module's state.
+    A subclass calls ``set_width`` in its constructor, and ``standardise`` before it learns.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, backbone: Backbone):
-        super().__init__(backbone)
-        self.register_buffer("mean", torch.zeros(self.width))
-        self.register_buffer("scale", torch.ones(self.width))
-        self.hidden = nn.Linear(self.width, HIDDEN)
+    def set_width(self, width: int) -> None:
+        """Add the layers, for ``width`` features."""
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.hidden = nn.Linear(width, HIDDEN)
         self.output = nn.Linear(HIDDEN, 1)
         self.requires_grad_(False)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Likeness to target, 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
-        with torch.autocast(features.device.type, enabled=False):
-            logits = self.logits(self.standardised(features))
-        return logits.sigmoid().unflatten(1, (GRID, GRID))
+    def standardise(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """Take the features' mean and variance, each (width,) float."""
+        self.mean.copy_(mean)
+        # A channel that no image has shown to vary stays 0, whatever it does later.
+        self.scale.copy_(variance.sqrt().masked_fill(variance < LEAST_VARIANCE, math.inf))
 
     def standardised(self, features: torch.Tensor) -> torch.Tensor:
         """Features as the hidden layer takes them: (N, cells, D) float or half to float32."""
@@ -66,6 +65,39 @@ class PixelNetwork(PixelReader):
     def logits(self, standardised: torch.Tensor) -> torch.Tensor:
         """(N, cells, D) standardised features to (N, cells) logits."""
         return self.output(self.hidden(standardised).relu())[..., 0]
+
+    def likeness(self, features: torch.Tensor) -> torch.Tensor:
+        """Likeness to target, 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.logits(self.standardised(features))
+        return logits.sigmoid().unflatten(1, (GRID, GRID))
+
+
+class PixelNetwork(HiddenLayer):
+    """One hidden layer over the outputs of several frozen layers, at every pixel of a grid.
+
+    Args:
+        backbone: Backbone; frozen, and not part of this module's state.
+    """
+
+    def __init__(self, backbone: Backbone):
+        super().__init__(backbone)
+        self.set_width(self.width)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """As ``likeness``, of the features that ``read`` gives."""
+        return self.likeness(features)
+
+
+def weigh_cells(moments: Moments, labels: CellLabels) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network learns of the cells of n target images.
+
+    Returns:
+        (labels, their weights), each (n, GRID ** 2) float.
+    """
+    covered, mistaken = moments.corrected(labels.covered)
+    weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
+    return covered, weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
 
 
 def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
@@ -82,18 +114,13 @@ def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, la
     Raises:
         FloatingPointError: the network's weights are no longer finite.
     """
-    covered, mistaken = moments.corrected(labels.covered)
-    weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
-    weights = weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
+    covered, weights = weigh_cells(moments, labels)
     device = classifier.unit.weight.device
     with (torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False),
           torch.enable_grad(), one_thread_per_operation()):  # the same bits for any number of cores
         torch.default_generator.manual_seed(seed)
         network = PixelNetwork(classifier.backbone)
-        variance = moments.second.diagonal() - moments.mean ** 2
-        network.mean.copy_(moments.mean)
-        # A channel that no image has shown to vary stays 0, whatever it does later.
-        network.scale.copy_(variance.sqrt().masked_fill(variance < LEAST_VARIANCE, math.inf))
+        network.standardise(moments.mean, moments.second.diagonal() - moments.mean ** 2)
         network.requires_grad_(True)
         _learn(network, moments, covered, weights, progress)
     if not all(values.isfinite().all() for values in network.parameters()):

@@ -8,13 +8,11 @@ images hold nothing. No class label is used. The two err in different places: a 
 geometric mean of theirs.
 """
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from common.backbones import Backbone
@@ -22,17 +20,15 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import largest_above
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_unit import (DISPUTED, GRID, LEAST_VARIANCE, MISTAKEN_WEIGHT, CellLabels, Look,
-                                  Moments, PixelReader, TailInputs, on_grid, on_one_grid,
-                                  resize_maps)
+from stage1_bc.pixel_network import HiddenLayer, weigh_cells
+from stage1_bc.pixel_unit import (DISPUTED, CellLabels, Look, Moments, TailInputs, on_grid,
+                                  on_one_grid, resize_maps)
 from stage1_bc.sharpening import SIDE, blurred, objects
 
 if TYPE_CHECKING:  # the classifier imports this module
     from stage1_bc.classifier import BackgroundClassifier
 
-HIDDEN = 128  # hidden units
 LEFT_OUT = 0.5  # share of an image's channels that a training step does not see
-DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
 # The masks to learn: the weight of GrabCut's object that is added to a map, and the fraction of
 # the largest value that cuts it.
 SHARPEN, LABEL_CUT = 0.5, 0.3
@@ -41,18 +37,14 @@ BATCH = 16, 4  # target and background images in a step; every cell of both weig
 PARTS = 4  # of a batch, computed at once
 TAIL_RATE, HEAD_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 0.01  # AdamW's highest step sizes, of one cycle
 SCALED_BY = 64  # images of each kind that the features' scale is taken from
-LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
 
 
-class TunedNetwork(PixelReader):
+class TunedNetwork(HiddenLayer):
     """A trained copy of the backbone's tail, and one hidden layer over its outputs.
 
     Args:
         backbone: Backbone; frozen, and not part of this module's state.
     """
-
-    mean: torch.Tensor
-    scale: torch.Tensor
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
@@ -60,18 +52,11 @@ class TunedNetwork(PixelReader):
         # In a list: they are the tail's already.
         self.tuned = [value for value in self.tail.parameters() if value.requires_grad]
         with torch.no_grad():
-            channels = self.features(self.blank.tail_input).shape[-1]
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels))
-        self.hidden = nn.Linear(channels, HIDDEN)
-        self.output = nn.Linear(HIDDEN, 1)
-        self.requires_grad_(False)
+            self.set_width(self.features(self.blank.tail_input).shape[-1])
 
     def forward(self, tail_input: torch.Tensor) -> torch.Tensor:
         """Likeness to target, 0 to 1, of (N, c, h, w) inputs of the tail as (N, GRID, GRID)."""
-        features = self.features(tail_input)
-        with torch.autocast(features.device.type, enabled=False):
-            return self.logits(features).sigmoid().unflatten(1, (GRID, GRID))
+        return self.likeness(self.features(tail_input))
 
     def answer(self, look: Look) -> torch.Tensor:
         return self(look.tail_input)
@@ -79,12 +64,6 @@ class TunedNetwork(PixelReader):
     def features(self, tail_input: torch.Tensor) -> torch.Tensor:
         """The tail's outputs on the grid, (N, GRID ** 2, channels) float32."""
         return on_one_grid(self.tail(tail_input).values())
-
-    def logits(self, features: torch.Tensor, seen: torch.Tensor | float = 1.0) -> torch.Tensor:
-        """(N, GRID ** 2, channels) float to (N, GRID ** 2) logits; ``seen`` weighs channels."""
-        standardised = ((features - self.mean) / self.scale).clamp(-LARGEST_FEATURE,
-                                                                   LARGEST_FEATURE)
-        return self.output(self.hidden(standardised * seen).relu())[..., 0]
 
     def train(self, mode: bool = True) -> "TunedNetwork":
         """Batch norm in the tail always runs on its stored statistics, as in every backbone."""
@@ -130,9 +109,7 @@ def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, in
             answers = torch.cat([teacher(part.to(device)).cpu()
                                  for part in moments.targets.split(64)])
         labels = label_by_masks(frames, answers)
-        covered, mistaken = moments.corrected(labels.covered)
-        weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
-        weights = weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
+        covered, weights = weigh_cells(moments, labels)
         network = TunedNetwork(classifier.backbone).to(device)
         _standardise(network, inputs)
         _learn(network, inputs, covered, weights, threads, progress)
@@ -153,11 +130,7 @@ def _standardise(network, inputs):
         means.append(features.mean(0))
         squares.append((features ** 2).mean(0))
     mean = sum(means) / 2
-    variance = sum(squares) / 2 - mean ** 2
-    network.mean.copy_(mean)
-    # A channel that no image has shown to vary stays 0, whatever it does later.
-    network.scale.copy_(variance.clamp_min(0).sqrt().masked_fill(variance < LEAST_VARIANCE,
-                                                                 math.inf))
+    network.standardise(mean, sum(squares) / 2 - mean ** 2)
 
 
 def _learn(network, inputs, labels, weights, threads, progress):
@@ -177,7 +150,7 @@ def _learn(network, inputs, labels, weights, threads, progress):
     def gradients(part):
         """Of the loss of some images of the batch."""
         images, seen, covered, weight = (values.to(device) for values in part)
-        logits = network.logits(network.features(images.float()), seen)
+        logits = network.logits(network.standardised(network.features(images.float())) * seen)
         loss = functional.binary_cross_entropy_with_logits(logits, covered, weight,
                                                            reduction="sum")
         # What lies behind the last output that is read, such as a transformer's norm, gets zeros.
