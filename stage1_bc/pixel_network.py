@@ -34,7 +34,7 @@ RATE, WEIGHT_DECAY = 0.003, 0.1  # AdamW's highest step size, of one cycle
 LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
 
 
-class HiddenLayer(PixelReader):
+class CellNetwork(PixelReader):
     """One hidden layer over the features of each cell; a subclass says which features.
 
     A subclass calls ``set_width`` in its constructor, and ``standardise`` before it learns.
@@ -73,7 +73,7 @@ class HiddenLayer(PixelReader):
         return logits.sigmoid().unflatten(1, (GRID, GRID))
 
 
-class PixelNetwork(HiddenLayer):
+class PixelNetwork(CellNetwork):
     """One hidden layer over the outputs of several frozen layers, at every pixel of a grid.
 
     Args:
@@ -98,6 +98,34 @@ def weigh_cells(moments: Moments, labels: CellLabels) -> tuple[torch.Tensor, tor
     covered, mistaken = moments.corrected(labels.covered)
     weights = torch.where(labels.disputed, DISPUTED_WEIGHT, 1.0)
     return covered, weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
+
+
+def draw_batch(targets: torch.Tensor, backgrounds: torch.Tensor, labels: torch.Tensor,
+               weights: torch.Tensor, background_weight: float, channels: int,
+               left_out: float) -> tuple[torch.Tensor, ...]:
+    """What a training step sees: random target images, and background images, all of whose cells
+    are labelled 0.
+
+    Args:
+        targets: (n, ...), what a network reads of the target images.
+        backgrounds: (m, ...), the same of background images.
+        labels, weights: (n, GRID ** 2) float, of the target images' cells.
+        background_weight: of each cell of a background image.
+        channels: number of features of a cell.
+        left_out: share of an image's channels that the step does not see.
+
+    Returns:
+        (images (b, ...), channels seen (b, 1, channels) float, labels, weights (b, GRID ** 2)).
+    """
+    of_targets, of_backgrounds = BATCH
+    rows = torch.randint(len(targets), (of_targets,))
+    others = torch.randint(len(backgrounds), (of_backgrounds,))
+    # One draw per image and channel: other cells do not tell what a cell does not see.
+    seen = functional.dropout(torch.ones(sum(BATCH), 1, channels), left_out)
+    nothing = torch.zeros(of_backgrounds, labels.shape[1])
+    return (torch.cat([targets[rows], backgrounds[others]]), seen,
+            torch.cat([labels[rows], nothing]),
+            torch.cat([weights[rows], torch.full_like(nothing, background_weight)]))
 
 
 def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
@@ -136,18 +164,13 @@ def _learn(network, moments, labels, weights, progress):
     steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
-    nothing = torch.zeros(of_backgrounds, labels.shape[1])
-    weight = torch.full_like(nothing, of_targets / of_backgrounds)
     with progress(steps, "network for pixels", unit="steps") as advance:
         for _ in range(steps):
-            rows = torch.randint(len(targets), (of_targets,))
-            others = torch.randint(len(backgrounds), (of_backgrounds,))
-            features = network.standardised(torch.cat([targets[rows], backgrounds[others]]))
-            # One draw per image and channel: other cells do not tell what a cell does not see.
-            seen = functional.dropout(torch.ones_like(features[:, :1]), LEFT_OUT)
+            features, seen, covered, weight = draw_batch(
+                targets, backgrounds, labels, weights, of_targets / of_backgrounds, network.width,
+                LEFT_OUT)
             loss = functional.binary_cross_entropy_with_logits(
-                network.logits(features * seen), torch.cat([labels[rows], nothing]),
-                torch.cat([weights[rows], weight]))
+                network.logits(network.standardised(features) * seen), covered, weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -217,7 +217,7 @@ class Moments:
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
                  not_target: NotTarget | None = None):
         self.targets = targets
-        self.backgrounds = backgrounds[evenly_spread(len(backgrounds))]
+        self.backgrounds = backgrounds[evenly_spread(len(backgrounds), KEPT_BACKGROUNDS)]
         self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
         self.background_weight = 0.5 / (backgrounds.shape[0] * backgrounds.shape[1])  # of a cell
         self.mean = self.second = torch.zeros((), dtype=torch.double)
@@ -271,9 +271,9 @@ class Moments:
                 (self.second + weight * (cells.T @ cells).double()) / total, total)
 
 
-def evenly_spread(count: int) -> torch.Tensor:
-    """Indices of the background images whose features are kept: int64, sorted."""
-    return torch.linspace(0, count - 1, min(KEPT_BACKGROUNDS, count)).round().long()
+def evenly_spread(count: int, most: int) -> torch.Tensor:
+    """Indices of at most ``most`` of ``count`` images: int64, sorted."""
+    return torch.linspace(0, count - 1, min(most, count)).round().long()
 
 
 def on_one_grid(outputs: Iterable[torch.Tensor]) -> torch.Tensor:

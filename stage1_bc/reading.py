@@ -15,8 +15,8 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.pixel_unit import (Moments, TailInputs, evenly_spread, half_precision,
-                                  on_one_grid)
+from stage1_bc.pixel_unit import (KEPT_BACKGROUNDS, Moments, TailInputs, evenly_spread,
+                                  half_precision, on_one_grid)
 
 if TYPE_CHECKING:  # that module imports this one
     from stage1_bc.classifier_training import ClassifierConfig
@@ -81,7 +81,7 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
                                       in ((chosen, "targets"), (backgrounds, "backgrounds")))
         return Readings(of_targets, of_backgrounds, None, None, (), unreadable)
     sample = sample_targets(len(chosen), config.pixel_targets, config.seed)
-    spread = evenly_spread(len(backgrounds))
+    spread = evenly_spread(len(backgrounds), KEPT_BACKGROUNDS)
     tuned = config.tuned_network
     of_targets, target_pixels, target_tail = read(
         chosen, "targets", sample, sample if tuned else None)

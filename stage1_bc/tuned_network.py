@@ -11,7 +11,6 @@ geometric mean of theirs.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -20,9 +19,9 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import largest_above
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_network import HiddenLayer, weigh_cells
-from stage1_bc.pixel_unit import (DISPUTED, CellLabels, Look, Moments, TailInputs, on_grid,
-                                  on_one_grid, resize_maps)
+from stage1_bc.pixel_network import BATCH, CellNetwork, draw_batch, weigh_cells
+from stage1_bc.pixel_unit import (DISPUTED, CellLabels, Look, Moments, TailInputs, evenly_spread,
+                                  on_grid, on_one_grid, resize_maps)
 from stage1_bc.sharpening import SIDE, blurred, objects
 
 if TYPE_CHECKING:  # the classifier imports this module
@@ -33,13 +32,12 @@ LEFT_OUT = 0.5  # share of an image's channels that a training step does not see
 # the largest value that cuts it.
 SHARPEN, LABEL_CUT = 0.5, 0.3
 EPOCHS, LEAST_STEPS = 8, 40
-BATCH = 16, 4  # target and background images in a step; every cell of both weighs the same
 PARTS = 4  # of a batch, computed at once
 TAIL_RATE, HEAD_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 0.01  # AdamW's highest step sizes, of one cycle
 SCALED_BY = 64  # images of each kind that the features' scale is taken from
 
 
-class TunedNetwork(HiddenLayer):
+class TunedNetwork(CellNetwork):
     """A trained copy of the backbone's tail, and one hidden layer over its outputs.
 
     Args:
@@ -124,7 +122,7 @@ def _standardise(network, inputs):
     """Set the mean and the scale of the tail's features, both kinds of images weighing the same."""
     device, means, squares = network.mean.device, [], []
     for kind in inputs:
-        rows = np.unique(np.linspace(0, len(kind) - 1, SCALED_BY).round().astype(int))
+        rows = evenly_spread(len(kind), SCALED_BY)
         features = torch.cat([network.features(part.float().to(device)).flatten(0, 1)
                               for part in kind[rows].split(16)])
         means.append(features.mean(0))
@@ -136,14 +134,12 @@ def _standardise(network, inputs):
 def _learn(network, inputs, labels, weights, threads, progress):
     """Steps of AdamW on random images; every cell of a background image is 0."""
     targets, backgrounds = inputs
-    of_targets, of_backgrounds = BATCH
     tail, head = network.tuned, [*network.hidden.parameters(), *network.output.parameters()]
     device = network.mean.device
-    steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
+    steps = max(LEAST_STEPS, EPOCHS * len(targets) // BATCH[0])
     optimizer = torch.optim.AdamW([{"params": tail, "lr": TAIL_RATE},
                                    {"params": head, "lr": HEAD_RATE}], weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [TAIL_RATE, HEAD_RATE], steps)
-    nothing = torch.zeros(of_backgrounds, labels.shape[1])
     for value in tail + head:
         value.requires_grad_(True)
 
@@ -151,20 +147,15 @@ def _learn(network, inputs, labels, weights, threads, progress):
         """Of the loss of some images of the batch."""
         images, seen, covered, weight = (values.to(device) for values in part)
         logits = network.logits(network.standardised(network.features(images.float())) * seen)
-        loss = functional.binary_cross_entropy_with_logits(logits, covered, weight,
-                                                           reduction="sum")
+        loss = functional.binary_cross_entropy_with_logits(
+            logits, covered, weight / (sum(BATCH) * covered.shape[1]), reduction="sum")
         # What lies behind the last output that is read, such as a transformer's norm, gets zeros.
         return torch.autograd.grad(loss, tail + head, allow_unused=True, materialize_grads=True)
 
     with progress(steps, "tuned network", unit="steps") as advance:
         for _ in range(steps):
-            rows = torch.randint(len(targets), (of_targets,))
-            others = torch.randint(len(backgrounds), (of_backgrounds,))
-            # One draw per image and channel: other cells do not tell what a cell does not see.
-            seen = functional.dropout(torch.ones(sum(BATCH), 1, len(network.mean)), LEFT_OUT)
-            batch = (torch.cat([targets[rows], backgrounds[others]]), seen,
-                     torch.cat([labels[rows], nothing]),
-                     torch.cat([weights[rows], nothing + 1]) / (sum(BATCH) * labels.shape[1]))
+            batch = draw_batch(targets, backgrounds, labels, weights, 1.0, len(network.mean),
+                               LEFT_OUT)
             parts = map_in_order(gradients, zip(*(values.chunk(PARTS) for values in batch)), device,
                                  threads)
             for value, gradient in zip(tail + head, map(sum, zip(*parts))):
