@@ -17,13 +17,14 @@ from common.loading import consecutive, load_frames, to_float
 from common.progress import silent
 from common.threads import one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
+from stage1_bc.composites import read_composites
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_network import train_pixel_network
 from stage1_bc.pixel_unit import label_cells, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
 from stage1_bc.recipe import PIXEL_UNITS
-from stage1_bc.tuned_network import train_tuned_network
+from stage1_bc.tuned_network import label_by_masks, train_tuned_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,8 +238,12 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
             if config.pixel_network:
                 train_pixel_network(classifier, readings.moments, labels, config.seed, progress)
             if readings.tail_inputs is not None:
-                train_tuned_network(classifier, readings.moments, readings.tail_inputs, frames,
-                                    config.seed, progress)
+                labels, masks = label_by_masks(classifier, readings.moments, frames)
+                composites = read_composites(
+                    classifier, readings.sampled, masks, readings.kept_backgrounds, compute,
+                    config.seed, progress)
+                train_tuned_network(classifier, readings.moments, readings.tail_inputs, labels,
+                                    composites, config.seed, progress)
         if config.evidence_unit:
             train_evidence_unit(classifier, images(), readings.moments)
 

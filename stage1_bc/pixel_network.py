@@ -9,8 +9,8 @@ read the labels dispute weigh little.
 """
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -89,6 +89,25 @@ class PixelNetwork(CellNetwork):
         return self.likeness(features)
 
 
+class LabelledImages(NamedTuple):
+    """Images of one kind, and what a network for pixels learns of their cells."""
+
+    images: torch.Tensor
+    """(n, ...), what the network reads of them."""
+    labels: torch.Tensor
+    """(n, GRID ** 2) float in [0, 1]."""
+    weights: torch.Tensor
+    """(n, GRID ** 2) float."""
+    drawn: int
+    """How many of them are in a training step."""
+
+
+def labelled_backgrounds(images: torch.Tensor, weight: float) -> LabelledImages:
+    """Background images: every cell is labelled 0 and has this weight."""
+    cells = torch.ones(len(images), GRID ** 2)
+    return LabelledImages(images, 0 * cells, weight * cells, BATCH[1])
+
+
 def weigh_cells(moments: Moments, labels: CellLabels) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network learns of the cells of n target images.
 
@@ -100,32 +119,24 @@ def weigh_cells(moments: Moments, labels: CellLabels) -> tuple[torch.Tensor, tor
     return covered, weights.masked_fill(mistaken, MISTAKEN_WEIGHT)
 
 
-def draw_batch(targets: torch.Tensor, backgrounds: torch.Tensor, labels: torch.Tensor,
-               weights: torch.Tensor, background_weight: float, channels: int,
-               left_out: float) -> tuple[torch.Tensor, ...]:
-    """What a training step sees: random target images, and background images, all of whose cells
-    are labelled 0.
+def draw_batch(kinds: Sequence[LabelledImages], channels: int, left_out: float
+               ) -> tuple[torch.Tensor, ...]:
+    """What a training step sees: random images of each kind.
 
     Args:
-        targets: (n, ...), what a network reads of the target images.
-        backgrounds: (m, ...), the same of background images.
-        labels, weights: (n, GRID ** 2) float, of the target images' cells.
-        background_weight: of each cell of a background image.
         channels: number of features of a cell.
         left_out: share of an image's channels that the step does not see.
 
     Returns:
         (images (b, ...), channels seen (b, 1, channels) float, labels, weights (b, GRID ** 2)).
     """
-    of_targets, of_backgrounds = BATCH
-    rows = torch.randint(len(targets), (of_targets,))
-    others = torch.randint(len(backgrounds), (of_backgrounds,))
+    rows = [torch.randint(len(kind.images), (kind.drawn,)) for kind in kinds]
     # One draw per image and channel: other cells do not tell what a cell does not see.
-    seen = functional.dropout(torch.ones(sum(BATCH), 1, channels), left_out)
-    nothing = torch.zeros(of_backgrounds, labels.shape[1])
-    return (torch.cat([targets[rows], backgrounds[others]]), seen,
-            torch.cat([labels[rows], nothing]),
-            torch.cat([weights[rows], torch.full_like(nothing, background_weight)]))
+    seen = functional.dropout(torch.ones(sum(map(len, rows)), 1, channels), left_out)
+
+    def drawn(part: str) -> torch.Tensor:
+        return torch.cat([getattr(kind, part)[row] for kind, row in zip(kinds, rows)])
+    return drawn("images"), seen, drawn("labels"), drawn("weights")
 
 
 def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
@@ -159,16 +170,15 @@ def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, la
 
 def _learn(network, moments, labels, weights, progress):
     """Steps of AdamW on random images; every cell of a background image is 0."""
-    targets, backgrounds = moments.targets, moments.backgrounds
     of_targets, of_backgrounds = BATCH
-    steps = max(LEAST_STEPS, EPOCHS * len(targets) // of_targets)
+    kinds = (LabelledImages(moments.targets, labels, weights, of_targets),
+             labelled_backgrounds(moments.backgrounds, of_targets / of_backgrounds))
+    steps = max(LEAST_STEPS, EPOCHS * len(labels) // of_targets)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     with progress(steps, "network for pixels", unit="steps") as advance:
         for _ in range(steps):
-            features, seen, covered, weight = draw_batch(
-                targets, backgrounds, labels, weights, of_targets / of_backgrounds, network.width,
-                LEFT_OUT)
+            features, seen, covered, weight = draw_batch(kinds, network.width, LEFT_OUT)
             loss = functional.binary_cross_entropy_with_logits(
                 network.logits(network.standardised(features) * seen), covered, weight)
             optimizer.zero_grad()

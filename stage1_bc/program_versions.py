@@ -20,7 +20,8 @@ VERSIONS = {
     "teaching": 1,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
-    "tuning": 1,  # the same of the tuned network, stage1_bc.tuned_network
+    # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites.
+    "tuning": 2,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),

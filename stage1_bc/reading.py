@@ -38,6 +38,8 @@ class Readings:
     most; None where no such network is wanted."""
     sampled: tuple[Record, ...]
     """The targets of that sample, in the order of the moments."""
+    kept_backgrounds: tuple[Record, ...]
+    """The backgrounds that the tail inputs are of; () where there are none."""
     unreadable: dict[str, str]
     """From the path of each image that could not be read to the reason."""
 
@@ -79,7 +81,7 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
     if not config.units:
         of_targets, of_backgrounds = (read(records, description)[0] for records, description
                                       in ((chosen, "targets"), (backgrounds, "backgrounds")))
-        return Readings(of_targets, of_backgrounds, None, None, (), unreadable)
+        return Readings(of_targets, of_backgrounds, None, None, (), (), unreadable)
     sample = sample_targets(len(chosen), config.pixel_targets, config.seed)
     spread = evenly_spread(len(backgrounds), KEPT_BACKGROUNDS)
     tuned = config.tuned_network
@@ -87,12 +89,15 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
         chosen, "targets", sample, sample if tuned else None)
     of_backgrounds, background_pixels, background_tail = read(
         backgrounds, "backgrounds", np.arange(len(backgrounds)), spread if tuned else None)
-    sampled = tuple(record for record in (chosen[index] for index in sample)
-                    if str(record.path) not in unreadable)
+
+    def readable(records, indices):
+        return tuple(record for record in (records[index] for index in indices)
+                     if str(record.path) not in unreadable)
     with one_thread_per_operation():
         moments = Moments(target_pixels, background_pixels, not_target)
     inputs = TailInputs(target_tail, background_tail) if tuned else None
-    return Readings(of_targets, of_backgrounds, moments, inputs, sampled, unreadable)
+    return Readings(of_targets, of_backgrounds, moments, inputs, readable(chosen, sample),
+                    readable(backgrounds, spread) if tuned else (), unreadable)
 
 
 def _rows(indices):

@@ -3,25 +3,28 @@
 The network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen features. Layers
 that are themselves trained, on labels that are right more often than wrong, come to tell the
 object from what stands beside it by more than these features say. So a copy of the backbone's
-tail learns the masks that the network for pixels makes of the target images, and that background
-images hold nothing. No class label is used. The two err in different places: a map is the
-geometric mean of theirs.
+tail learns the masks that the network for pixels makes of the target images, that background
+images hold nothing, and where the targets are in composites of both (``stage1_bc.composites``).
+No class label is used. The two err in different places: a map is the geometric mean of theirs.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from common.backbones import Backbone
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.composites import Composites
 from stage1_bc.cutting import largest_above
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_network import BATCH, CellNetwork, draw_batch, weigh_cells
-from stage1_bc.pixel_unit import (DISPUTED, CellLabels, Look, Moments, TailInputs, evenly_spread,
-                                  on_grid, on_one_grid, resize_maps)
+from stage1_bc.pixel_network import (BATCH, CellNetwork, LabelledImages, draw_batch,
+                                     labelled_backgrounds, weigh_cells)
+from stage1_bc.pixel_unit import (DISPUTED, GRID, CellLabels, Look, Moments, TailInputs,
+                                  evenly_spread, on_grid, on_one_grid, resize_maps)
 from stage1_bc.sharpening import SIDE, blurred, objects
 
 if TYPE_CHECKING:  # the classifier imports this module
@@ -32,6 +35,7 @@ LEFT_OUT = 0.5  # share of an image's channels that a training step does not see
 # the largest value that cuts it.
 SHARPEN, LABEL_CUT = 0.5, 0.3
 EPOCHS, LEAST_STEPS = 8, 40
+COMPOSITES = 8  # in a training step, beside BATCH
 PARTS = 4  # of a batch, computed at once
 TAIL_RATE, HEAD_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 0.01  # AdamW's highest step sizes, of one cycle
 SCALED_BY = 64  # images of each kind that the features' scale is taken from
@@ -68,29 +72,45 @@ class TunedNetwork(CellNetwork):
         return super().train(False)
 
 
-def label_by_masks(frames: torch.Tensor, answers: torch.Tensor) -> CellLabels:
-    """Labels of target images from the masks that answers make, sharpened by GrabCut.
+@torch.no_grad()
+def label_by_masks(classifier: "BackgroundClassifier", moments: Moments, frames: torch.Tensor
+                   ) -> tuple[CellLabels, np.ndarray]:
+    """Labels of target images from the masks of the network for pixels, sharpened by GrabCut.
 
     Args:
-        frames: (n, 3, SIDE, SIDE) uint8 RGB tensor.
-        answers: (n, GRID, GRID) float, at least 0.
+        classifier: BackgroundClassifier that has its network for pixels.
+        moments: Moments of the n target images.
+        frames: (n, 3, SIDE, SIDE) uint8 RGB, the same images at GrabCut's size.
+
+    Returns:
+        (CellLabels, (n, SIDE, SIDE) bool, the masks without cells that a person has named as not
+        the target).
     """
-    maps = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
+    network, device = classifier.pixel_network, classifier.unit.weight.device
+    assert network is not None  # ClassifierConfig sees to it
+    with torch.autocast(device.type, enabled=False), one_thread_per_operation():
+        answers = torch.cat([network(part.to(device)).cpu() for part in moments.targets.split(64)])
+        maps = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
     found = objects(frames, maps)
-    sharpened = maps + SHARPEN * torch.from_numpy(blurred(found))
-    covered = on_grid(largest_above(sharpened, LABEL_CUT))
-    return CellLabels(covered, (on_grid(found) - covered).abs() > DISPUTED)
+    masks = largest_above(maps + SHARPEN * torch.from_numpy(blurred(found)), LABEL_CUT)
+    covered = on_grid(masks)
+    labels = CellLabels(covered, (on_grid(found) - covered).abs() > DISPUTED)
+    kept, _ = moments.corrected(torch.ones_like(covered))
+    kept = resize_maps(kept.unflatten(1, (GRID, GRID)), (SIDE, SIDE)) > 0.5
+    return labels, masks & kept.numpy()
 
 
 def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, inputs: TailInputs,
-                        frames: torch.Tensor, seed: int, progress: Callable = silent) -> None:
-    """Give a classifier that has its network for pixels its tuned network as well.
+                        labels: CellLabels, composites: Composites, seed: int,
+                        progress: Callable = silent) -> None:
+    """Give a classifier its tuned network.
 
     Args:
         classifier: BackgroundClassifier; ``tuned_network`` is set.
         moments: Moments of the target and of background images.
         inputs: TailInputs of the same target images and of background images.
-        frames: (n, 3, SIDE, SIDE) uint8 RGB, the target images at GrabCut's size.
+        labels: CellLabels of the target images, from ``label_by_masks``.
+        composites: Composites of them; may be empty.
         seed: of the head's first weights and of the draws.
         progress: see ``common.progress``.
 
@@ -101,16 +121,16 @@ def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, in
     with (torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False),
           one_thread_per_operation() as threads):  # the same bits for any number of cores
         torch.default_generator.manual_seed(seed)
-        teacher = classifier.pixel_network
-        assert teacher is not None  # ClassifierConfig sees to it
-        with torch.no_grad():
-            answers = torch.cat([teacher(part.to(device)).cpu()
-                                 for part in moments.targets.split(64)])
-        labels = label_by_masks(frames, answers)
-        covered, weights = weigh_cells(moments, labels)
+        of_targets, _ = BATCH
+        kinds = [LabelledImages(inputs.targets, *weigh_cells(moments, labels), of_targets),
+                 labelled_backgrounds(inputs.backgrounds, 1.0)]
+        if len(composites.covered):
+            kinds.append(LabelledImages(*composites, torch.ones_like(composites.covered),
+                                        COMPOSITES))
         network = TunedNetwork(classifier.backbone).to(device)
         _standardise(network, inputs)
-        _learn(network, inputs, covered, weights, threads, progress)
+        steps = max(LEAST_STEPS, EPOCHS * len(inputs.targets) // of_targets)
+        _learn(network, kinds, steps, threads, progress)
     if not all(values.isfinite().all() for values in network.parameters()):
         raise FloatingPointError("the tuned network has weights that are not finite; take the "
                                  "recipe frozen, or other --weights")
@@ -131,12 +151,11 @@ def _standardise(network, inputs):
     network.standardise(mean, sum(squares) / 2 - mean ** 2)
 
 
-def _learn(network, inputs, labels, weights, threads, progress):
-    """Steps of AdamW on random images; every cell of a background image is 0."""
-    targets, backgrounds = inputs
+def _learn(network, kinds, steps, threads, progress):
+    """Steps of AdamW on random images."""
     tail, head = network.tuned, [*network.hidden.parameters(), *network.output.parameters()]
     device = network.mean.device
-    steps = max(LEAST_STEPS, EPOCHS * len(targets) // BATCH[0])
+    cells = sum(kind.drawn for kind in kinds) * GRID ** 2  # in a step
     optimizer = torch.optim.AdamW([{"params": tail, "lr": TAIL_RATE},
                                    {"params": head, "lr": HEAD_RATE}], weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [TAIL_RATE, HEAD_RATE], steps)
@@ -148,14 +167,13 @@ def _learn(network, inputs, labels, weights, threads, progress):
         images, seen, covered, weight = (values.to(device) for values in part)
         logits = network.logits(network.standardised(network.features(images.float())) * seen)
         loss = functional.binary_cross_entropy_with_logits(
-            logits, covered, weight / (sum(BATCH) * covered.shape[1]), reduction="sum")
+            logits, covered, weight / cells, reduction="sum")
         # What lies behind the last output that is read, such as a transformer's norm, gets zeros.
         return torch.autograd.grad(loss, tail + head, allow_unused=True, materialize_grads=True)
 
     with progress(steps, "tuned network", unit="steps") as advance:
         for _ in range(steps):
-            batch = draw_batch(targets, backgrounds, labels, weights, 1.0, len(network.mean),
-                               LEFT_OUT)
+            batch = draw_batch(kinds, len(network.mean), LEFT_OUT)
             parts = map_in_order(gradients, zip(*(values.chunk(PARTS) for values in batch)), device,
                                  threads)
             for value, gradient in zip(tail + head, map(sum, zip(*parts))):

@@ -1,15 +1,20 @@
 """Small networks for tests: a few layers, nothing to download."""
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 
 from common.backbones import Backbone
 from stage1_bc.classifier import BackgroundClassifier
+from stage1_bc.composites import Composites, paste
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import (Moments, PixelUnit, TailInputs, half_precision, label_cells,
-                                  train_pixel_unit)
-from stage1_bc.tuned_network import train_tuned_network
+from stage1_bc.pixel_unit import (GRID, Moments, PixelUnit, TailInputs, half_precision, label_cells,
+                                  on_grid, train_pixel_unit)
+from stage1_bc.tuned_network import label_by_masks, train_tuned_network
+
+NO_COMPOSITES = Composites(torch.zeros(0), torch.zeros(0, GRID ** 2))
 
 
 def small_backbone(seed=0, channels=6):
@@ -38,12 +43,33 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     train_pixel_network(classifier, moments, labels, seed=0)
     inputs = TailInputs(*(classifier.pixel_network.look(images).tail_input.half()
                           for images in (torch.cat(targets), backgrounds)))
-    train_tuned_network(classifier, moments, inputs, frames, seed=0)
+    cells, masks = label_by_masks(classifier, moments, frames)
+    composites = composites_of(classifier, torch.cat(targets), masks, backgrounds)
+    train_tuned_network(classifier, moments, inputs, cells, composites, seed=0)
     train_evidence_unit(classifier, targets, moments)
 
 
-def moments_of(classifier, targets, backgrounds):
+def composites_of(classifier, targets, masks, backgrounds):
+    """Composites of images in memory, one for each target with a mask."""
+    generator, pasted = np.random.default_rng(0), []
+    targets, backgrounds = ((images * 255).byte().permute(0, 2, 3, 1).numpy()
+                            for images in (targets, backgrounds))
+    for target, mask, background in zip(targets, masks, backgrounds):
+        if mask.any():
+            size = target.shape[1::-1]
+            pasted.append(paste(target, cv2.resize(mask.astype(np.float32), size), background,
+                                generator))
+    if not pasted:
+        return NO_COMPOSITES
+    images, covered = map(np.stack, zip(*pasted))
+    look = classifier.pixel_network.look(
+        torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    return Composites(look.tail_input.half(), on_grid(covered))
+
+
+def moments_of(classifier, targets, backgrounds, not_target=None):
     """The Moments of two batches of images, read in full precision as ``read_images`` does."""
     unit = PixelUnit(classifier.backbone)
     with torch.autocast("cpu", enabled=False):
-        return Moments(*(half_precision(unit.read(images)) for images in (targets, backgrounds)))
+        return Moments(*(half_precision(unit.read(images)) for images in (targets, backgrounds)),
+                       not_target)

@@ -84,9 +84,9 @@ def test_only_classifiers_with_units_for_pixels_record_how_those_are_taught(monk
 
 def test_only_units_for_pixels_at_other_scales_record_a_version():
     scales = {"scales": (1.0, 1.5)}
-    several = {name: dataclasses.replace(RECIPES[name], **scales) for name in ("default", "guided")}
-    assert versions_of_recipe(RECIPES["default"]) == {}
-    assert versions_of_recipe(several["default"]) == {"versions": {"scales": 2}}
+    several = {name: dataclasses.replace(RECIPES[name], **scales) for name in ("frozen", "guided")}
+    assert versions_of_recipe(RECIPES["frozen"]) == {}
+    assert versions_of_recipe(several["frozen"]) == {"versions": {"scales": 2}}
     assert versions_of_recipe(several["guided"]) == {}
 
 

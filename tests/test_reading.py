@@ -59,8 +59,8 @@ def test_a_tail_that_is_not_trained_gives_what_the_backbone_gives(backbone):
 @pytest.mark.parametrize("units, passes", [
     ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3),
     (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2),
-    (("pixel_network", "tuned_network"), 2)])
-def test_an_image_passes_the_backbone_once_and_a_sample_again_for_the_masks_that_teach(
+    (("pixel_network", "tuned_network"), 4)])
+def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_composites(
         images, units, passes):
     targets, backgrounds = images
     classifier, seen = build_classifier("tiny", "none", image_size=SIDE), collections.Counter()

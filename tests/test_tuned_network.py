@@ -6,13 +6,14 @@ from common.config import ConfigError
 from stage1_bc import tuned_network
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig
+from stage1_bc.composites import Composites
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_network import PixelNetwork
-from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, TailInputs, pixel_map
+from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, TailInputs, on_grid, pixel_map
 from stage1_bc.recipe import RECIPES
 from stage1_bc.sharpening import SIDE
 from stage1_bc.tuned_network import TunedNetwork, label_by_masks, train_tuned_network
-from tests.networks import small_classifier
+from tests.networks import NO_COMPOSITES, moments_of, small_classifier
 
 pytestmark = pytest.mark.usefixtures("all_steps")
 
@@ -68,16 +69,21 @@ def square_answers(count, *where):
     return answers
 
 
-def tune(classifier, targets, backgrounds, answers, seed=0, not_target=None):
-    """Train the classifier's tuned network on masks that are cut from answers."""
+def tune(classifier, targets, backgrounds, answers, seed=0, not_target=None, composites=None):
+    """Train the classifier's tuned network on masks that are cut from answers, and on composites,
+    (images, the answers that they should get)."""
     reader = PixelUnit(classifier.backbone)
     looks = [reader.look(images) for images in (targets, backgrounds)]
     moments = Moments(*(look.cells.half() for look in looks), not_target)
     frames = torch.zeros(len(targets), 3, SIDE, SIDE, dtype=torch.uint8)
     frames += (answers.repeat_interleave(8, 1).repeat_interleave(8, 2) * 250).byte()[:, None]
     classifier.pixel_network = Teacher(answers)
+    labels, _ = label_by_masks(classifier, moments, frames)
+    pasted = NO_COMPOSITES if composites is None else Composites(
+        reader.look(composites[0]).tail_input.half(), composites[1].flatten(1))
     train_tuned_network(classifier, moments,
-                        TailInputs(*(look.tail_input.half() for look in looks)), frames, seed)
+                        TailInputs(*(look.tail_input.half() for look in looks)), labels, pasted,
+                        seed)
     return classifier.tuned_network
 
 
@@ -144,7 +150,8 @@ def test_a_batch_in_parts_is_one_step_of_the_whole_batch(classifier, monkeypatch
         torch.testing.assert_close(whole, in_parts, rtol=1e-3, atol=1e-4)
 
 
-def test_labels_are_the_masks_and_cells_where_grabcut_differs_are_disputed(monkeypatch):
+def test_labels_are_the_masks_and_cells_where_grabcut_differs_are_disputed(
+        classifier, monkeypatch):
     answers = square_answers(2, LEFT, RIGHT)
     answers[:, 4:10, 5] = 0.5  # makes the left one the larger
     frames = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
@@ -152,10 +159,12 @@ def test_labels_are_the_masks_and_cells_where_grabcut_differs_are_disputed(monke
     def found(frames, scores):
         return np.zeros(scores.shape, bool)
     monkeypatch.setattr(tuned_network, "objects", found)
-    labels = label_by_masks(frames, answers)
+    classifier.pixel_network = Teacher(answers)
+    labels, masks = label_by_masks(classifier, moments_of(classifier, *pictures(2)), frames)
     covered = labels.covered.unflatten(1, (GRID, GRID)).round()
     assert covered[:, 5:9, 2:6].all() and not covered[:, :, 8:].any()  # the largest component
     assert torch.equal(labels.disputed, labels.covered > 0.5)
+    assert np.array_equal(on_grid(masks), labels.covered)
 
 
 class Named:
@@ -173,6 +182,33 @@ def test_what_a_person_names_as_not_the_target_is_learnt_as_background(classifie
         network = tune(classifier, targets, backgrounds.clamp_max(0.2),
                        square_answers(16, BOTH), not_target=not_target)
         right.append(answers_on(network, unseen)[1])
+    assert right[1] < right[0] - 0.1
+
+
+def test_masks_to_be_pasted_are_without_what_a_person_has_named(classifier):
+    images, _ = pictures(2)
+    moments = moments_of(classifier, images, images, Named())
+    frames = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
+    classifier.pixel_network = Teacher(square_answers(2, BOTH))
+    labels, masks = label_by_masks(classifier, moments, frames)
+    assert labels.covered.unflatten(1, (GRID, GRID))[:, 5:9, 8:11].all()
+    named = SIDE // 2
+    assert masks[:, :, :named].any() and not masks[:, :, named:].any()
+
+
+def test_composites_speak_against_what_the_masks_take_in(classifier, longer):
+    """Masks hold both squares; in composites only the red one is pasted."""
+    targets, backgrounds = pictures(16)
+    plain = backgrounds.clamp_max(0.2)
+    pasted, _ = pictures(16, seed=2)
+    unseen, _ = pictures(6, seed=1)
+    right = []
+    for composites in (None, (pasted, square_answers(16, LEFT))):
+        network = tune(classifier, targets, plain, square_answers(16, BOTH),
+                       composites=composites)
+        left, answer, _ = answers_on(network, unseen)
+        assert left > 0.5
+        right.append(answer)
     assert right[1] < right[0] - 0.1
 
 
