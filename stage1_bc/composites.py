@@ -1,9 +1,9 @@
 """Composites: target objects, cut out along their masks and pasted on background images.
 
-They show the tuned network the target at other places and sizes, before what is known not to be
-the target, and they say of every cell what it is: a composite is labelled by the mask that made
-it, so that what is left of a perch belongs to the object and every other perch does not (compare
-Dwibedi et al., *Cut, paste and learn*, 2017).
+They show the tuned network the target at other places and sizes, in front of what is known not to
+be the target. The mask that cut the object is the label, so it is right for every pixel outside
+the object, which the mask of a photograph may not be (Dwibedi et al., *Cut, paste and learn*,
+2017).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # the classifier imports what imports this module
     from stage1_bc.classifier import BackgroundClassifier
 
 PER_TARGET = 2  # composites of each target image
-SCALES = 0.6, 1.3  # an object is pasted at this much of its size, drawn from its logarithm
-MARGIN = 0.18  # the middle of an object's box is at least this share of the side from the border
+SCALES = 0.6, 1.3  # smallest and largest change of an object's size; uniform in the logarithm
+MARGIN = 0.18  # least distance of the middle of an object's box from the border, in sides
 EDGE = 0.0067  # standard deviation of the blur of a mask's edge, as a share of the side
 
 
@@ -42,15 +42,15 @@ class Composites(NamedTuple):
 
 def paste(frame: np.ndarray, mask: np.ndarray, background: np.ndarray,
           generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Paste what a mask covers on a background, at a random place, size and handedness.
+    """Paste what a mask covers on a background: at a random place and size, mirrored or not.
 
     Args:
         frame: (side, side, 3) uint8 RGB image that the mask is of.
-        mask: (side, side) float32 in [0, 1]; reaches 0.5 somewhere.
+        mask: (side, side) float32 in [0, 1], at least 0.5 somewhere.
         background: (side, side, 3) uint8 RGB.
 
     Returns:
-        ((side, side, 3) uint8 RGB, (side, side) float32 in [0, 1], the object's mask in it).
+        (composite, (side, side, 3) uint8 RGB; its mask, (side, side) float32 in [0, 1]).
     """
     side = len(mask)
     left, top, right, bottom = mask_to_box(mask >= 0.5)

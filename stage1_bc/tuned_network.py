@@ -3,9 +3,9 @@
 The network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen features. Layers
 that are themselves trained, on labels that are right more often than wrong, come to tell the
 object from what stands beside it by more than these features say. So a copy of the backbone's
-tail learns the masks that the network for pixels makes of the target images, that background
-images hold nothing, and where the targets are in composites of both (``stage1_bc.composites``).
-No class label is used. The two err in different places: a map is the geometric mean of theirs.
+tail learns the masks that the network for pixels makes of the target images, and that background
+images hold nothing. It also learns from composites of the two (``stage1_bc.composites``). No class
+label is used. The two networks err in different places: a map is the geometric mean of theirs.
 """
 
 from collections.abc import Callable
