@@ -28,15 +28,17 @@ def object_on_red():
 
 def test_what_the_mask_covers_is_pasted_and_nothing_else():
     background = np.full((SIDE, SIDE, 3), (0, 150, 0), np.uint8)
-    generator = np.random.default_rng(0)
+    generator, compared = np.random.default_rng(0), 0
     for _ in range(20):
         pasted, covered = paste(*object_on_red(), background, generator)
         inside = cv2.erode(covered, np.ones((5, 5))) == 1
         outside = cv2.dilate(covered, np.ones((5, 5))) == 0
+        compared += inside.sum()
         assert (pasted[inside] == BLUE).all() and (pasted[outside] == (0, 150, 0)).all()
+    assert compared > 500  # pixels; small objects have none
 
 
-def test_places_sizes_and_sides_vary_within_bounds(monkeypatch):
+def test_places_sizes_and_sides_vary_within_bounds():
     background = np.zeros((SIDE, SIDE, 3), np.uint8)
     generator = np.random.default_rng(0)
     heights, middles, leftward = [], [], []
@@ -82,15 +84,15 @@ def test_each_target_with_a_mask_gives_composites_and_batches_do_not_matter(imag
     assert given[0].covered.shape[1] == GRID ** 2 and 0.01 < shares.min() < shares.max() < 0.13
 
 
-def test_the_tail_reads_the_composite_and_not_the_target(images, monkeypatch):
-    """Where nothing moves and the mask is everything, a composite is its target."""
+def test_the_tail_reads_what_pasting_gives(images, monkeypatch):
+    """Here the negative of the target in its place."""
     targets, masks, backgrounds = images
     classifier = small_classifier(image_size=SIDE)
-    monkeypatch.setattr(composites, "paste", lambda frame, mask, background, _: (frame, mask))
+    monkeypatch.setattr(composites, "paste", lambda frame, mask, background, _: (255 - frame, mask))
     given = read_composites(classifier, targets, masks, backgrounds, Compute("cpu", 2, 0), 0)
     frame, mask = object_on_red()
     look = classifier.backbone.extractor(features=False)(
-        torch.from_numpy(frame).permute(2, 0, 1)[None] / 255)
+        torch.from_numpy(255 - frame).permute(2, 0, 1)[None] / 255)
     torch.testing.assert_close(given.tail_inputs[:1].float(), look.tail_input.float(),
                                rtol=1e-2, atol=1e-2)
     assert torch.equal(given.covered[:1], on_grid(mask[None]))
