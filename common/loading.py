@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import joblib
 import torch
@@ -84,6 +84,23 @@ def consecutive(count: int, batch_size: int, start: int = 0) -> list[list[int]]:
     """Lists of consecutive indices from ``start``, each of ``batch_size`` except the last."""
     return [list(range(first, min(first + batch_size, start + count)))
             for first in range(start, start + count, batch_size)]
+
+
+def load_again(records: Sequence[Record], size: tuple[int, int], batch_size: int,
+               workers: int) -> Iterator[FrameBatch]:
+    """Iterate over consecutive batches of images that could be read before, none left out.
+
+    Args:
+        size, workers: as for ``load_frames``.
+        batch_size: images in a batch, fewer in the last.
+
+    Raises:
+        BadImage: an image cannot be read any more.
+    """
+    for batch in load_frames(records, size, consecutive(len(records), batch_size), workers):
+        if batch.bad:
+            raise batch.bad[0][1]
+        yield batch
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:

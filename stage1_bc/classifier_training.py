@@ -13,7 +13,7 @@ from common.boxes import LARGEST_SIDE
 from common.compute import Compute
 from common.config import LARGEST_SEED, ConfigError, check_choice, check_ranges
 from common.datasets import Record
-from common.loading import consecutive, load_frames, to_float
+from common.loading import consecutive, load_again, load_frames, to_float
 from common.progress import silent
 from common.threads import one_thread_per_operation
 from stage1_bc.classifier import HEADS, BackgroundClassifier
@@ -223,11 +223,8 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
     passes = labelled + config.evidence_unit
     with progress(passes * len(readings.sampled), "units for pixels") as advance:
         def images():
-            for batch in load_frames(readings.sampled, (config.image_size,) * 2,
-                                     consecutive(len(readings.sampled), compute.batch_size),
-                                     compute.workers):
-                if batch.bad:
-                    raise batch.bad[0][1]
+            for batch in load_again(readings.sampled, (config.image_size,) * 2,
+                                    compute.batch_size, compute.workers):
                 advance(len(batch.positions))
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)

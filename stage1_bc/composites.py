@@ -16,7 +16,7 @@ import torch
 from common.boxes import mask_to_box
 from common.compute import Compute
 from common.datasets import Record
-from common.loading import consecutive, load_frames, to_float
+from common.loading import load_again, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
@@ -79,7 +79,7 @@ def read_composites(classifier: "BackgroundClassifier", targets: Sequence[Record
         progress: see ``common.progress``.
 
     Raises:
-        BadImage: an image cannot be read.
+        BadImage: an image cannot be read any more.
         FloatingPointError: the backbone's outputs are too large to be kept.
     """
     extract = classifier.backbone.extractor(features=False)
@@ -111,10 +111,7 @@ def _load(used, targets, masks, backgrounds, side, compute, seed, advance
     partners = generator.integers(len(backgrounds), size=len(used))
     records = [record for target, background in zip(used, partners)
                for record in (targets[target], backgrounds[background])]
-    for batch in load_frames(records, (side, side),
-                             consecutive(len(records), 2 * compute.batch_size), compute.workers):
-        if batch.bad:
-            raise batch.bad[0][1]
+    for batch in load_again(records, (side, side), 2 * compute.batch_size, compute.workers):
         frames = batch.images.permute(0, 2, 3, 1).numpy()
         chosen = used[np.array(batch.positions[::2]) // 2]
         pasted, covered = zip(*(
