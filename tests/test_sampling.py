@@ -43,11 +43,11 @@ def used(monkeypatch):
         features = torch.rand(len(records), 6, generator=torch.Generator().manual_seed(0))
         return features, *(torch.zeros(len(rows), 1, 1).half() for rows in (sample, of_tail))
 
-    def loaded(records, size, batches, workers):
+    def loaded(records, size, batch_size, workers):
         seen.setdefault("pixels", []).append([record.path for record in records])
         return []
     monkeypatch.setattr(reading, "_read", read)
-    monkeypatch.setattr(classifier_training, "load_frames", loaded)
+    monkeypatch.setattr(classifier_training, "load_again", loaded)
     monkeypatch.setattr(classifier_training, "label_cells",
                         lambda classifier, targets, moments: (list(targets), None))
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
