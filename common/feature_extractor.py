@@ -18,7 +18,8 @@ class Outputs(NamedTuple):
     features: torch.Tensor | None
     """(N, channels, h, w) float, the last layer's; None where they were not asked for."""
     pixels: list[torch.Tensor]
-    """(N, c, h, w) float of each of ``pixel_taps``, in their order."""
+    """(N, c, h, w) float of each of ``pixel_taps``, in their order; [] where they were not asked
+    for."""
     tail_input: torch.Tensor
     """(N, c, h, w) float, what ``Backbone.tail`` reads."""
 
@@ -114,20 +115,22 @@ class Backbone(nn.Module):
                 outputs[index] = hidden
         return hidden, [outputs[index] for index in taps]
 
-    def extractor(self, features: bool) -> Extractor:
+    def extractor(self, features: bool, pixels: bool = True) -> Extractor:
         """A function of RGB images in [0, 1] that gives Outputs; it shares the layers.
 
         Args:
             features: whether to go on to the last layer, for what ``forward`` gives.
+            pixels: whether to go on to the last of ``pixel_taps``.
         """
         last, before_tail = str(len(self.layers) - 1), str(self.tail_start - 1)
-        wanted = (*self.pixel_taps, before_tail, *([last] if features else []))
+        taps = self.pixel_taps if pixels else ()
+        wanted = (*taps, before_tail, *([last] if features else []))
         module = create_feature_extractor(self.layers, list(dict.fromkeys(wanted)))
 
         def extract(images):
             outputs = module(self.scaled(images))
             return Outputs(outputs[last] if features else None,
-                           [outputs[tap] for tap in self.pixel_taps], outputs[before_tail])
+                           [outputs[tap] for tap in taps], outputs[before_tail])
         return extract
 
     def tail(self) -> nn.Module:

@@ -139,12 +139,13 @@ class TimmBackbone(Backbone):
             _recorded.reset(token)
         return features, [recorded[index] for index in taps]
 
-    def extractor(self, features: bool) -> Extractor:
+    def extractor(self, features: bool, pixels: bool = True) -> Extractor:
         """As for ``Backbone``; the tail's input is the scaled images."""
         if features:
             return lambda images: Outputs(*self.forward_with_taps(images, self.taps),
                                           self.scaled(images))
-        return lambda images: Outputs(None, self._maps(images), self.scaled(images))
+        return lambda images: Outputs(None, self._maps(images) if pixels else [],
+                                      self.scaled(images))
 
     def tail(self) -> nn.Module:
         """As for ``Backbone``: the whole network, since timm has no way to enter it at a stage.

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
-from common.backbones import require_side, require_weights
+from common.backbones import require_side, require_weights, takes_side
 from common.config import ConfigError, from_dict, override, to_dict
 from common.files import load_checkpoint
 from common.mask_cache.reader import MaskCache
@@ -21,6 +21,9 @@ STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weight
 """Options of commands that say how the background classifier and its recipe make masks."""
 NEWER_UNITS = ("pixel_network", "tuned_network")
 """Units for pixels that there have not always been."""
+NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
+"""Fields of recipes that there have not always been, as ``to_dict`` gives them, and the value of
+recipes without them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +49,13 @@ class MaskSettings:
     def recipe_fields(self) -> dict:
         """The recipe's fields, the precision where it is not the usual one, and the versions.
 
-        Without what finds the object to sharpen by where that is GrabCut: masks that were made
+        Without the fields of ``NEWER_FIELDS`` that have their usual value: masks that were made
         when there was nothing else keep their key.
         """
         fields = {**to_dict(self.recipe), **versions_of_recipe(self.recipe)}
-        if self.recipe.sharpen_by == "grabcut":
-            del fields["sharpen_by"]
+        for name, usual in NEWER_FIELDS.items():
+            if fields[name] == usual:
+                del fields[name]
         return fields if self.precision == "float32" else {**fields, "precision": self.precision}
 
     @property
@@ -88,6 +92,11 @@ class MaskSettings:
         scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
+        if not all(takes_side(round(scale * config.image_size), self.backbone)
+                   for scale in recipe.tuned_scales):
+            raise ConfigError(f"{self.backbone} does not take images at every size of "
+                              f"tuned_scales={','.join(map(str, recipe.tuned_scales))}: set "
+                              "--recipe-set tuned_scales=1")
         for unit in units:
             if not getattr(config, unit):
                 name = unit.replace("_", " ")
@@ -213,7 +222,7 @@ def require_agreement(cache: MaskCache, settings: MaskSettings, options: dict,
 def _compared(cache, settings, options) -> Iterator[tuple]:
     """Yield (option, what it sets, value asked for, the cache's value or None where unknown)."""
     held, facts = recorded_facts(cache.manifest), settings.facts()
-    recipe = {"sharpen_by": "grabcut", **held["recipe"]}  # see ``recipe_fields``
+    recipe = {**NEWER_FIELDS, **held["recipe"]}  # see ``recipe_fields``
     classifier, chosen = held["classifier"], to_dict(settings.recipe)
     yield from (("recipe", name, value, recipe.get(name)) for name, value in chosen.items())
     yield from (("recipe_set", name, chosen[name], recipe.get(name))

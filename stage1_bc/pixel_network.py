@@ -67,10 +67,11 @@ class CellNetwork(PixelReader):
         return self.output(self.hidden(standardised).relu())[..., 0]
 
     def likeness(self, features: torch.Tensor) -> torch.Tensor:
-        """Likeness to target, 0 to 1, of (N, GRID ** 2, D) features as (N, GRID, GRID)."""
+        """Likeness to target, 0 to 1, of (N, side ** 2, D) features as (N, side, side)."""
+        side = math.isqrt(features.shape[1])
         with torch.autocast(features.device.type, enabled=False):
             logits = self.logits(self.standardised(features))
-        return logits.sigmoid().unflatten(1, (GRID, GRID))
+        return logits.sigmoid().unflatten(1, (side, side))
 
 
 class PixelNetwork(CellNetwork):

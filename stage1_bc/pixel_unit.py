@@ -9,6 +9,7 @@ gradient.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,6 +92,18 @@ class PixelReader(nn.Module):
         """Likeness to target, about 0 to 1, (N, GRID, GRID) float."""
         return self(look.cells)
 
+    def answers(self, look: Look, images: torch.Tensor, recipe: Recipe) -> list[torch.Tensor]:
+        """The answers that a recipe combines.
+
+        Args:
+            look: at the images.
+            images: (N, 3, H, W) float RGB in [0, 1].
+
+        Returns:
+            List of (N, h, w) float, each on a grid of its own.
+        """
+        return [self.answer(look)]
+
 
 class PixelUnit(PixelReader):
     """One linear unit.
@@ -129,22 +142,26 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
     maps = []
     for scale in recipe.scales:
         resized = at_scale(images, scale, images.shape[2:])
-        maps.append(_answers(units, resized))
+        maps.append(_answers(units, resized, recipe))
         if recipe.mirror:
-            maps[-1] = maps[-1] + _answers(units, resized.flip(3)).flip(2)
+            maps[-1] = maps[-1] + _answers(units, resized.flip(3), recipe).flip(2)
     return resize_maps(_geometric_mean(maps), size)
 
 
-def _answers(units, images):
-    """Answers above 0 of one unit; of several the geometric mean in parts of the largest."""
+def _answers(units, images, recipe):
+    """Answers above 0; of several the geometric mean in parts of the largest."""
     look = units[0].look(images)  # all units read the same layers
-    maps = [unit.answer(look).clamp_min(0) for unit in units]
+    maps = [answer.clamp_min(0) for unit in units for answer in unit.answers(look, images, recipe)]
     return maps[0] if len(maps) == 1 else _geometric_mean([unit_maximum(one) for one in maps])
 
 
 def _geometric_mean(maps):
-    """High where all of several (N, h, w) maps are."""
-    return maps[0] if len(maps) == 1 else torch.stack(maps).log().mean(0).exp()
+    """High where all of several (N, h, w) maps are, on the finest of their grids."""
+    if len(maps) == 1:
+        return maps[0]
+    finest = max((one.shape[1:] for one in maps), key=math.prod)
+    return torch.stack([one if one.shape[1:] == finest else resize_maps(one, finest)
+                        for one in maps]).log().mean(0).exp()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,10 +293,10 @@ def evenly_spread(count: int, most: int) -> torch.Tensor:
     return torch.linspace(0, count - 1, min(most, count)).round().long()
 
 
-def on_one_grid(outputs: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Outputs of several layers, each (N, C, h, w), side by side: (N, GRID ** 2, D) float32."""
+def on_one_grid(outputs: Iterable[torch.Tensor], side: int = GRID) -> torch.Tensor:
+    """Outputs of several layers, each (N, C, h, w), side by side: (N, side ** 2, D) float32."""
     grids = [functional.interpolate(  # in float: of half precision there is none on the CPU
-        output.float(), (GRID, GRID), mode="bilinear", antialias=True) for output in outputs]
+        output.float(), (side, side), mode="bilinear", antialias=True) for output in outputs]
     return torch.cat(grids, 1).flatten(2).transpose(1, 2)
 
 

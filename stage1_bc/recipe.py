@@ -44,6 +44,9 @@ class Recipe:
     scales: tuple[float, ...] = (1.0,)
     """Input sides, in mask sides: gradient maps at several are summed, of maps by units for pixels
     the geometric mean is taken."""
+    tuned_scales: tuple[float, ...] = (1.0,)
+    """Sides at which the tuned network reads an image, in parts of the side that the network for
+    pixels reads: each of its answers counts as much in the geometric mean as that network's."""
     blur: float = 6.0
     """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
     sharpen: float = 0.0
@@ -70,8 +73,12 @@ class Recipe:
         check_choice(self, "component", ("largest", "all"))
         check_choice(self, "sharpen_by", ("grabcut", "colours"))
         check_ranges(self, noise=(0, math.inf), smallest_area=(0, 1))
-        if self.samples < 1 or not self.scales or min(self.scales) <= 0:
+        if self.samples < 1 or any(not scales or min(scales) <= 0
+                                   for scales in (self.scales, self.tuned_scales)):
             raise ConfigError("a recipe needs samples >= 1 and at least one scale > 0")
+        if self.tuned_scales != (1.0,) and self.signal != "tuned":
+            raise ConfigError("tuned_scales is for recipes that read the tuned network: their "
+                              "signal is tuned")
         if self.gamma <= 0 or self.blur < 0 or self.sharpen < 0:
             raise ConfigError("a recipe needs gamma > 0, blur >= 0 and sharpen >= 0")
 
@@ -82,7 +89,8 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="tuned", mirror=False, sharpen=0.5, gamma=0.139),
+    "default": Recipe(signal="tuned", tuned_scales=(1.0, 1.286), mirror=False, sharpen=0.5,
+                      gamma=0.139),
     "frozen": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
     "network": Recipe(signal="network", mirror=False, gamma=0.139),
     "linear": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),

@@ -5,7 +5,8 @@ that are themselves trained, on labels that are right more often than wrong, com
 object from what stands beside it by more than these features say. So a copy of the backbone's
 tail learns the masks that the network for pixels makes of the target images, and that background
 images hold nothing. It also learns from composites of the two (``stage1_bc.composites``). No class
-label is used. The two networks err in different places: a map is the geometric mean of theirs.
+label is used. The two networks err in different places, and so does the tuned network where it
+reads an image enlarged, on a finer grid: a map is the geometric mean of all these answers.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.composites import Composites
 from stage1_bc.cutting import largest_above
-from stage1_bc.gradient_maps import unit_maximum
+from stage1_bc.gradient_maps import at_scale, unit_maximum
 from stage1_bc.pixel_network import (BATCH, CellNetwork, LabelledImages, draw_batch,
                                      labelled_backgrounds, weigh_cells)
 from stage1_bc.pixel_unit import (DISPUTED, GRID, CellLabels, Look, Moments, TailInputs,
                                   evenly_spread, on_grid, on_one_grid, resize_maps)
+from stage1_bc.recipe import Recipe
 from stage1_bc.sharpening import SIDE, blurred, objects
 
 if TYPE_CHECKING:  # the classifier imports this module
@@ -50,22 +52,33 @@ class TunedNetwork(CellNetwork):
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
+        self.front = backbone.extractor(features=False, pixels=False)
         self.tail = backbone.tail()
         # In a list: they are the tail's already.
         self.tuned = [value for value in self.tail.parameters() if value.requires_grad]
         with torch.no_grad():
             self.set_width(self.features(self.blank.tail_input).shape[-1])
 
-    def forward(self, tail_input: torch.Tensor) -> torch.Tensor:
-        """Likeness to target, 0 to 1, of (N, c, h, w) inputs of the tail as (N, GRID, GRID)."""
-        return self.likeness(self.features(tail_input))
+    def forward(self, tail_input: torch.Tensor, side: int = GRID) -> torch.Tensor:
+        """Likeness to target, 0 to 1, of (N, c, h, w) inputs of the tail as (N, side, side)."""
+        return self.likeness(self.features(tail_input, side))
 
     def answer(self, look: Look) -> torch.Tensor:
         return self(look.tail_input)
 
-    def features(self, tail_input: torch.Tensor) -> torch.Tensor:
-        """The tail's outputs on the grid, (N, GRID ** 2, channels) float32."""
-        return on_one_grid(self.tail(tail_input).values())
+    def answers(self, look: Look, images: torch.Tensor, recipe: Recipe) -> list[torch.Tensor]:
+        """One at each of the recipe's ``tuned_scales``, on a grid of as many times GRID cells."""
+        return [self.answer(look) if scale == 1 else self._answer_at(images, scale)
+                for scale in recipe.tuned_scales]
+
+    @torch.no_grad()
+    def _answer_at(self, images, scale):
+        resized = at_scale(images, scale, images.shape[2:])
+        return self(self.front(resized).tail_input, round(GRID * scale))
+
+    def features(self, tail_input: torch.Tensor, side: int = GRID) -> torch.Tensor:
+        """The tail's outputs on a grid, (N, side ** 2, channels) float32."""
+        return on_one_grid(self.tail(tail_input).values(), side)
 
     def train(self, mode: bool = True) -> "TunedNetwork":
         """Batch norm in the tail always runs on its stored statistics, as in every backbone."""

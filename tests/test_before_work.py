@@ -67,6 +67,8 @@ def test_settings_of_stage_1_are_checked_first(folder, no_image, command, words,
     (["--bc-set", "pixel_network=false"], "the tuned network learns from the pixel network"),
     (["--bc-set", "tuned_network=false"], "the recipe default needs the tuned network"),
     (["--recipe", "blurred", "--recipe-set", "scales=0.1,1"], "images of 3 x 3 pixels are too"),
+    (["--recipe-set", "tuned_scales=0.1,1"],
+     "tiny does not take images at every size of tuned_scales=0.1,1.0: set --recipe-set tuned_"),
     (["--recipe", "blurred", "--head", "flattened", "--recipe-set", "scales=1,2"],
      "the head flattened reads images of one size"),
     (["--delta", "0.805"], "at most two decimals"), (["--delta", "nan"], "at most two decimals")])

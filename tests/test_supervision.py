@@ -5,7 +5,8 @@ import pytest
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.options import RECIPE, STAGE1, values
-from stage1_bc.mask_settings import describe_masks, maker_of_masks, require_agreement
+from stage1_bc.mask_settings import (MaskSettings, describe_masks, maker_of_masks, mask_settings,
+                                     require_agreement)
 from stage1_bc.recipe import RECIPES
 from stage1_bc.stage1_job import Stage1Job
 from tests.examples import TINY, make_masks, run, write_inputs
@@ -79,6 +80,15 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
                        match="--recipe asks for signal tuned, the masks have input"):
         run(*arguments, "--recipe", "default")
     assert "wrote" in run(*arguments).output
+
+
+def test_masks_of_one_scale_keep_their_key():
+    def settings(*changes):
+        return mask_settings("tiny", "none", None, None, 0, "pooled", (), 32, "default", changes)
+    assert settings().recipe_fields["tuned_scales"] == [1.0, 1.286]
+    one_scale = settings("tuned_scales=1")
+    assert "tuned_scales" not in one_scale.recipe_fields  # as it always was
+    assert MaskSettings.from_facts(one_scale.facts(), "none", "default") == one_scale
 
 
 def test_a_recipe_that_sharpens_otherwise_is_another(folder):

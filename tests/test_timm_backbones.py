@@ -14,6 +14,7 @@ from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_cl
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.maker import MaskMaker
+from stage1_bc.mask_settings import mask_settings
 from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, on_grid
 from stage1_bc.recipe import RECIPES, Recipe
 from stage2_ct.run import build_method
@@ -167,6 +168,15 @@ def test_a_network_of_one_size_makes_masks_and_is_not_trained(tmp_path):
     with pytest.raises(ValueError, match="and not the enlarged ones of 206 x 206 .*--bc-backbone"):
         run("train-ct", "--data", tmp_path / "cub", "--backbone", "timm:test_vit_relpos",
             "--weights", "none", "--image-size", "160", "--cache", tmp_path / "cache")
+
+
+def test_a_network_of_one_size_makes_masks_without_enlarged_images():
+    def settings(*changes):
+        return mask_settings("timm:test_vit_relpos", "none", None, None, 0, "pooled", (), 160,
+                             "default", changes)
+    with pytest.raises(ConfigError, match="every size of tuned_scales=1.0,1.286: set --recipe-set"):
+        settings()
+    assert settings("tuned_scales=1").recipe.tuned_scales == (1.0,)
 
 
 def test_networks_without_maps_at_their_stages_are_refused():

@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from common.config import ConfigError
 from stage1_bc import tuned_network
@@ -227,18 +230,44 @@ def test_the_network_travels_in_the_checkpoint_and_in_the_digest():
     assert loaded.pixel_network is None and loaded.digest() == classifier.digest()
 
 
-def test_a_map_is_the_geometric_mean_of_both_networks(classifier):
-    images, _ = pictures(3)
+def with_random_networks(classifier):
     classifier.pixel_network = PixelNetwork(classifier.backbone)
     classifier.tuned_network = TunedNetwork(classifier.backbone)
     for unit in (classifier.pixel_network, classifier.tuned_network):
         for values in unit.parameters():
             values.normal_(0, 0.3, generator=torch.Generator().manual_seed(5))
-    one, other = (unit.answer(unit.look(images))
-                  for unit in (classifier.pixel_network, classifier.tuned_network))
+    return classifier.pixel_network, classifier.tuned_network
+
+
+def test_a_map_is_the_geometric_mean_of_both_networks(classifier):
+    images, _ = pictures(3)
+    one, other = (unit.answer(unit.look(images)) for unit in with_random_networks(classifier))
     expected = ((one / one.amax((1, 2), True)) * (other / other.amax((1, 2), True))).sqrt()
-    given = pixel_map(classifier, images, RECIPES["default"], (GRID, GRID))
-    torch.testing.assert_close(given, expected)
+    recipe = dataclasses.replace(RECIPES["default"], tuned_scales=(1.0,))
+    torch.testing.assert_close(pixel_map(classifier, images, recipe, (GRID, GRID)), expected)
+
+
+def test_the_tuned_network_reads_larger_images_on_a_finer_grid(classifier):
+    images, _ = pictures(3)
+    network, tuned = with_random_networks(classifier)
+    recipe = dataclasses.replace(RECIPES["default"], tuned_scales=(1.0, 1.5))
+    large = functional.interpolate(images, scale_factor=1.5, mode="bilinear", antialias=True)
+    [outputs] = tuned.tail(network.look(large).tail_input).values()
+    features = functional.interpolate(outputs, (21, 21), mode="bilinear", antialias=True)
+    finer = tuned.likeness(features.flatten(2).transpose(1, 2)).detach()
+    answers = (unit.answer(unit.look(images)) for unit in (network, tuned))
+    coarse = [functional.interpolate(
+        (one / one.amax((1, 2), True))[:, None], (21, 21), mode="bilinear", align_corners=False
+    )[:, 0] for one in answers]
+    expected = (coarse[0] * coarse[1] * finer / finer.amax((1, 2), True)) ** (1 / 3)
+    torch.testing.assert_close(pixel_map(classifier, images, recipe, (21, 21)), expected)
+
+
+def test_only_the_tuned_network_has_scales_of_its_own():
+    with pytest.raises(ConfigError, match="tuned_scales is for recipes that read the tuned"):
+        dataclasses.replace(RECIPES["frozen"], tuned_scales=(1.0, 1.286))
+    with pytest.raises(ConfigError, match="at least one scale > 0"):
+        dataclasses.replace(RECIPES["default"], tuned_scales=(1.0, 0.0))
 
 
 def test_the_recipe_asks_for_the_network(classifier):
