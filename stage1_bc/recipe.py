@@ -89,8 +89,7 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="tuned", tuned_scales=(1.0, 1.286), mirror=False, sharpen=0.5,
-                      gamma=0.139),
+    "default": Recipe(signal="tuned", mirror=False, sharpen=0.5, gamma=0.139),
     "frozen": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
     "network": Recipe(signal="network", mirror=False, gamma=0.139),
     "linear": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),

@@ -5,8 +5,7 @@ that are themselves trained, on labels that are right more often than wrong, com
 object from what stands beside it by more than these features say. So a copy of the backbone's
 tail learns the masks that the network for pixels makes of the target images, and that background
 images hold nothing. It also learns from composites of the two (``stage1_bc.composites``). No class
-label is used. The two networks err in different places, and so does the tuned network where it
-reads an image enlarged, on a finer grid: a map is the geometric mean of all these answers.
+label is used. The two networks err in different places: a map is the geometric mean of theirs.
 """
 
 from collections.abc import Callable

@@ -85,10 +85,11 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
 def test_masks_of_one_scale_keep_their_key():
     def settings(*changes):
         return mask_settings("tiny", "none", None, None, 0, "pooled", (), 32, "default", changes)
-    assert settings().recipe_fields["tuned_scales"] == [1.0, 1.286]
-    one_scale = settings("tuned_scales=1")
+    one_scale, two_scales = settings(), settings("tuned_scales=1,1.286")
     assert "tuned_scales" not in one_scale.recipe_fields  # as it always was
-    assert MaskSettings.from_facts(one_scale.facts(), "none", "default") == one_scale
+    assert two_scales.recipe_fields["tuned_scales"] == [1.0, 1.286]
+    for one in (one_scale, two_scales):
+        assert MaskSettings.from_facts(one.facts(), "none", "default") == one
 
 
 def test_a_recipe_that_sharpens_otherwise_is_another(folder):

@@ -175,8 +175,8 @@ def test_a_network_of_one_size_makes_masks_without_enlarged_images():
         return mask_settings("timm:test_vit_relpos", "none", None, None, 0, "pooled", (), 160,
                              "default", changes)
     with pytest.raises(ConfigError, match="every size of tuned_scales=1.0,1.286: set --recipe-set"):
-        settings()
-    assert settings("tuned_scales=1").recipe.tuned_scales == (1.0,)
+        settings("tuned_scales=1,1.286")
+    assert settings().recipe.tuned_scales == (1.0,)
 
 
 def test_networks_without_maps_at_their_stages_are_refused():

@@ -243,8 +243,8 @@ def test_a_map_is_the_geometric_mean_of_both_networks(classifier):
     images, _ = pictures(3)
     one, other = (unit.answer(unit.look(images)) for unit in with_random_networks(classifier))
     expected = ((one / one.amax((1, 2), True)) * (other / other.amax((1, 2), True))).sqrt()
-    recipe = dataclasses.replace(RECIPES["default"], tuned_scales=(1.0,))
-    torch.testing.assert_close(pixel_map(classifier, images, recipe, (GRID, GRID)), expected)
+    given = pixel_map(classifier, images, RECIPES["default"], (GRID, GRID))
+    torch.testing.assert_close(given, expected)
 
 
 def test_the_tuned_network_reads_larger_images_on_a_finer_grid(classifier):
