@@ -31,6 +31,7 @@ DISPUTED_WEIGHT = 0.3  # of a disputed cell, others weigh 1
 EPOCHS, LEAST_STEPS = 30, 100
 BATCH = 16, 4  # target and background images in a step; both kinds weigh the same
 RATE, WEIGHT_DECAY = 0.003, 0.1  # AdamW's highest step size, of one cycle
+ROUNDING = 1e-5  # relative error of a mean square that is summed in float32, at most
 LARGEST_FEATURE = 5.0  # standardised features are cut to plus and minus this
 
 
@@ -54,8 +55,10 @@ class CellNetwork(PixelReader):
     def standardise(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         """Take the features' mean and variance, each (width,) float."""
         self.mean.copy_(mean)
-        # A channel that no image has shown to vary stays 0, whatever it does later.
-        self.scale.copy_(variance.sqrt().masked_fill(variance < LEAST_VARIANCE, math.inf))
+        # A channel that no image has shown to vary stays 0, whatever it does later. Its variance is
+        # then what rounding leaves of the difference of two squares, on some processors above 0.
+        constant = variance < LEAST_VARIANCE + ROUNDING * mean ** 2
+        self.scale.copy_(variance.sqrt().masked_fill(constant, math.inf))
 
     def standardised(self, features: torch.Tensor) -> torch.Tensor:
         """Features as the hidden layer takes them: (N, cells, D) float or half to float32."""
