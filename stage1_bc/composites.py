@@ -82,7 +82,7 @@ def read_composites(classifier: "BackgroundClassifier", targets: Sequence[Record
         BadImage: an image cannot be read any more.
         FloatingPointError: the backbone's outputs are too large to be kept.
     """
-    extract = classifier.backbone.extractor(features=False)
+    extract = classifier.backbone.extractor(features=False, pixels=False)
 
     @torch.no_grad()  # in each thread: it is a setting of the thread
     def read(batch):
