@@ -164,17 +164,18 @@ def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, la
         torch.default_generator.manual_seed(seed)
         network = PixelNetwork(classifier.backbone)
         network.standardise(moments.mean, moments.second.diagonal() - moments.mean ** 2)
-        network.requires_grad_(True)
+        network.to(device).requires_grad_(True)
         _learn(network, moments, covered, weights, progress)
     if not all(values.isfinite().all() for values in network.parameters()):
         raise FloatingPointError("the network for pixels has weights that are not finite; take the "
                                  "recipe linear, or other --weights")
-    classifier.pixel_network = network.requires_grad_(False).to(device)
+    classifier.pixel_network = network.requires_grad_(False)
 
 
 def _learn(network, moments, labels, weights, progress):
     """Steps of AdamW on random images; every cell of a background image is 0."""
     of_targets, of_backgrounds = BATCH
+    device = network.mean.device
     kinds = (LabelledImages(moments.targets, labels, weights, of_targets),
              labelled_backgrounds(moments.backgrounds, of_targets / of_backgrounds))
     steps = max(LEAST_STEPS, EPOCHS * len(labels) // of_targets)
@@ -182,7 +183,8 @@ def _learn(network, moments, labels, weights, progress):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     with progress(steps, "network for pixels", unit="steps") as advance:
         for _ in range(steps):
-            features, seen, covered, weight = draw_batch(kinds, network.width, LEFT_OUT)
+            features, seen, covered, weight = (
+                values.to(device) for values in draw_batch(kinds, network.width, LEFT_OUT))
             loss = functional.binary_cross_entropy_with_logits(
                 network.logits(network.standardised(features) * seen), covered, weight)
             optimizer.zero_grad()

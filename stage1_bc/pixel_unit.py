@@ -229,10 +229,11 @@ class Moments:
         backgrounds: (m, GRID ** 2, D) half, the same of background images; a thousand of them,
             evenly spread, are kept where there are more.
         not_target: clusters whose cells are labelled 0, whatever the labels say; None for none.
+        device: where the products are computed; what is kept stays on the CPU.
     """
 
     def __init__(self, targets: torch.Tensor, backgrounds: torch.Tensor,
-                 not_target: NotTarget | None = None):
+                 not_target: NotTarget | None = None, device: str | torch.device = "cpu"):
         self.targets = targets
         self.backgrounds = backgrounds[evenly_spread(len(backgrounds), KEPT_BACKGROUNDS)]
         self.named = None if not_target is None else not_target.cells(targets)  # (n, GRID ** 2)
@@ -241,9 +242,9 @@ class Moments:
         for features, weight in ((targets, 0.5 / (targets.shape[0] * targets.shape[1])),
                                  (backgrounds, self.background_weight)):
             for part in features.split(64):
-                flat = part.flatten(0, 1).float()
-                self.mean = self.mean + weight * flat.sum(0).double()
-                self.second = self.second + weight * (flat.T @ flat).double()
+                flat = part.flatten(0, 1).to(device).float()
+                self.mean = self.mean + weight * flat.sum(0).cpu().double()
+                self.second = self.second + weight * (flat.T @ flat).cpu().double()
 
     def fit(self, unit: PixelUnit, labels: torch.Tensor) -> None:
         """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""

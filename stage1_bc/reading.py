@@ -94,7 +94,7 @@ def _read_both(classifier, targets, backgrounds, config, compute, progress, not_
         return tuple(record for record in (records[index] for index in indices)
                      if str(record.path) not in unreadable)
     with one_thread_per_operation():
-        moments = Moments(target_pixels, background_pixels, not_target)
+        moments = Moments(target_pixels, background_pixels, not_target, compute.device)
     inputs = TailInputs(target_tail, background_tail) if tuned else None
     return Readings(of_targets, of_backgrounds, moments, inputs, readable(chosen, sample),
                     readable(backgrounds, spread) if tuned else (), unreadable)

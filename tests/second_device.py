@@ -31,14 +31,15 @@ from common.backbones import build_backbone
 from common.compute import Compute
 from common.datasets import Record
 from common.loading import FrameBatch
+from stage1_bc import pixel_network
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.gradient_maps import backbone_gradient, gradient_map, input_gradient
 from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
-from stage1_bc.pixel_network import PixelNetwork
-from stage1_bc.pixel_unit import PixelUnit, pixel_map
+from stage1_bc.pixel_network import PixelNetwork, train_pixel_network
+from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit, pixel_map
 from stage1_bc.reading import _joint_reader
 from stage1_bc.recipe import RECIPES
 from stage1_bc.tuned_network import TunedNetwork
@@ -51,6 +52,7 @@ from stage2_ct.variants import VARIANTS
 
 DEVICE = sys.argv[1] if __name__ == "__main__" else "npu"
 SIDE, IMAGES, CLASSES = 64, 4, 5
+TEACHING_STEPS = 2
 NETWORKS = ("squeezenet1_1", "mobilenet_v2", "vgg16")  # branches; ReLU6, batch norm; the paper's
 TRAINED = {name: variant for name, variant in VARIANTS.items() if variant.trained_as is None}
 
@@ -181,6 +183,17 @@ def rehearse_classifier_training(classifier):
     train_unit(classifier, *features, ClassifierConfig(steps=2, batch_size=4))
 
 
+def rehearse_pixel_network_training(classifier):
+    """Two steps, from features on the host; the products of the moments are the device's."""
+    classifier.to(DEVICE)
+    features = torch.empty(IMAGES, GRID ** 2, classifier.pixel_unit.width, dtype=torch.half)
+    labels = CellLabels(torch.empty(IMAGES, GRID ** 2),
+                        torch.empty(IMAGES, GRID ** 2, dtype=torch.bool))
+    pixel_network.EPOCHS, pixel_network.LEAST_STEPS = 0, TEACHING_STEPS
+    train_pixel_network(classifier, Moments(features, features, device=DEVICE), labels, seed=0)
+    require(classifier.pixel_network.hidden.weight, (pixel_network.HIDDEN, features.shape[-1]))
+
+
 def sources(variant, classifier):
     """Name to mask source, for a variant."""
     if not variant.uses_masks:
@@ -289,6 +302,7 @@ def cases():
         classifier = classifier_on_device(network)
         yield f"classifier {network}", lambda: rehearse_classifier_training(classifier)
         yield f"pixel unit {network}", lambda: rehearse_pixel_unit(classifier)
+        yield f"teaching {network}", lambda: rehearse_pixel_network_training(classifier)
         yield f"gradient {network}", lambda: rehearse_simple_gradients(classifier)
         for name, recipe in RECIPES.items():
             yield f"map {network} {name}", lambda: rehearse_map(classifier, recipe)

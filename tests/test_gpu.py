@@ -14,6 +14,8 @@ from common.memory import in_parts
 from common.threads import map_in_order
 from stage1_bc.classifier import UNIT_KINDS
 from stage1_bc.maker import MaskMaker
+from stage1_bc.pixel_network import train_pixel_network
+from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit
 from stage1_bc.recipe import RECIPES
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader
@@ -65,6 +67,25 @@ def test_masks_are_those_of_the_cpu(name, exact_products):
     made = [maker(RECIPES[name], device).masks(pictures(8), [0.8])[0.8].mask
             for device in ("cpu", DEVICE)]
     assert made[0].any() and (made[0] != made[1]).mean() < 0.005
+
+
+def test_units_for_pixels_learn_what_they_learn_on_the_cpu(exact_products):
+    generator, networks = torch.Generator().manual_seed(0), []
+    width = PixelUnit(small_backbone()).width
+    targets, backgrounds = (torch.randn(count, GRID ** 2, width, generator=generator).half()
+                            for count in (12, 6))
+    covered = torch.rand(12, GRID ** 2, generator=generator) < 0.3
+    targets[covered] += 2
+    labels = CellLabels(covered.float(), torch.zeros_like(covered))
+    for device in ("cpu", DEVICE):
+        classifier = small_classifier().to(device)
+        moments = Moments(targets, backgrounds, device=device)
+        train_pixel_network(classifier, moments, labels, seed=0)
+        networks.append(classifier.pixel_network)
+    assert {values.device.type for values in networks[1].state_dict().values()} == {DEVICE}
+    expected, made = (network(targets.to(network.mean.device).float()).cpu()
+                      for network in networks)
+    assert expected.std() > 0.1 and (made - expected).abs().max() < 0.02
 
 
 def test_batches_in_several_threads_do_not_mix():

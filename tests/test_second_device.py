@@ -17,7 +17,7 @@ from stage2_ct.mask_sources import CachedMasks, NoMasks
 from stage2_ct.training_loop import build_optimizer, train_step
 from stage2_ct.variants import TrainingConfig
 from tests.networks import small_backbone, small_classifier
-from tests.second_device import NETWORKS, TRAINED
+from tests.second_device import NETWORKS, TEACHING_STEPS, TRAINED
 
 CUTTING, GRAB_CUT = 1, 3
 """Maps go to the host, which cuts them; for GrabCut images and scores go there before, and the
@@ -54,6 +54,12 @@ def test_gradient_maps_stay_on_the_device(rehearsed):
 
 def test_the_pixel_unit_reads_and_answers_on_the_device(rehearsed):
     assert waits(rehearsed, "pixel unit") == {f"pixel unit {name}": 0 for name in NETWORKS}
+
+
+def test_the_network_for_pixels_learns_on_the_device(rehearsed):
+    # The moments of both kinds: features to the device, two sums to the host. Each step: the four
+    # tensors of a batch to the device. At the end, whether the four weights are finite.
+    assert set(waits(rehearsed, "teaching").values()) == {2 * 3 + TEACHING_STEPS * 4 + 4}
 
 
 def test_masks_are_cut_on_the_host(rehearsed):
