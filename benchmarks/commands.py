@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 
-from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
 from benchmarks.photographs import write_pictures
 from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE
@@ -80,7 +79,7 @@ def _prepared(setting, step):
     cache = setting.folder / f"growth-{count}"
     data, background = write_pictures(cache / "pictures", count, count, 16)
     words = ("--data", data, "--background", background, "--cache", cache, "--backbone",
-             GROWTH_BACKBONE, "--weights", "none", *GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT)
+             GROWTH_BACKBONE, "--weights", "none", *GRADIENT_RECIPE)
     setting.bcct("masks", *words)
     return cache, words
 

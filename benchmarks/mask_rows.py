@@ -5,7 +5,6 @@ from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 
 DELTAS = tuple(word for delta in (0.70, 0.75, 0.80, 0.85, 0.90) for word in ("--delta", delta))
-WITHOUT_PIXEL_UNIT = ("--bc-set", "pixel_unit=false")
 MASKED = 2  # training images that get masks, in those of the other measurements
 
 
@@ -21,7 +20,7 @@ def classifier(setting):
         setting.bcct("train-bc", *setting.words(cache), *options)
     seconds = interleaved(
         setting.repeats, bare=lambda: bare.forward(network, batches), whole=lambda: train(
-            setting.folder / "unit", *GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT))
+            setting.folder / "unit", *GRADIENT_RECIPE))
     pixel_unit = interleaved(1, whole=lambda: train(setting.cache),
                              bare=lambda: bare.forward(network, batches))
     note = setting.note(len(records))
@@ -45,7 +44,7 @@ def masks(setting):
     def make(*options):
         setting.fresh(setting.cache / "masks")
         setting.bcct("masks", *setting.words(setting.cache), *DELTAS, *options)
-    recipes = {"gradient": (*GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT), "default": ()}
+    recipes = {"gradient": GRADIENT_RECIPE, "default": ()}
     for options in recipes.values():  # the classifiers are trained here, not below
         setting.bcct("masks", *setting.words(setting.cache), *DELTAS, *options)
     seconds = interleaved(

@@ -11,7 +11,6 @@ import torch
 from benchmarks import bare
 from benchmarks.box_rule_rows import synthetic_map
 from benchmarks.cache_scale import in_fresh_process, measure_listing, write_images
-from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
 from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import GRADIENT_RECIPE, SIZE
 from common.mask_cache.shards import SHARD_SIZE
@@ -78,8 +77,7 @@ def _walk(images):
 def parts(setting):
     """Masks by independent parts, one after another, and ``--finish``, over one ``bcct masks``."""
     setting = setting.with_pictures("parts", train=PARTS * SHARD_SIZE, test=1)
-    words = (*setting.words(setting.cache), "--backbone", PARTS_BACKBONE, *GRADIENT_RECIPE,
-             *WITHOUT_PIXEL_UNIT)
+    words = (*setting.words(setting.cache), "--backbone", PARTS_BACKBONE, *GRADIENT_RECIPE)
     setting.bcct("train-bc", *words)
 
     def make(*runs):

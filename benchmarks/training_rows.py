@@ -8,7 +8,6 @@ import time
 import torch
 
 from benchmarks import bare
-from benchmarks.mask_rows import WITHOUT_PIXEL_UNIT
 from benchmarks.rows import Target, interleaved, quotients, ratio_row
 from benchmarks.setting import CT_BATCH, GRADIENT_RECIPE, SIZE
 from common.backbones import build_backbone
@@ -118,7 +117,7 @@ def _parts(one, first, second, few, many):
 
 
 def _words(setting):
-    return (*setting.words(setting.cache), *GRADIENT_RECIPE, *WITHOUT_PIXEL_UNIT)
+    return (*setting.words(setting.cache), *GRADIENT_RECIPE)
 
 
 def _masks(setting):
