@@ -61,14 +61,17 @@ class BatchLoader:
         items: map-style dataset.
         batches: gives lists of places in it, one for each batch; a new round each time.
         collate: makes a batch, a dataclass, of a list of items.
-        workers: processes; 0 makes the batches in this one.
+        workers: processes, at most one for each batch; 0 makes the batches in this one.
         batch_bytes: about how many bytes the tensors of a batch have.
         pin_memory: whether batches come in page-locked memory.
+        several_rounds: whether the workers stay for the next round. To start them for each epoch
+            of a few hundred images takes as long as the epoch. ``items`` must not change then.
     """
 
     def __init__(self, items: Dataset, batches: Any, collate: Callable, workers: int,
-                 batch_bytes: int, pin_memory: bool = False):
+                 batch_bytes: int, pin_memory: bool = False, several_rounds: bool = False):
         self.batch_sampler, self.pin_memory = batches, pin_memory
+        workers = min(workers, len(batches))
         wanted, free = workers * AHEAD * batch_bytes, free_shared_memory()
         pipes = wanted > free
         if pipes:
@@ -80,6 +83,7 @@ class BatchLoader:
         self._loader = DataLoader(
             _Carrying(items), batch_sampler=batches, num_workers=workers, pin_memory=pin_memory,
             prefetch_factor=AHEAD if workers else None,
+            persistent_workers=several_rounds and workers > 0,
             collate_fn=functools.partial(_collate, collate=collate, pipes=pipes))
 
     def __len__(self) -> int:
@@ -98,6 +102,8 @@ class BatchLoader:
             raise LostWorker(
                 f"the processes that decode images could not start ({error.strerror or error}); "
                 "give fewer --workers: with 0, this process decodes by itself") from error
+        except RuntimeError as error:  # a worker of the round before is gone
+            raise lost_worker(error) or error
         while True:
             try:
                 batch = next(iterator)

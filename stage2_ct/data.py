@@ -184,4 +184,4 @@ def training_loader(images: TrainingImages, batches: EpochBatches, workers: int,
     side = images.frame  # a little more than that of a batch; masks are a fourth channel
     return BatchLoader(images, batches, collate_training, workers,
                        batch_bytes=-(-batches.batch_size // batches.world) * 4 * side * side,
-                       pin_memory=torch.device(device).type == "cuda")
+                       pin_memory=torch.device(device).type == "cuda", several_rounds=True)

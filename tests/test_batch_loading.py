@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -56,6 +57,49 @@ EXPECTED = [([0, 1], ["0", "1"]), ([2, 3], ["2", "3"]), ([4, 5], ["4", "5"])]
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_come_in_order(workers):
     assert batches(int, workers) == EXPECTED
+
+
+class Rounds:
+    """Places that differ between rounds."""
+
+    def __init__(self):
+        self.first = 0
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        self.first += 10
+        yield from ([self.first + place] for place in range(4))
+
+
+def test_no_more_workers_start_than_there_are_batches():
+    loader = BatchLoader(Numbers(), [[0], [1], [2]], collate, 8, 16)
+    started = [len(multiprocessing.active_children()) for _ in loader]
+    assert started[0] == 3
+
+
+@pytest.mark.parametrize("workers, stay", [(0, True), (2, True), (2, False)])
+def test_workers_stay_for_the_next_round_where_they_are_to(workers, stay):
+    loader = BatchLoader(Numbers(lambda place: (place, os.getpid())), Rounds(), collate, workers,
+                         16, several_rounds=stay)
+    rounds = [torch.cat([batch.numbers for batch in loader]) for _ in range(3)]
+    assert [one[:, 0].tolist() for one in rounds] == [
+        [first, first + 1, first + 2, first + 3] for first in (10, 20, 30)]
+    processes = [set(one[:, 1].tolist()) for one in rounds]
+    assert len(processes[0]) == max(workers, 1)
+    assert (processes[0] == processes[1] == processes[2]) == stay
+
+
+def test_a_worker_that_is_lost_between_two_rounds_is_one_sentence():
+    loader = BatchLoader(Numbers(), Rounds(), collate, 2, 16, several_rounds=True)
+    assert len(list(loader)) == 4
+    with pytest.raises((LostWorker, RuntimeError)) as raised:
+        lost, _ = multiprocessing.active_children()
+        lost.kill()  # torch may raise already here
+        lost.join()
+        list(loader)
+    assert "a process that decodes images is gone" in in_words(raised.value)
 
 
 def test_batches_go_through_pipes_where_there_is_little_shared_memory(monkeypatch):
