@@ -158,18 +158,12 @@ def stages(setting, device):
             images_per_second(lambda: maker._maps(frames), len(frames), device),
             operations(lambda: maker._maps(frames[:1])), rates[name]))
     host = _host(records, maker.maps(frames), setting.batch_size, device)
-    seconds = {name: _mask_command(setting, device, name) for name in ("float32", "bfloat16")}
-    commands = {name: Throughput(f"bcct masks, {name}", setting.images / whole,
-                                 rows[0].operations, rates[name])
-                for name, (whole, _) in seconds.items()}
-    spent, idle = seconds["bfloat16"]
-    working = Throughput("bcct masks, bfloat16, without what it takes with nothing left to do",
-                         setting.images / (spent - idle), rows[0].operations, rates["bfloat16"])
+    commands, working, said = _commands(setting, device, rows[0].operations, rates)
     loop, epoch = _training(setting, device, frames, rates["training"], half)
     gradient, whole = _gradient(setting, device, frames, rates["bfloat16"])
     differ = (masks["float32"] != masks["bfloat16"]).mean()
     slowest, reached = bound(working, [rows[1], *host])
-    rows += [*host, *commands.values(), working, gradient, whole, loop, epoch]
+    rows += [*host, *commands, working, gradient, whole, loop, epoch]
     ratios = [Ratio("making masks of one gradient pass over bare forward and input-backward",
                     whole.images_per_second / gradient.images_per_second, Target(low=0.70)),
               Ratio("a bare training loop over an epoch of bcct train-ct",
@@ -179,8 +173,7 @@ def stages(setting, device):
                  *map(str, ratios), f"matrix products: {rates['float32'] / 1e12:.1f} (float32), "
                  f"{rates['bfloat16'] / 1e12:.1f} (bfloat16) TFLOP/s",
                  f"masks in bfloat16 differ from those in float32 in {differ:.2%} of their pixels",
-                 f"bcct masks in bfloat16 takes {spent:.1f} s, and {idle:.1f} s with nothing left "
-                 f"to do; without these it is bounded by: {slowest.name}, and reaches "
+                 f"{said}; without these it is bounded by: {slowest.name}, and reaches "
                  f"{reached:.0%} of that"]
     return rows, sentences
 
@@ -251,6 +244,23 @@ def _host(records, maps, batch_size, device):
         lambda: [cut(maps, delta, recipe) for delta in deltas], len(maps), "cpu")
     return [Throughput("decoding on the host", decoding),
             Throughput("cutting 5 deltas on the host", cutting)]
+
+
+def _commands(setting, device, count, rates):
+    """``bcct masks`` as (list of Throughput, one for each number format, Throughput of what is left
+    in bfloat16 without the time of a command that finds everything done, sentence on that time).
+
+    Args:
+        count: operations per image.
+        rates: from a number format to operations per second of matrix products.
+    """
+    seconds = {name: _mask_command(setting, device, name) for name in ("float32", "bfloat16")}
+    whole, idle = seconds["bfloat16"]
+    return ([Throughput(f"bcct masks, {name}", setting.images / of_all, count, rates[name])
+             for name, (of_all, _) in seconds.items()],
+            Throughput("bcct masks, bfloat16, without what it takes with nothing left to do",
+                       setting.images / (whole - idle), count, rates["bfloat16"]),
+            f"bcct masks in bfloat16 takes {whole:.1f} s, and {idle:.1f} s with nothing left to do")
 
 
 def _mask_command(setting, device, precision, recipe=("--recipe", RECIPE)):
