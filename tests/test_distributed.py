@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from common.mask_cache.manifest import MANIFEST
 from common.mask_cache.reader import MaskCache
 from pipelines import train_bc
 from pipelines.__main__ import cli
+from pipelines.jobs.evaluating import record_tau
 from stage1_bc.classifier_file import StoredClassifier
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingImages, training_loader
@@ -191,6 +193,22 @@ def _is_free(folder):
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             sys.exit(1)
+
+
+def test_tau_is_recorded_while_no_other_process_holds_the_run(tmp_path, monkeypatch):
+    held, run = [], Run(tmp_path)
+    monkeypatch.setattr(Run, "manifest", lambda run: {})
+
+    def write_manifest(run, manifest):
+        child = faults.start_child(run.folder, target=_is_free)
+        child.join(60)
+        held.append((manifest["localization"]["tau"], child.exitcode))
+    monkeypatch.setattr(Run, "write_manifest", write_manifest)
+    localization = SimpleNamespace(protocol=SimpleNamespace(tau_from="masks", box_rule="largest"),
+                                   facts=lambda trained: {})
+    record_tau(SimpleNamespace(run=run, variant="bc-ct"),
+               SimpleNamespace(tau=0.2, source="masks", note=""), localization)
+    assert held == [(0.2, 1)]
 
 
 def test_train_bc_holds_the_folder_of_classifiers(inputs, monkeypatch):

@@ -9,6 +9,7 @@ from common.artefacts import MASKS
 from common.compute import Compute
 from common.datasets.listed_once import Images
 from common.files import file_sha256
+from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from evaluation.bootstrap import seeds_summary
 from evaluation.localization import Localization, Protocol
@@ -99,8 +100,10 @@ def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocaliza
     found = {"tau": choice.tau, "source": choice.source, "note": choice.note,
              "box_rule": protocol.box_rule, "variant": trained.variant,
              **localization.facts(trained)}
+    run = trained.run
     try:
-        trained.run.write_manifest({**trained.run.manifest(), "localization": found})
+        with write_lock(run.folder, notify=warn):  # a second train-ct may have the run by now
+            run.write_manifest({**run.manifest(), "localization": found})
     except OSError as error:  # a read-only run is used all the same
         warn(f"tau is not recorded in the run: {error}")
 
