@@ -19,8 +19,9 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
-NEWER_UNITS = ("pixel_network", "tuned_network")
-"""Units for pixels that there have not always been."""
+NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False, "taught_by": "linear"}
+"""Settings of the background classifier that there have not always been, and the value of
+classifiers without them."""
 NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
 """Fields of recipes that there have not always been, as ``to_dict`` gives them, and the value of
 recipes without them."""
@@ -62,12 +63,13 @@ class MaskSettings:
     def classifier_fields(self) -> dict:
         """The background classifier's settings, and the versions of what trains it.
 
-        With what is not the target only where a person has said so, and with the networks for
-        pixels only where there are such: those trained before there were any keep their key.
+        With what is not the target only where a person has said so, and without
+        ``NEWER_SETTINGS`` that have their usual value: those trained when there was nothing else
+        keep their key.
         """
-        fields = {**to_dict(self.config), **versions_of_classifier(self.config.units)}
-        for name in NEWER_UNITS:
-            if not fields[name]:
+        fields = {**to_dict(self.config), **versions_of_classifier(self.config.taught)}
+        for name, usual in NEWER_SETTINGS.items():
+            if fields[name] == usual:
                 del fields[name]
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
@@ -234,8 +236,8 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     yield ("not_target", "clusters that are not the target", settings.not_target or "none",
            classifier.get("not_target", "none"))
     yield "head", "head", settings.config.head, classifier.get("head")
-    # See ``classifier_fields``: without the field, a known classifier has no such network.
-    config = {**(dict.fromkeys(NEWER_UNITS, False) if classifier else {}), **classifier}
+    # See ``classifier_fields``: without the field, a known classifier has the usual value.
+    config = {**(NEWER_SETTINGS if classifier else {}), **classifier}
     yield from (("bc_set", name, to_dict(settings.config)[name], config.get(name))
                 for name in _assigned(options["bc_set"]))
 

@@ -199,10 +199,19 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
         unit = PixelUnit(classifier.backbone)
         moments.fit(unit, labels)
         answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
-        scores = unit_maximum(answers) + seeds
-        covered = on_grid(objects(frames, scores))
-        plain = on_grid(largest_above(scores, DISPUTED_CUT))
-    return CellLabels(covered, (plain - covered).abs() > DISPUTED), frames
+        return label_by_scores(frames, unit_maximum(answers) + seeds), frames
+
+
+def label_by_scores(frames: torch.Tensor, scores: torch.Tensor) -> CellLabels:
+    """Labels from score maps: the objects that GrabCut finds from them.
+
+    Args:
+        frames: (n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size.
+        scores: (n, SIDE, SIDE) float, at least 0.
+    """
+    covered = on_grid(objects(frames, scores))
+    plain = on_grid(largest_above(scores, DISPUTED_CUT))
+    return CellLabels(covered, (plain - covered).abs() > DISPUTED)
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", moments: "Moments",

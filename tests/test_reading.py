@@ -11,6 +11,7 @@ from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
 from stage1_bc.pixel_unit import GRID, PixelUnit
 from stage1_bc.reading import _joint_reader, read_images
+from stage1_bc.recipe import PIXEL_UNITS
 from tests.examples import write_inputs
 from tests.networks import small_classifier
 
@@ -56,12 +57,14 @@ def test_a_tail_that_is_not_trained_gives_what_the_backbone_gives(backbone):
         assert torch.allclose(last, outputs.features, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("units, passes", [
-    ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3),
-    (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2),
-    (("pixel_network", "tuned_network"), 4)])
+@pytest.mark.parametrize("units, taught_by, passes", [
+    ((), "linear", 0), (("pixel_unit",), "linear", 2), (("evidence_unit",), "linear", 1),
+    (("pixel_unit", "evidence_unit"), "linear", 3), (("pixel_network",), "linear", 2),
+    (("pixel_unit", "pixel_network"), "linear", 2),
+    (("pixel_network", "tuned_network"), "linear", 4), (("pixel_network",), "agreement", 3),
+    (("evidence_unit", "pixel_network", "tuned_network"), "agreement", 5)])
 def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_composites(
-        images, units, passes):
+        images, units, taught_by, passes):
     targets, backgrounds = images
     classifier, seen = build_classifier("tiny", "none", image_size=SIDE), collections.Counter()
 
@@ -69,9 +72,10 @@ def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_comp
         seen[inputs[0].shape[2:]] += len(inputs[0])  # units measure themselves on another size
     classifier.backbone.layers[0].register_forward_hook(count)
     config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3,
-                              **dict.fromkeys(units, True))
+                              taught_by=taught_by, **dict.fromkeys(units, True))
     train_classifier(classifier, targets, backgrounds, config, COMPUTE)
     assert len(targets) > 3
+    assert {name for name in PIXEL_UNITS if getattr(classifier, name) is not None} == set(units)
     assert seen[SIDE, SIDE] == len(targets) + len(backgrounds) + 3 * passes
 
 
