@@ -16,7 +16,8 @@ VERSIONS = {
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
-    # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
+    # What units for pixels learn from, stage1_bc.reading and stage1_bc.agreement, and how,
+    # stage1_bc.pixel_unit.
     "teaching": 1,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
