@@ -97,23 +97,20 @@ class BatchLoader:
             Exception: whatever making a batch raised, as it was raised.
         """
         try:
-            iterator = iter(self._loader)
+            for batch in self._started():
+                if isinstance(batch, _Raised):
+                    raise batch.error
+                yield batch
+        except RuntimeError as error:  # at the start too, of a worker that had stayed
+            raise lost_worker(error) or error
+
+    def _started(self):
+        try:
+            return iter(self._loader)
         except OSError as error:
             raise LostWorker(
                 f"the processes that decode images could not start ({error.strerror or error}); "
                 "give fewer --workers: with 0, this process decodes by itself") from error
-        except RuntimeError as error:  # a worker of the round before is gone
-            raise lost_worker(error) or error
-        while True:
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                raise lost_worker(error) or error
-            if isinstance(batch, _Raised):
-                raise batch.error
-            yield batch
 
 
 def lost_worker(error: BaseException) -> LostWorker | None:
