@@ -53,10 +53,8 @@ class MaskSettings:
         Without the fields of ``NEWER_FIELDS`` that have their usual value: masks that were made
         when there was nothing else keep their key.
         """
-        fields = {**to_dict(self.recipe), **versions_of_recipe(self.recipe)}
-        for name, usual in NEWER_FIELDS.items():
-            if fields[name] == usual:
-                del fields[name]
+        fields = _without_usual({**to_dict(self.recipe), **versions_of_recipe(self.recipe)},
+                                NEWER_FIELDS)
         return fields if self.precision == "float32" else {**fields, "precision": self.precision}
 
     @property
@@ -67,10 +65,8 @@ class MaskSettings:
         ``NEWER_SETTINGS`` that have their usual value: those trained when there was nothing else
         keep their key.
         """
-        fields = {**to_dict(self.config), **versions_of_classifier(self.config.taught)}
-        for name, usual in NEWER_SETTINGS.items():
-            if fields[name] == usual:
-                del fields[name]
+        fields = _without_usual(
+            {**to_dict(self.config), **versions_of_classifier(self.config.taught)}, NEWER_SETTINGS)
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property
@@ -130,6 +126,12 @@ class MaskSettings:
         not_target = config.pop("not_target", None)
         return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config), recipe_name,
                    from_dict(Recipe, fields), precision, not_target)
+
+
+def _without_usual(fields, newer):
+    """Fields without those in ``newer`` that have the value there."""
+    return {name: value for name, value in fields.items()
+            if name not in newer or value != newer[name]}
 
 
 def mask_settings(backbone: str, weights: str, bc_backbone: str | None, bc_weights: str | None,
