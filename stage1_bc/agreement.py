@@ -14,7 +14,7 @@ import torch
 
 from common.threads import one_thread_per_operation
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_unit import CellLabels, Moments, label_by_scores, resize_maps
+from stage1_bc.pixel_unit import CellLabels, Moments, agreed, label_by_scores, resize_maps
 from stage1_bc.sharpening import SIDE
 
 if TYPE_CHECKING:  # the classifier imports what imports this module
@@ -32,11 +32,9 @@ def label_by_agreement(classifier: "BackgroundClassifier", moments: Moments, fra
         frames: (n, 3, SIDE, SIDE) uint8 RGB, the same images at GrabCut's size.
     """
     device = classifier.unit.weight.device
-
-    def agreed(features):
-        first, second = (unit_maximum(unit(features.to(device)).clamp_min(0))
-                         for unit in (classifier.pixel_unit, classifier.evidence_unit))
-        return (first * second).sqrt().cpu()
+    linear, evidence = classifier.pixel_unit, classifier.evidence_unit
+    assert linear is not None and evidence is not None  # ClassifierConfig.taught sees to it
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        answers = torch.cat([agreed(part) for part in moments.targets.split(64)])
+        answers = torch.cat([agreed([unit(part.to(device)) for unit in (linear, evidence)]).cpu()
+                             for part in moments.targets.split(64)])
         return label_by_scores(frames, unit_maximum(resize_maps(answers, (SIDE, SIDE))))

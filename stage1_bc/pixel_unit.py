@@ -149,9 +149,21 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
 
 
 def _answers(units, images, recipe):
-    """Answers above 0; of several the geometric mean in parts of the largest."""
+    """What several units answer together."""
     look = units[0].look(images)  # all units read the same layers
-    maps = [answer.clamp_min(0) for unit in units for answer in unit.answers(look, images, recipe)]
+    return agreed([answer for unit in units for answer in unit.answers(look, images, recipe)])
+
+
+def agreed(answers: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Answers above 0; of several the geometric mean in parts of the largest.
+
+    Args:
+        answers: each (N, h, w) float, on grids of their own.
+
+    Returns:
+        (N, h, w) float, at least 0, on the finest of their grids.
+    """
+    maps = [answer.clamp_min(0) for answer in answers]
     return maps[0] if len(maps) == 1 else _geometric_mean([unit_maximum(one) for one in maps])
 
 
