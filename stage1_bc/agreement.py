@@ -6,11 +6,16 @@ background images show as well. The evidence unit (``stage1_bc.evidence``) is ta
 for a target and against the background images. Its outlines are worse, and where a thing is in
 many target images and in no background, it takes that in too. The geometric mean of both answers is
 high where both are: it has the outlines of the one and the choice of the other.
+
+The evidence comes from the last feature map, whose cells are large, and peaks on the part that
+names the target, such as a face. So the evidence unit's answers are blurred: they say which thing
+it is, and the linear unit's say how far it reaches.
 """
 
 from typing import TYPE_CHECKING
 
 import torch
+from torchvision.transforms.functional import gaussian_blur
 
 from common.threads import one_thread_per_operation
 from stage1_bc.gradient_maps import unit_maximum
@@ -19,6 +24,10 @@ from stage1_bc.sharpening import SIDE
 
 if TYPE_CHECKING:  # the classifier imports what imports this module
     from stage1_bc.classifier import BackgroundClassifier
+
+
+BLUR = 1.0  # standard deviation of the blur over the evidence unit's answers, in cells
+BLUR_SIDE = 7  # of the blur's kernel, in cells: three standard deviations to each side
 
 
 @torch.no_grad()
@@ -34,7 +43,11 @@ def label_by_agreement(classifier: "BackgroundClassifier", moments: Moments, fra
     device = classifier.unit.weight.device
     linear, evidence = classifier.pixel_unit, classifier.evidence_unit
     assert linear is not None and evidence is not None  # ClassifierConfig.taught sees to it
+
+    def answer(features):
+        where = gaussian_blur(evidence(features).clamp_min(0), BLUR_SIDE, BLUR)
+        return agreed([linear(features), where]).cpu()
+
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        answers = torch.cat([agreed([unit(part.to(device)) for unit in (linear, evidence)]).cpu()
-                             for part in moments.targets.split(64)])
+        answers = torch.cat([answer(part.to(device)) for part in moments.targets.split(64)])
         return label_by_scores(frames, unit_maximum(resize_maps(answers, (SIDE, SIDE))))

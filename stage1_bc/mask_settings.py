@@ -65,8 +65,10 @@ class MaskSettings:
         ``NEWER_SETTINGS`` that have their usual value: those trained when there was nothing else
         keep their key.
         """
+        config = self.config
         fields = _without_usual(
-            {**to_dict(self.config), **versions_of_classifier(self.config.taught)}, NEWER_SETTINGS)
+            {**to_dict(config), **versions_of_classifier(config.taught, config.taught_by)},
+            NEWER_SETTINGS)
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property

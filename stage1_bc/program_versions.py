@@ -16,9 +16,10 @@ VERSIONS = {
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
-    # What units for pixels learn from, stage1_bc.reading and stage1_bc.agreement, and how,
-    # stage1_bc.pixel_unit.
+    # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
     "teaching": 1,
+    # The labels that two units agree on, stage1_bc.agreement; version 1 did not blur the evidence.
+    "agreement": 2,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
     # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites.
@@ -31,8 +32,9 @@ SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pix
 TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
             "pixel_network": ("network", "teaching", "gradients", "cutting", "sharpening"),
             "tuned_network": ("tuning", "teaching", "sharpening", "cutting"),
-            "evidence_unit": ("teaching", "evidence", "sharpening")}
-"""The parts that teach each unit for pixels."""
+            "evidence_unit": ("teaching", "evidence", "sharpening"),
+            "linear": (), "agreement": ("agreement",)}
+"""The parts that teach each unit for pixels, and those behind each ``taught_by``."""
 
 
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -43,9 +45,16 @@ def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 
-def versions_of_classifier(units: Collection[str]) -> dict[str, dict[str, int]]:
-    """The same of the parts that train a background classifier with these units for pixels."""
-    return _recorded({"learning", *(part for unit in units for part in TEACHING[unit])})
+def versions_of_classifier(taught: Collection[str], taught_by: str = "linear"
+                           ) -> dict[str, dict[str, int]]:
+    """The same of the parts that train a background classifier.
+
+    Args:
+        taught: names of the units for pixels that are taught.
+        taught_by: see ``ClassifierConfig``.
+    """
+    return _recorded({"learning", *(part for name in (*taught, taught_by)
+                                    for part in TEACHING[name])})
 
 
 def _recorded(parts):

@@ -36,7 +36,11 @@ def small_classifier(head="pooled", image_size=16, seed=0):
 
 
 def teach_units(classifier, targets, backgrounds, batch_size):
-    """Teach all units for pixels from target images, taken in batches, and background images."""
+    """Teach all units for pixels from target images, taken in batches, and background images.
+
+    Returns:
+        (Moments of the images, the target images at GrabCut's size).
+    """
     moments, targets = moments_of(classifier, targets, backgrounds), targets.split(batch_size)
     labels, frames = label_cells(classifier, targets, moments)
     train_pixel_unit(classifier, moments, labels)
@@ -47,6 +51,7 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     composites = composites_of(classifier, torch.cat(targets), masks, backgrounds)
     train_tuned_network(classifier, moments, inputs, cells, composites, seed=0)
     train_evidence_unit(classifier, targets, moments)
+    return moments, frames
 
 
 def composites_of(classifier, targets, masks, backgrounds):

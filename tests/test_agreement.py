@@ -6,11 +6,13 @@ from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.mask_settings import mask_settings
 from stage1_bc.pixel_unit import GRID
+from stage1_bc.program_versions import VERSIONS
 from stage1_bc.sharpening import SIDE
 from tests.networks import moments_of, small_classifier
 
 BIRD, PERCH, PERSON = (slice(2, 7), slice(2, 7)), (slice(9, 12), slice(1, 8)), (
     slice(3, 11), slice(9, 13))  # cells
+HEAD = slice(2, 5), slice(2, 7)
 
 
 class Answering:
@@ -45,6 +47,11 @@ def test_only_what_both_units_answer_to_is_labelled():
     assert (made != expected).float().mean() < 0.02
 
 
+def test_the_linear_unit_says_how_far_a_thing_reaches_whose_head_is_evidence():
+    whole = labels_of(Answering(BIRD=0.6), Answering(BIRD=0.5))
+    assert torch.equal(labels_of(Answering(BIRD=0.6), Answering(HEAD=0.5)), whole)
+
+
 def test_both_units_count_as_much_whatever_the_size_of_their_answers():
     linear, evidence = Answering(BIRD=1.0, PERCH=0.02), Answering(BIRD=0.02, PERSON=0.0004)
     small = Answering(BIRD=1e-3, PERCH=2e-5)
@@ -71,4 +78,7 @@ def test_a_classifier_that_is_taught_as_ever_keeps_its_key():
     plain = mask_settings("tiny", "none", None, None, 0, "pooled", [], 64)
     assert usual.classifier_fields == plain.classifier_fields
     assert "taught_by" not in plain.classifier_fields
-    assert other.classifier_fields == {**plain.classifier_fields, "taught_by": "agreement"}
+    assert {**other.classifier_fields, "versions": None} == {
+        **plain.classifier_fields, "taught_by": "agreement", "versions": None}
+    assert other.classifier_fields["versions"] == {
+        **plain.classifier_fields["versions"], "agreement": VERSIONS["agreement"]}

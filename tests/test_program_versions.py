@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
+from stage1_bc.pixel_unit import GRID
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
 from tests.networks import small_classifier, teach_units
@@ -48,9 +51,11 @@ def made():
     features = [torch.from_numpy(random.normal(mean, 1, (20, 6))).float() for mean in (0.5, -0.5)]
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
-    teach_units(classifier, pictures(0.6), pictures(0), 3)
+    moments, frames = teach_units(classifier, pictures(0.6), pictures(0), 3)
+    agreement = label_by_agreement(classifier, moments, frames).covered.unflatten(1, (GRID, GRID))
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
-             "evidence": classifier.evidence_unit.weight.numpy()}
+             "evidence": classifier.evidence_unit.weight.numpy(),
+             "agreement, labels": functional.adaptive_avg_pool2d(agreement, 4).numpy()}
     for name, recipe in RECIPES.items():
         maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
         found[name] = thumbnail(maker.maps(pictures(0.6)))
@@ -80,6 +85,13 @@ def test_only_classifiers_with_units_for_pixels_record_how_those_are_taught(monk
     assert versions_of_classifier(()) == {}
     for units in (*((unit,) for unit in PIXEL_UNITS), PIXEL_UNITS):
         assert versions_of_classifier(units) == {"versions": {"teaching": 2}}
+
+
+def test_only_a_network_taught_by_agreement_records_how_units_agree():
+    usual = ClassifierConfig(pixel_network=True)
+    other = dataclasses.replace(usual, taught_by="agreement")
+    assert versions_of_classifier(usual.taught, usual.taught_by) == {}
+    assert versions_of_classifier(other.taught, other.taught_by) == {"versions": {"agreement": 2}}
 
 
 def test_only_units_for_pixels_at_other_scales_record_a_version():
