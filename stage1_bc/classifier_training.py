@@ -67,8 +67,9 @@ class ClassifierConfig:
     recipe "default" needs."""
     taught_by: str = "linear"
     """What teaches the pixel network: "linear", the linear unit's first answers; "agreement", the
-    geometric mean of its answers and the evidence unit's. What the background images show stays
-    out of the masks more surely with "agreement", but what no background image shows comes in."""
+    geometric mean of its answers and the evidence unit's, blurred. What the background images show
+    stays out of the masks more surely with "agreement", but masks may leave out parts of the
+    target."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
