@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the classifier imports what imports this module
 
 
 BLUR = 1.0  # standard deviation of the blur over the evidence unit's answers, in cells
-BLUR_SIDE = 7  # of the blur's kernel, in cells: three standard deviations to each side
+BLUR_SIDE = 2 * round(3 * BLUR) + 1  # of its kernel: three standard deviations to each side
 
 
 @torch.no_grad()
