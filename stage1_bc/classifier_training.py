@@ -16,7 +16,7 @@ from common.datasets import Record
 from common.loading import consecutive, load_again, load_frames, to_float
 from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage1_bc.agreement import label_by_agreement
+from stage1_bc.agreement import label_by_agreement, salient_cells
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
 from stage1_bc.evidence import train_evidence_unit
@@ -66,10 +66,9 @@ class ClassifierConfig:
     """Also tune a copy of the backbone's last layers to the masks of that network, which the
     recipe "default" needs."""
     taught_by: str = "linear"
-    """What teaches the pixel network: "linear", the linear unit's first answers; "agreement", the
-    geometric mean of its answers and the evidence unit's, blurred. What the background images show
-    stays out of the masks more surely with "agreement", but masks may leave out parts of the
-    target."""
+    """What teaches the pixel network: "linear", the linear unit's first answers and the gradients
+    that taught it; "agreement", the geometric mean of these and the evidence unit's answers. What
+    the background images show stays out of the masks more surely with "agreement"."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
@@ -251,13 +250,15 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
         if labelled:
-            labels, frames = label_cells(classifier, images(), readings.moments)
+            labels, scores, frames = label_cells(classifier, images(), readings.moments)
         if "pixel_unit" in taught:
             train_pixel_unit(classifier, readings.moments, labels)
         if "evidence_unit" in taught:
-            train_evidence_unit(classifier, images(), readings.moments)
+            salient = (salient_cells(classifier, readings.moments)
+                       if config.taught_by == "agreement" else None)
+            train_evidence_unit(classifier, images(), readings.moments, salient)
     if config.taught_by == "agreement":
-        labels = label_by_agreement(classifier, readings.moments, frames)
+        labels = label_by_agreement(classifier, readings.moments, frames, scores)
     if config.pixel_network:
         train_pixel_network(classifier, readings.moments, labels, config.seed, progress)
     if config.tuned_network:

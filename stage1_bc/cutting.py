@@ -1,5 +1,6 @@
 """From gradient maps to binary masks (paper, section 3.2, Eq. 2)."""
 
+import cv2
 import joblib
 import numpy as np
 import torch
@@ -67,3 +68,11 @@ def largest_above(maps: torch.Tensor, fraction: float) -> np.ndarray:
     """Largest component above a fraction of each map's maximum: (N, h, w) float to bool array."""
     highest = maps.amax((1, 2), keepdim=True)
     return largest_components(((maps >= fraction * highest) & (highest > 0)).numpy())
+
+
+def components_with(masks: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The 4-connected components of each mask that hold a seed: two (N, h, w) bool to one."""
+    def held(mask, seed):
+        _, numbers = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+        return mask & np.isin(numbers, numbers[mask & seed])
+    return np.stack([held(mask, seed) for mask, seed in zip(masks, seeds)])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.cutting import largest_above
+from stage1_bc.cutting import components_with, largest_above
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_unit import Moments, PixelUnit, on_grid, resize_maps
+from stage1_bc.pixel_unit import COVERED, GRID, Moments, PixelUnit, on_grid, resize_maps
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
 
 if TYPE_CHECKING:  # the classifier imports the units that it may have
@@ -51,13 +51,16 @@ def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> to
 
 
 def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                        moments: Moments) -> None:
+                        moments: Moments, salient: torch.Tensor | None = None) -> None:
     """Give a trained classifier its evidence unit.
 
     Args:
         classifier: BackgroundClassifier; ``evidence_unit`` is set.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         moments: Moments of these images and of the background images.
+        salient: (n, GRID ** 2) bool, cells of things. What is connected with the evidence through
+            these is no negative: evidence peaks on the part that names the target, such as a face,
+            and the rest of an animal is not background. None for no such cells.
     """
     device = classifier.unit.weight.device
 
@@ -69,9 +72,10 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
     with (torch.autocast(device.type, enabled=False),  # half precision is too coarse for moments
           one_thread_per_operation() as threads):  # the same bits for any number of cores
         labels, seeds, frames = map(torch.cat, zip(*map_in_order(look, targets, device, threads)))
+        spared = None if salient is None else _connected(salient, labels >= COVERED)
         unit = PixelUnit(classifier.backbone)
         for number in range(GROWING + SETTLING):
-            moments.fit(unit, labels)
+            moments.fit(unit, labels, spared)
             answers = torch.cat([unit(part) for part in moments.targets.split(64)])
             answers = answers.clamp_min(0)
             scores = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
@@ -81,5 +85,11 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
                 labels = on_grid(objects(frames, scores))
             else:
                 labels = on_grid(largest_above(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
-        moments.fit(unit, labels)
+        moments.fit(unit, labels, spared)
     classifier.evidence_unit = unit.to(device)
+
+
+def _connected(salient, evidence):
+    """The salient cells that are connected with evidence, as two (n, GRID ** 2) bool to one."""
+    grids = (cells.unflatten(1, (GRID, GRID)).numpy() for cells in (salient, evidence))
+    return torch.from_numpy(components_with(*grids)).flatten(1)

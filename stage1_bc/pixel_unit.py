@@ -187,7 +187,7 @@ class CellLabels:
 
 
 def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                moments: "Moments") -> tuple[CellLabels, torch.Tensor]:
+                moments: "Moments") -> tuple[CellLabels, torch.Tensor, torch.Tensor]:
     """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
 
     Args:
@@ -196,7 +196,8 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
         moments: Moments of these images and of the background images.
 
     Returns:
-        (CellLabels, (n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size).
+        (CellLabels, (n, SIDE, SIDE) float scores that they come from, at least 0,
+        (n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size).
     """
     device = classifier.unit.weight.device
 
@@ -211,7 +212,8 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
         unit = PixelUnit(classifier.backbone)
         moments.fit(unit, labels)
         answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
-        return label_by_scores(frames, unit_maximum(answers) + seeds), frames
+        scores = unit_maximum(answers) + seeds
+        return label_by_scores(frames, scores), scores, frames
 
 
 def label_by_scores(frames: torch.Tensor, scores: torch.Tensor) -> CellLabels:
@@ -266,14 +268,26 @@ class Moments:
                 flat = part.flatten(0, 1).to(device).float()
                 self.mean = self.mean + weight * flat.sum(0).cpu().double()
                 self.second = self.second + weight * (flat.T @ flat).cpu().double()
+            if features is targets:
+                self.of_targets = self.mean, self.second
 
-    def fit(self, unit: PixelUnit, labels: torch.Tensor) -> None:
-        """Ridge regression of labels (n, GRID ** 2) in [0, 1]; backgrounds are 0 everywhere."""
-        mean, second, total = self.mean, self.second, 1.0
+    def fit(self, unit: PixelUnit, labels: torch.Tensor, spared: torch.Tensor | None = None
+            ) -> None:
+        """Ridge regression of labels; backgrounds are 0 everywhere.
+
+        Args:
+            unit: PixelUnit; its weights are set.
+            labels: (n, GRID ** 2) float in [0, 1].
+            spared: (n, GRID ** 2) bool, cells that count only as far as they are labelled: what
+                of them is not the object is not background either. None for no such cells.
+        """
+        mean, second, total, counted = self.mean, self.second, 1.0, float(labels.numel())
+        labels, mistaken = self.corrected(labels)
+        if spared is not None:
+            mean, second, counted = self._sparing(spared, labels)
         if self.named is not None:
-            labels, mistaken = self.corrected(labels)
-            mean, second, total = self._with_backgrounds(mistaken)
-        weight = 0.5 / labels.numel() / total
+            mean, second, total = self._with_backgrounds(mean, second, mistaken)
+        weight = 0.5 / counted / total
         product = sum((part.flatten(0, 1).float().T @ label.flatten()).double()
                       for part, label in zip(self.targets.split(64), labels.split(64))) * weight
         level = labels.double().sum() * weight
@@ -298,7 +312,22 @@ class Moments:
             return labels, torch.zeros_like(labels, dtype=torch.bool)
         return labels.masked_fill(self.named, 0), self.named & (labels >= COVERED)
 
-    def _with_backgrounds(self, mistaken):
+    def _sparing(self, spared, labels):
+        """(mean, second moment, cells that count) without the unlabelled part of spared cells."""
+        if self.named is not None:
+            spared = spared & ~self.named
+        left_out = (1 - labels) * spared
+        counted = float(labels.numel() - left_out.sum())
+        more = labels.numel() / counted - 1  # the weight of the others grows, kinds weigh the same
+        mean, second = (all_cells + more * of_targets for all_cells, of_targets
+                        in zip((self.mean, self.second), self.of_targets))
+        for part, weights in zip(self.targets.split(64), left_out.split(64)):
+            cells, weights = part[weights > 0].float(), weights[weights > 0]
+            mean = mean - 0.5 / counted * (weights @ cells).double()
+            second = second - 0.5 / counted * (cells.T @ (cells * weights[:, None])).double()
+        return mean, second, counted
+
+    def _with_backgrounds(self, mean, second, mistaken):
         """(mean, second moment, sum of weights) with the mistaken cells as further backgrounds.
 
         Only those that a label takes for the object: to weigh every twig of the named kind would
@@ -306,8 +335,8 @@ class Moments:
         """
         cells, weight = self.targets[mistaken].float(), MISTAKEN_WEIGHT * self.background_weight
         total = 1 + weight * len(cells)
-        return ((self.mean + weight * cells.sum(0).double()) / total,
-                (self.second + weight * (cells.T @ cells).double()) / total, total)
+        return ((mean + weight * cells.sum(0).double()) / total,
+                (second + weight * (cells.T @ cells).double()) / total, total)
 
 
 def evenly_spread(count: int, most: int) -> torch.Tensor:

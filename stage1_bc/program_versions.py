@@ -18,8 +18,8 @@ VERSIONS = {
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
     # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
     "teaching": 1,
-    # The labels that two units agree on, stage1_bc.agreement; version 1 did not blur the evidence.
-    "agreement": 2,
+    # The labels that two units agree on, stage1_bc.agreement; versions 1 and 2 spared no cells.
+    "agreement": 3,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
     # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites.

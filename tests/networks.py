@@ -39,10 +39,10 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     """Teach all units for pixels from target images, taken in batches, and background images.
 
     Returns:
-        (Moments of the images, the target images at GrabCut's size).
+        (Moments of the images, the first labels' scores, the target images at GrabCut's size).
     """
     moments, targets = moments_of(classifier, targets, backgrounds), targets.split(batch_size)
-    labels, frames = label_cells(classifier, targets, moments)
+    labels, scores, frames = label_cells(classifier, targets, moments)
     train_pixel_unit(classifier, moments, labels)
     train_pixel_network(classifier, moments, labels, seed=0)
     inputs = TailInputs(*(classifier.pixel_network.look(images).tail_input.half()
@@ -51,7 +51,7 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     composites = composites_of(classifier, torch.cat(targets), masks, backgrounds)
     train_tuned_network(classifier, moments, inputs, cells, composites, seed=0)
     train_evidence_unit(classifier, targets, moments)
-    return moments, frames
+    return moments, scores, frames
 
 
 def composites_of(classifier, targets, masks, backgrounds):

@@ -2,17 +2,16 @@ import pytest
 import torch
 
 from common.config import ConfigError
-from stage1_bc.agreement import label_by_agreement
+from stage1_bc.agreement import label_by_agreement, salient_cells
 from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.mask_settings import mask_settings
-from stage1_bc.pixel_unit import GRID
+from stage1_bc.pixel_unit import GRID, resize_maps
 from stage1_bc.program_versions import VERSIONS
 from stage1_bc.sharpening import SIDE
 from tests.networks import moments_of, small_classifier
 
 BIRD, PERCH, PERSON = (slice(2, 7), slice(2, 7)), (slice(9, 12), slice(1, 8)), (
     slice(3, 11), slice(9, 13))  # cells
-HEAD = slice(2, 5), slice(2, 7)
 
 
 class Answering:
@@ -27,7 +26,12 @@ class Answering:
         return self.answers.expand(len(features), GRID, GRID)
 
 
-def labels_of(linear, evidence):
+def scores_of(**answers):
+    """The answers as score maps at GrabCut's size."""
+    return resize_maps(Answering(**answers)(range(3)).clamp_min(0), (SIDE, SIDE))
+
+
+def labels_of(scores, evidence):
     """Labels of three images of bright things on a dark ground, as (3, GRID, GRID) bool."""
     classifier = small_classifier()
     moments = moments_of(classifier, torch.rand(3, 3, 32, 32), torch.rand(2, 3, 32, 32))
@@ -35,27 +39,33 @@ def labels_of(linear, evidence):
     for channel, thing in enumerate((BIRD, PERCH, PERSON)):
         frames[:, channel, *thing] = 240
     frames = frames.repeat_interleave(SIDE // GRID, 2).repeat_interleave(SIDE // GRID, 3)
-    classifier.pixel_unit, classifier.evidence_unit = linear, evidence
-    return (label_by_agreement(classifier, moments, frames).covered > 0.5).unflatten(
+    classifier.evidence_unit = evidence
+    return (label_by_agreement(classifier, moments, frames, scores).covered > 0.5).unflatten(
         1, (GRID, GRID))
 
 
-def test_only_what_both_units_answer_to_is_labelled():
+def test_only_what_has_scores_and_evidence_is_labelled():
     expected = torch.zeros(3, GRID, GRID, dtype=torch.bool)
     expected[:, *BIRD] = True
-    made = labels_of(Answering(BIRD=0.6, PERCH=0.9), Answering(BIRD=0.5, PERSON=1.0))
+    made = labels_of(scores_of(BIRD=0.6, PERCH=0.9), Answering(BIRD=0.5, PERSON=1.0))
     assert (made != expected).float().mean() < 0.02
 
 
-def test_the_linear_unit_says_how_far_a_thing_reaches_whose_head_is_evidence():
-    whole = labels_of(Answering(BIRD=0.6), Answering(BIRD=0.5))
-    assert torch.equal(labels_of(Answering(BIRD=0.6), Answering(HEAD=0.5)), whole)
+def test_both_count_as_much_whatever_their_size():
+    evidence = Answering(BIRD=0.02, PERSON=0.0004)
+    large, small = scores_of(BIRD=1.0, PERCH=0.02), scores_of(BIRD=1e-3, PERCH=2e-5)
+    assert torch.equal(labels_of(large, evidence), labels_of(small, evidence))
 
 
-def test_both_units_count_as_much_whatever_the_size_of_their_answers():
-    linear, evidence = Answering(BIRD=1.0, PERCH=0.02), Answering(BIRD=0.02, PERSON=0.0004)
-    small = Answering(BIRD=1e-3, PERCH=2e-5)
-    assert torch.equal(labels_of(linear, evidence), labels_of(small, evidence))
+def test_a_fifth_of_the_cells_is_salient_in_parts_of_each_images_largest_answer():
+    classifier = small_classifier()
+    moments = moments_of(classifier, torch.rand(3, 3, 32, 32), torch.rand(2, 3, 32, 32))
+    answers = torch.rand(3, GRID, GRID, generator=torch.Generator().manual_seed(0))
+    answers[:, 0, 0] = 1  # the largest of each
+    classifier.pixel_unit = lambda features: answers * torch.tensor([1, 1e-3, 7]).view(3, 1, 1)
+    made = salient_cells(classifier, moments).unflatten(1, (GRID, GRID))
+    assert made.float().mean() == pytest.approx(0.2, abs=0.002)
+    assert answers[made].min() > answers[~made].max()
 
 
 def test_the_teachers_are_taught_and_not_kept():

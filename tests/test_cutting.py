@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from common.config import ConfigError
-from stage1_bc.cutting import cut, normalise
+from stage1_bc.cutting import components_with, cut, normalise
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES, Recipe
 from tests.networks import small_classifier
@@ -73,3 +73,11 @@ def test_a_recipe_refuses_what_it_does_not_know():
         Recipe(signal="gradcam")
     with pytest.raises(ConfigError, match="gamma"):
         Recipe(gamma=0)
+
+
+def test_components_with_a_seed_are_4_connected():
+    mask = np.array([[1, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0], [1, 0, 1, 1]], bool)
+    seed = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool)
+    expected = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]], bool)
+    made = components_with(np.stack([mask, mask]), np.stack([seed, np.zeros_like(seed)]))
+    assert np.array_equal(made, np.stack([expected, np.zeros_like(mask)]))

@@ -5,9 +5,10 @@ import torch
 
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc import evidence
 from stage1_bc.evidence import evidence_map, train_evidence_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, PixelUnit, pixel_map
+from stage1_bc.pixel_unit import GRID, PixelUnit, on_grid, pixel_map, resize_maps
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_classifier
 
@@ -79,6 +80,33 @@ def test_what_the_backgrounds_show_leaves_the_masks():
     assert other > 0.6 and target < 0.2  # red or green: that tells it from the empty backgrounds
     target, other = answers(*taught(torch.cat([empty, shown])))
     assert target > 0.6 and other < 0.2
+
+
+def test_the_rest_of_a_thing_whose_head_is_evidence_is_no_negative():
+    """Red heads name the target; the bodies are duller."""
+    generator = torch.Generator().manual_seed(0)
+    head, body, apart = slice(6, 10), slice(10, 18), (slice(24, 30), slice(2, 8))
+    targets, backgrounds = pictures(24, generator), pictures(24, generator)
+    targets[:, 0, head, 6:18] += 0.7
+    targets[:, 0, body, 6:18] += 0.35
+    targets[:, 1, *apart] += 0.7
+    classifier = small_classifier(image_size=SIDE)
+    seeds = torch.zeros(SIDE, SIDE)
+    seeds[head, 6:18] = 1
+    moments = moments_of(classifier, targets, backgrounds)
+    things = (targets.amax(1) > 0.3).numpy()
+    found = []
+    for salient in (None, on_grid(things) > 0.5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evidence, "evidence_map", lambda _, images: seeds.expand(len(images),
+                                                                                   SIDE, SIDE))
+            patch.setattr(evidence, "GROWING", 0)
+            patch.setattr(evidence, "SETTLING", 0)
+            train_evidence_unit(classifier, [targets], moments, salient)
+        maps = resize_maps(classifier.evidence_unit(moments.targets), (SIDE, SIDE))
+        found.append([float(maps[:, *where].mean()) for where in ((body, slice(6, 18)), apart)])
+    (body_before, _), (body_after, apart_after) = found
+    assert body_after > 2 * body_before > 0.2 and apart_after < 0.05
 
 
 def test_the_unit_travels_in_the_checkpoint_and_in_the_digest():

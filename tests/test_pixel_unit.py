@@ -17,21 +17,26 @@ from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
 
-def test_the_unit_is_the_ridge_regression_it_says():
+@pytest.mark.parametrize("sparing", [False, True])
+def test_the_unit_is_the_ridge_regression_it_says(sparing):
     random = np.random.default_rng(0)
     unit = PixelUnit(small_backbone())
     width = len(unit.weight)
     targets = random.normal(2, 3, (3, GRID ** 2, width)).astype(np.float16)
     backgrounds = random.normal(0, 1, (2, GRID ** 2, width)).astype(np.float16)
     labels = random.random((3, GRID ** 2)).astype(np.float32)
+    spared = random.random((3, GRID ** 2)) < 0.4
     moments = Moments(torch.from_numpy(targets), torch.from_numpy(backgrounds))
-    moments.fit(unit, torch.from_numpy(labels))
+    moments.fit(unit, torch.from_numpy(labels), torch.from_numpy(spared) if sparing else None)
 
     # The same as weighted least squares with rows for the penalty, on standardised features.
     pixels = np.concatenate([targets.reshape(-1, width), backgrounds.reshape(-1, width)])
     pixels = pixels.astype(np.float64)
-    answers = np.concatenate([labels.ravel(), np.zeros(2 * GRID ** 2)])
-    weights = np.concatenate([np.full(3 * GRID ** 2, 0.5 / (3 * GRID ** 2)),
+    of_targets = np.where(spared, labels, 1).ravel() if sparing else np.ones(labels.size)
+    # A spared cell is all object: what of it is not says nothing.
+    answers = np.where(spared, labels > 0, labels) if sparing else labels
+    answers = np.concatenate([answers.ravel(), np.zeros(2 * GRID ** 2)])
+    weights = np.concatenate([0.5 * of_targets / of_targets.sum(),
                               np.full(2 * GRID ** 2, 0.5 / (2 * GRID ** 2))])
     mean = weights @ pixels
     scale = np.sqrt(weights @ (pixels - mean) ** 2)
@@ -88,10 +93,10 @@ def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taugh
     def plain(frames, scores):
         return largest_above(scores, pixel_unit.DISPUTED_CUT)
     monkeypatch.setattr(pixel_unit, "objects", plain)
-    agreed, _ = label_cells(classifier, targets.split(9), moments)
+    agreed, *_ = label_cells(classifier, targets.split(9), moments)
     assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
     monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
-    apart, _ = label_cells(classifier, targets.split(9), moments)
+    apart, *_ = label_cells(classifier, targets.split(9), moments)
     assert not apart.covered.any()
     assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
 

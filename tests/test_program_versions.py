@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
-from stage1_bc.agreement import label_by_agreement
+from stage1_bc.agreement import label_by_agreement, salient_cells
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
 from stage1_bc.pixel_unit import GRID
@@ -51,11 +52,17 @@ def made():
     features = [torch.from_numpy(random.normal(mean, 1, (20, 6))).float() for mean in (0.5, -0.5)]
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
-    moments, frames = teach_units(classifier, pictures(0.6), pictures(0), 3)
-    agreement = label_by_agreement(classifier, moments, frames).covered.unflatten(1, (GRID, GRID))
+    targets = pictures(0.6)
+    moments, scores, frames = teach_units(classifier, targets, pictures(0), 3)
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
-             "evidence": classifier.evidence_unit.weight.numpy(),
-             "agreement, labels": functional.adaptive_avg_pool2d(agreement, 4).numpy()}
+             "evidence": classifier.evidence_unit.weight.numpy()}
+    usual = classifier.evidence_unit
+    train_evidence_unit(classifier, [targets], moments, salient_cells(classifier, moments))
+    labels = label_by_agreement(classifier, moments, frames, scores).covered
+    found["evidence, sparing"] = classifier.evidence_unit.weight.numpy()
+    found["agreement, labels"] = functional.adaptive_avg_pool2d(
+        labels.unflatten(1, (GRID, GRID)), 4).numpy()
+    classifier.evidence_unit = usual
     for name, recipe in RECIPES.items():
         maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
         found[name] = thumbnail(maker.maps(pictures(0.6)))

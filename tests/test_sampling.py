@@ -49,7 +49,7 @@ def used(monkeypatch):
     monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_again", loaded)
     monkeypatch.setattr(classifier_training, "label_cells",
-                        lambda classifier, targets, moments: (list(targets), None))
+                        lambda classifier, targets, moments: (list(targets), None, None))
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
                         lambda classifier, moments, labels: None)
     return seen
