@@ -7,8 +7,10 @@ from common.backbones import build_backbone
 from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from common.images import BadImage
+from stage1_bc import classifier_training
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_unit import GRID, PixelUnit
 from stage1_bc.reading import _joint_reader, read_images
 from stage1_bc.recipe import PIXEL_UNITS
@@ -77,6 +79,24 @@ def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_comp
     assert len(targets) > 3
     assert {name for name in PIXEL_UNITS if getattr(classifier, name) is not None} == set(units)
     assert seen[SIDE, SIDE] == len(targets) + len(backgrounds) + 3 * passes
+
+
+@pytest.mark.parametrize("taught_by", ["linear", "agreement"])
+def test_only_the_evidence_unit_that_teaches_spares_salient_cells(images, monkeypatch, taught_by):
+    given = []
+
+    def train(classifier, targets, moments, salient):
+        given.append(salient)
+        train_evidence_unit(classifier, targets, moments, salient)
+    monkeypatch.setattr(classifier_training, "train_evidence_unit", train)
+    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_network=True, evidence_unit=True,
+                              taught_by=taught_by)
+    train_classifier(build_classifier("tiny", "none", image_size=SIDE), *images, config, COMPUTE)
+    salient, = given
+    if taught_by == "linear":
+        assert salient is None
+    else:
+        assert 0 < salient.float().mean() <= 0.2 and salient.shape[1] == GRID ** 2
 
 
 def test_an_image_that_cannot_be_read_is_in_no_reading(images):
