@@ -87,10 +87,11 @@ def test_only_the_evidence_unit_that_teaches_spares_salient_cells(images, monkey
 
     def train(classifier, targets, moments, salient):
         given.append(salient)
-        train_evidence_unit(classifier, targets, moments, salient)
+        train_evidence_unit(classifier, targets, moments, salient)  # the labels need it
     monkeypatch.setattr(classifier_training, "train_evidence_unit", train)
-    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_network=True, evidence_unit=True,
-                              taught_by=taught_by)
+    monkeypatch.setattr(classifier_training, "train_pixel_network", lambda *given: None)
+    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3, pixel_network=True,
+                              evidence_unit=True, taught_by=taught_by)
     train_classifier(build_classifier("tiny", "none", image_size=SIDE), *images, config, COMPUTE)
     salient, = given
     if taught_by == "linear":
