@@ -44,8 +44,7 @@ def salient_cells(classifier: "BackgroundClassifier", moments: Moments) -> torch
     device, linear = classifier.unit.weight.device, classifier.pixel_unit
     assert linear is not None  # ClassifierConfig.taught sees to it
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        answers = torch.cat([unit_maximum(linear(part.to(device)).clamp_min(0)).cpu()
-                             for part in moments.targets.split(64)]).flatten(1)
+        answers = unit_maximum(moments.answers(linear, device).clamp_min(0)).flatten(1)
     least = answers.flatten().kthvalue(math.ceil((1 - SALIENT) * answers.numel())).values
     return answers > least
 
@@ -65,6 +64,5 @@ def label_by_agreement(classifier: "BackgroundClassifier", moments: Moments, fra
     device, evidence = classifier.unit.weight.device, classifier.evidence_unit
     assert evidence is not None  # ClassifierConfig.taught sees to it
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        answers = torch.cat([evidence(part.to(device)).clamp_min(0).cpu()
-                             for part in moments.targets.split(64)])
+        answers = moments.answers(evidence, device).clamp_min(0)
         return label_by_scores(frames, agreed([scores, resize_maps(answers, (SIDE, SIDE))]))

@@ -76,8 +76,7 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
         unit = PixelUnit(classifier.backbone)
         for number in range(GROWING + SETTLING):
             moments.fit(unit, labels, spared)
-            answers = torch.cat([unit(part) for part in moments.targets.split(64)])
-            answers = answers.clamp_min(0)
+            answers = moments.answers(unit).clamp_min(0)
             scores = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
             if number == 0:
                 scores = unit_maximum(scores + seeds)

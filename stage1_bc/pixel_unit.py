@@ -299,6 +299,10 @@ class Moments:
         unit.weight.copy_(solution)
         unit.bias.copy_(level - solution @ mean)
 
+    def answers(self, unit: nn.Module, device: str | torch.device = "cpu") -> torch.Tensor:
+        """What a unit for pixels, on the device, answers to the targets: (n, GRID, GRID) float."""
+        return torch.cat([unit(part.to(device)).cpu() for part in self.targets.split(64)])
+
     def corrected(self, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels with the named cells at 0, and which of these a label took for the object.
 

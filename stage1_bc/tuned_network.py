@@ -101,8 +101,7 @@ def label_by_masks(classifier: "BackgroundClassifier", moments: Moments, frames:
     network, device = classifier.pixel_network, classifier.unit.weight.device
     assert network is not None  # ClassifierConfig sees to it
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        answers = torch.cat([network(part.to(device)).cpu() for part in moments.targets.split(64)])
-        maps = unit_maximum(resize_maps(answers, (SIDE, SIDE)))
+        maps = unit_maximum(resize_maps(moments.answers(network, device), (SIDE, SIDE)))
     found = objects(frames, maps)
     masks = largest_above(maps + SHARPEN * torch.from_numpy(blurred(found)), LABEL_CUT)
     covered = on_grid(masks)
