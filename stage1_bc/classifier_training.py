@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from common.boxes import LARGEST_SIDE
 from common.compute import Compute
-from common.config import LARGEST_SEED, ConfigError, check_choice, check_ranges
+from common.config import LARGEST_SEED, check_choice, check_ranges
 from common.datasets import Record
 from common.loading import consecutive, load_again, load_frames, to_float
 from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage1_bc.agreement import label_by_agreement, salient_cells
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
 from stage1_bc.evidence import train_evidence_unit
@@ -26,11 +26,6 @@ from stage1_bc.pixel_unit import label_cells, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
 from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.tuned_network import label_by_masks, train_tuned_network
-
-
-TEACHERS = {"linear": (), "agreement": ("pixel_unit", "evidence_unit")}
-"""What teaches the network for pixels, and the units for pixels that have to be taught for that;
-a linear unit's first answers come before any is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +58,9 @@ class ClassifierConfig:
     """Also train the network that reads every pixel, which the recipes "default", "frozen" and
     "network" need."""
     tuned_network: bool = False
-    """Also tune a copy of the backbone's last layers to the masks of that network, which the
-    recipe "default" needs."""
-    taught_by: str = "linear"
-    """What teaches the pixel network: "linear", the linear unit's first answers and the gradients
-    that taught it; "agreement", the geometric mean of these and the evidence unit's answers. What
-    the background images show stays out of the masks more surely with "agreement"."""
+    """Also tune a copy of the backbone's last layers, which the recipe "default" needs. It learns
+    the masks of a second network for pixels, which is taught by what a linear and an evidence unit
+    agree on; none of these three is kept."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     seed: int = 0
@@ -76,28 +68,15 @@ class ClassifierConfig:
 
     def __post_init__(self):
         check_choice(self, "head", HEADS)
-        check_choice(self, "taught_by", TEACHERS)
         check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
-        if self.tuned_network and not self.pixel_network:
-            raise ConfigError("the tuned network learns from the pixel network: set "
-                              "pixel_network=true, or tuned_network=false as well")
-        if self.taught_by != "linear" and not self.pixel_network:
-            raise ConfigError("taught_by is for recipes that have a pixel network to teach, such "
-                              "as default and frozen")
 
     @property
     def units(self) -> tuple[str, ...]:
         """Names of the units for pixels that it asks for."""
         return tuple(name for name in PIXEL_UNITS if getattr(self, name))
-
-    @property
-    def taught(self) -> tuple[str, ...]:
-        """Names of all units for pixels that are taught, some only to teach the network."""
-        return tuple(name for name in PIXEL_UNITS
-                     if name in (*self.units, *TEACHERS[self.taught_by]))
 
     def with_units(self, names: Collection[str]) -> "ClassifierConfig":
         """The same with these units for pixels, and no others."""
@@ -239,10 +218,10 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
     """
     if readings.moments is None:
         return
-    taught = config.taught
-    labelled = "pixel_unit" in taught or config.pixel_network
-    with progress((labelled + ("evidence_unit" in taught)) * len(readings.sampled),
-                  "units for pixels") as advance:
+    moments = readings.moments
+    labelled = config.units != ("evidence_unit",)  # the others learn from the first labels
+    passes = labelled + config.evidence_unit + config.tuned_network
+    with progress(passes * len(readings.sampled), "units for pixels") as advance:
         def images():
             for batch in load_again(readings.sampled, (config.image_size,) * 2,
                                     compute.batch_size, compute.workers):
@@ -250,30 +229,24 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
         if labelled:
-            labels, scores, frames = label_cells(classifier, images(), readings.moments)
-        if "pixel_unit" in taught:
-            train_pixel_unit(classifier, readings.moments, labels)
-        if "evidence_unit" in taught:
-            salient = (salient_cells(classifier, readings.moments)
-                       if config.taught_by == "agreement" else None)
-            train_evidence_unit(classifier, images(), readings.moments, salient)
-    if config.taught_by == "agreement":
-        labels = label_by_agreement(classifier, readings.moments, frames, scores)
+            first = label_cells(classifier, images(), moments)
+        if config.pixel_unit:
+            classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
+        if config.evidence_unit:
+            classifier.evidence_unit = train_evidence_unit(classifier, images(), moments)
+        if config.tuned_network:
+            agreed = label_by_agreement(classifier, images(), moments, first)
     if config.pixel_network:
-        train_pixel_network(classifier, readings.moments, labels, config.seed, progress)
+        classifier.pixel_network = train_pixel_network(classifier, moments, first.cells,
+                                                       config.seed, progress)
     if config.tuned_network:
-        _tune(classifier, readings, frames, config, compute, progress)
-    for name in set(taught) - set(config.units):
-        setattr(classifier, name, None)
-
-
-def _tune(classifier, readings, frames, config, compute, progress):
-    """Teach the tuned network from the masks of the network for pixels."""
-    labels, masks = label_by_masks(classifier, readings.moments, frames)
-    composites = read_composites(classifier, readings.sampled, masks, readings.kept_backgrounds,
-                                 compute, config.seed, progress)
-    train_tuned_network(classifier, readings.moments, readings.tail_inputs, labels, composites,
-                        config.seed, progress)
+        assert readings.tail_inputs is not None  # ``read_images`` sees to it
+        teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
+        cells, masks = label_by_masks(teacher, moments, first.frames)
+        composites = read_composites(classifier, readings.sampled, masks,
+                                     readings.kept_backgrounds, compute, config.seed, progress)
+        classifier.tuned_network = train_tuned_network(
+            classifier, moments, readings.tail_inputs, cells, composites, config.seed, progress)
 
 
 @torch.no_grad()

@@ -51,11 +51,11 @@ def evidence_map(classifier: "BackgroundClassifier", images: torch.Tensor) -> to
 
 
 def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                        moments: Moments, salient: torch.Tensor | None = None) -> None:
-    """Give a trained classifier its evidence unit.
+                        moments: Moments, salient: torch.Tensor | None = None) -> PixelUnit:
+    """A unit for pixels that learns a classifier's evidence, on the classifier's device.
 
     Args:
-        classifier: BackgroundClassifier; ``evidence_unit`` is set.
+        classifier: BackgroundClassifier, its own unit trained.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         moments: Moments of these images and of the background images.
         salient: (n, GRID ** 2) bool, cells of things. What is connected with the evidence through
@@ -85,7 +85,7 @@ def train_evidence_unit(classifier: "BackgroundClassifier", targets: Iterable[to
             else:
                 labels = on_grid(largest_above(sharpen(frames / 255, scores, SHARPEN), SETTLED_CUT))
         moments.fit(unit, labels, spared)
-    classifier.evidence_unit = unit.to(device)
+    return unit.to(device)
 
 
 def _connected(salient, evidence):

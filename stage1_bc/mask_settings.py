@@ -19,7 +19,7 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
-NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False, "taught_by": "linear"}
+NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False}
 """Settings of the background classifier that there have not always been, and the value of
 classifiers without them."""
 NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
@@ -66,9 +66,8 @@ class MaskSettings:
         keep their key.
         """
         config = self.config
-        fields = _without_usual(
-            {**to_dict(config), **versions_of_classifier(config.taught, config.taught_by)},
-            NEWER_SETTINGS)
+        fields = _without_usual({**to_dict(config), **versions_of_classifier(config.units)},
+                                NEWER_SETTINGS)
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property

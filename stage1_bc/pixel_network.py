@@ -144,11 +144,11 @@ def draw_batch(kinds: Sequence[LabelledImages], channels: int, left_out: float
 
 
 def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, labels: CellLabels,
-                        seed: int, progress: Callable = silent) -> None:
-    """Give a trained classifier its network for pixels.
+                        seed: int, progress: Callable = silent) -> PixelNetwork:
+    """A network for pixels, on a classifier's backbone and device.
 
     Args:
-        classifier: BackgroundClassifier; ``pixel_network`` is set.
+        classifier: BackgroundClassifier.
         moments: Moments of the target images that the labels are of and of background images.
         labels: CellLabels.
         seed: of the first weights and of the draws.
@@ -169,7 +169,7 @@ def train_pixel_network(classifier: "BackgroundClassifier", moments: Moments, la
     if not all(values.isfinite().all() for values in network.parameters()):
         raise FloatingPointError("the network for pixels has weights that are not finite; take the "
                                  "recipe linear, or other --weights")
-    classifier.pixel_network = network.requires_grad_(False)
+    return network.requires_grad_(False)
 
 
 def _learn(network, moments, labels, weights, progress):

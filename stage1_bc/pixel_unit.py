@@ -186,18 +186,24 @@ class CellLabels:
     """(n, GRID ** 2) bool, where a plain cut of the same map disagrees with the object."""
 
 
+class FirstLabels(NamedTuple):
+    """Labels of n target images before any unit for pixels is kept, and what they come from."""
+
+    cells: CellLabels
+    scores: torch.Tensor
+    """(n, SIDE, SIDE) float, at least 0."""
+    frames: torch.Tensor
+    """(n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size."""
+
+
 def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                moments: "Moments") -> tuple[CellLabels, torch.Tensor, torch.Tensor]:
+                moments: "Moments") -> FirstLabels:
     """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
 
     Args:
         classifier: BackgroundClassifier, its own unit trained.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
         moments: Moments of these images and of the background images.
-
-    Returns:
-        (CellLabels, (n, SIDE, SIDE) float scores that they come from, at least 0,
-        (n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size).
     """
     device = classifier.unit.weight.device
 
@@ -213,7 +219,7 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
         moments.fit(unit, labels)
         answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
         scores = unit_maximum(answers) + seeds
-        return label_by_scores(frames, scores), scores, frames
+        return FirstLabels(label_by_scores(frames, scores), scores, frames)
 
 
 def label_by_scores(frames: torch.Tensor, scores: torch.Tensor) -> CellLabels:
@@ -229,11 +235,11 @@ def label_by_scores(frames: torch.Tensor, scores: torch.Tensor) -> CellLabels:
 
 
 def train_pixel_unit(classifier: "BackgroundClassifier", moments: "Moments",
-                     labels: CellLabels) -> None:
-    """Give a trained classifier its linear unit for pixels.
+                     labels: CellLabels) -> PixelUnit:
+    """A linear unit for pixels, on a classifier's backbone and device.
 
     Args:
-        classifier: BackgroundClassifier; ``pixel_unit`` is set.
+        classifier: BackgroundClassifier.
         moments: Moments of the target images that the labels are of and of background images.
         labels: CellLabels.
     """
@@ -241,7 +247,7 @@ def train_pixel_unit(classifier: "BackgroundClassifier", moments: "Moments",
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
         unit = PixelUnit(classifier.backbone)
         moments.fit(unit, labels.covered)
-    classifier.pixel_unit = unit.to(device)
+    return unit.to(device)
 
 
 class Moments:

@@ -22,8 +22,9 @@ VERSIONS = {
     "agreement": 3,
     "scales": 2,  # maps of units for pixels at other scales than 1, which version 1 ignored
     "network": 1,  # how the network for pixels learns and what it gives, stage1_bc.pixel_network
-    # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites.
-    "tuning": 2,
+    # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites, version
+    # 2 learned from the network for pixels that masks are made with.
+    "tuning": 3,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),
@@ -31,10 +32,10 @@ SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pix
 """The parts that make the map of a signal; gradients where it is not listed."""
 TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
             "pixel_network": ("network", "teaching", "gradients", "cutting", "sharpening"),
-            "tuned_network": ("tuning", "teaching", "sharpening", "cutting"),
-            "evidence_unit": ("teaching", "evidence", "sharpening"),
-            "linear": (), "agreement": ("agreement",)}
-"""The parts that teach each unit for pixels, and those behind each ``taught_by``."""
+            "tuned_network": ("tuning", "agreement", "evidence", "network", "teaching",
+                              "gradients", "sharpening", "cutting"),
+            "evidence_unit": ("teaching", "evidence", "sharpening")}
+"""The parts that teach each unit for pixels."""
 
 
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -45,16 +46,13 @@ def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 
-def versions_of_classifier(taught: Collection[str], taught_by: str = "linear"
-                           ) -> dict[str, dict[str, int]]:
+def versions_of_classifier(units: Collection[str]) -> dict[str, dict[str, int]]:
     """The same of the parts that train a background classifier.
 
     Args:
-        taught: names of the units for pixels that are taught.
-        taught_by: see ``ClassifierConfig``.
+        units: names of the units for pixels that it has.
     """
-    return _recorded({"learning", *(part for name in (*taught, taught_by)
-                                    for part in TEACHING[name])})
+    return _recorded({"learning", *(part for name in units for part in TEACHING[name])})
 
 
 def _recorded(parts):

@@ -1,11 +1,15 @@
-"""The backbone's last layers, tuned to the masks of the network for pixels.
+"""The backbone's last layers, tuned to the masks of a network for pixels.
 
-The network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen features. Layers
-that are themselves trained, on labels that are right more often than wrong, come to tell the
-object from what stands beside it by more than these features say. So a copy of the backbone's
-tail learns the masks that the network for pixels makes of the target images, and that background
-images hold nothing. It also learns from composites of the two (``stage1_bc.composites``). No class
-label is used. The two networks err in different places: a map is the geometric mean of theirs.
+A network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen features. Layers that
+are themselves trained, on labels that are right more often than wrong, come to tell the object
+from what stands beside it by more than these features say. So a copy of the backbone's tail learns
+the masks that such a network makes of the target images, and that background images hold nothing.
+It also learns from composites of the two (``stage1_bc.composites``). No class label is used.
+
+A map is the geometric mean of the answers of both kinds of network, so a pixel counts where both
+say so. They err in different places, the more so as they have different teachers: the classifier's
+network for pixels learns from what is salient, the one that teaches here from what is salient and
+speaks against the background images as well (``stage1_bc.agreement``).
 """
 
 from collections.abc import Callable
@@ -21,7 +25,7 @@ from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.composites import Composites
 from stage1_bc.cutting import largest_above
 from stage1_bc.gradient_maps import at_scale, unit_maximum
-from stage1_bc.pixel_network import (BATCH, CellNetwork, LabelledImages, draw_batch,
+from stage1_bc.pixel_network import (BATCH, CellNetwork, LabelledImages, PixelNetwork, draw_batch,
                                      labelled_backgrounds, weigh_cells)
 from stage1_bc.pixel_unit import (DISPUTED, GRID, CellLabels, Look, Moments, TailInputs,
                                   evenly_spread, on_grid, on_one_grid, resize_maps)
@@ -85,12 +89,12 @@ class TunedNetwork(CellNetwork):
 
 
 @torch.no_grad()
-def label_by_masks(classifier: "BackgroundClassifier", moments: Moments, frames: torch.Tensor
+def label_by_masks(teacher: PixelNetwork, moments: Moments, frames: torch.Tensor
                    ) -> tuple[CellLabels, np.ndarray]:
-    """Labels of target images from the masks of the network for pixels, sharpened by GrabCut.
+    """Labels of target images from the masks of a network for pixels, sharpened by GrabCut.
 
     Args:
-        classifier: BackgroundClassifier that has its network for pixels.
+        teacher: PixelNetwork.
         moments: Moments of the n target images.
         frames: (n, 3, SIDE, SIDE) uint8 RGB, the same images at GrabCut's size.
 
@@ -98,10 +102,9 @@ def label_by_masks(classifier: "BackgroundClassifier", moments: Moments, frames:
         (CellLabels, (n, SIDE, SIDE) bool, the masks without cells that a person has named as not
         the target).
     """
-    network, device = classifier.pixel_network, classifier.unit.weight.device
-    assert network is not None  # ClassifierConfig sees to it
+    device = teacher.mean.device
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():
-        maps = unit_maximum(resize_maps(moments.answers(network, device), (SIDE, SIDE)))
+        maps = unit_maximum(resize_maps(moments.answers(teacher, device), (SIDE, SIDE)))
     found = objects(frames, maps)
     masks = largest_above(maps + SHARPEN * torch.from_numpy(blurred(found)), LABEL_CUT)
     covered = on_grid(masks)
@@ -113,11 +116,11 @@ def label_by_masks(classifier: "BackgroundClassifier", moments: Moments, frames:
 
 def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, inputs: TailInputs,
                         labels: CellLabels, composites: Composites, seed: int,
-                        progress: Callable = silent) -> None:
-    """Give a classifier its tuned network.
+                        progress: Callable = silent) -> TunedNetwork:
+    """A tuned network, on a classifier's backbone and device.
 
     Args:
-        classifier: BackgroundClassifier; ``tuned_network`` is set.
+        classifier: BackgroundClassifier.
         moments: Moments of the target and of background images.
         inputs: TailInputs of the same target images and of background images.
         labels: CellLabels of the target images, from ``label_by_masks``.
@@ -145,7 +148,7 @@ def train_tuned_network(classifier: "BackgroundClassifier", moments: Moments, in
     if not all(values.isfinite().all() for values in network.parameters()):
         raise FloatingPointError("the tuned network has weights that are not finite; take the "
                                  "recipe frozen, or other --weights")
-    classifier.tuned_network = network
+    return network
 
 
 @torch.no_grad()

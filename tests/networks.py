@@ -39,19 +39,20 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     """Teach all units for pixels from target images, taken in batches, and background images.
 
     Returns:
-        (Moments of the images, the first labels' scores, the target images at GrabCut's size).
+        (Moments of the images, FirstLabels).
     """
     moments, targets = moments_of(classifier, targets, backgrounds), targets.split(batch_size)
-    labels, scores, frames = label_cells(classifier, targets, moments)
-    train_pixel_unit(classifier, moments, labels)
-    train_pixel_network(classifier, moments, labels, seed=0)
+    first = label_cells(classifier, targets, moments)
+    classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
+    classifier.evidence_unit = train_evidence_unit(classifier, targets, moments)
+    classifier.pixel_network = train_pixel_network(classifier, moments, first.cells, seed=0)
     inputs = TailInputs(*(classifier.pixel_network.look(images).tail_input.half()
                           for images in (torch.cat(targets), backgrounds)))
-    cells, masks = label_by_masks(classifier, moments, frames)
+    cells, masks = label_by_masks(classifier.pixel_network, moments, first.frames)
     composites = composites_of(classifier, torch.cat(targets), masks, backgrounds)
-    train_tuned_network(classifier, moments, inputs, cells, composites, seed=0)
-    train_evidence_unit(classifier, targets, moments)
-    return moments, scores, frames
+    classifier.tuned_network = train_tuned_network(classifier, moments, inputs, cells, composites,
+                                                   seed=0)
+    return moments, first
 
 
 def composites_of(classifier, targets, masks, backgrounds):

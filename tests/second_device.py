@@ -190,8 +190,9 @@ def rehearse_pixel_network_training(classifier):
     labels = CellLabels(torch.empty(IMAGES, GRID ** 2),
                         torch.empty(IMAGES, GRID ** 2, dtype=torch.bool))
     pixel_network.EPOCHS, pixel_network.LEAST_STEPS = 0, TEACHING_STEPS
-    train_pixel_network(classifier, Moments(features, features, device=DEVICE), labels, seed=0)
-    require(classifier.pixel_network.hidden.weight, (pixel_network.HIDDEN, features.shape[-1]))
+    network = train_pixel_network(classifier, Moments(features, features, device=DEVICE), labels,
+                                  seed=0)
+    require(network.hidden.weight, (pixel_network.HIDDEN, features.shape[-1]))
 
 
 def sources(variant, classifier):

@@ -1,12 +1,9 @@
 import pytest
 import torch
 
-from common.config import ConfigError
+from stage1_bc import agreement
 from stage1_bc.agreement import label_by_agreement, salient_cells
-from stage1_bc.classifier_training import ClassifierConfig
-from stage1_bc.mask_settings import mask_settings
-from stage1_bc.pixel_unit import GRID, resize_maps
-from stage1_bc.program_versions import VERSIONS
+from stage1_bc.pixel_unit import GRID, CellLabels, FirstLabels, resize_maps
 from stage1_bc.sharpening import SIDE
 from tests.networks import moments_of, small_classifier
 
@@ -16,6 +13,8 @@ BIRD, PERCH, PERSON = (slice(2, 7), slice(2, 7)), (slice(9, 12), slice(1, 8)), (
 
 class Answering:
     """In place of a unit for pixels: the same answers for each image."""
+
+    weight = torch.zeros(1)
 
     def __init__(self, **answers):
         self.answers = torch.full((GRID, GRID), -0.1)
@@ -39,9 +38,11 @@ def labels_of(scores, evidence):
     for channel, thing in enumerate((BIRD, PERCH, PERSON)):
         frames[:, channel, *thing] = 240
     frames = frames.repeat_interleave(SIDE // GRID, 2).repeat_interleave(SIDE // GRID, 3)
-    classifier.evidence_unit = evidence
-    return (label_by_agreement(classifier, moments, frames, scores).covered > 0.5).unflatten(
-        1, (GRID, GRID))
+    first = FirstLabels(CellLabels(*torch.zeros(2, 3, GRID ** 2)), scores, frames)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreement, "train_evidence_unit", lambda *given: evidence)
+        labels = label_by_agreement(classifier, [], moments, first)
+    return (labels.covered > 0.5).unflatten(1, (GRID, GRID))
 
 
 def test_only_what_has_scores_and_evidence_is_labelled():
@@ -58,37 +59,32 @@ def test_both_count_as_much_whatever_their_size():
 
 
 def test_a_fifth_of_the_cells_is_salient_in_parts_of_each_images_largest_answer():
-    classifier = small_classifier()
-    moments = moments_of(classifier, torch.rand(3, 3, 32, 32), torch.rand(2, 3, 32, 32))
+    moments = moments_of(small_classifier(), torch.rand(3, 3, 32, 32), torch.rand(2, 3, 32, 32))
     answers = torch.rand(3, GRID, GRID, generator=torch.Generator().manual_seed(0))
     answers[:, 0, 0] = 1  # the largest of each
-    classifier.pixel_unit = lambda features: answers * torch.tensor([1, 1e-3, 7]).view(3, 1, 1)
-    made = salient_cells(classifier, moments).unflatten(1, (GRID, GRID))
+    linear = Answering()
+    linear.answers = answers * torch.tensor([1, 1e-3, 7]).view(3, 1, 1)
+    made = salient_cells(linear, moments).unflatten(1, (GRID, GRID))
     assert made.float().mean() == pytest.approx(0.2, abs=0.002)
     assert answers[made].min() > answers[~made].max()
 
 
-def test_the_teachers_are_taught_and_not_kept():
-    config = ClassifierConfig(pixel_network=True, taught_by="agreement")
-    assert config.units == ("pixel_network",)
-    assert set(config.taught) == {"pixel_unit", "evidence_unit", "pixel_network"}
-    assert ClassifierConfig(pixel_network=True).taught == ("pixel_network",)
+def test_what_the_linear_unit_and_the_first_labels_find_salient_is_spared(monkeypatch):
+    """The cells that the evidence unit gets are those that a unit taught by the labels answers to
+    most."""
+    classifier, given = small_classifier(image_size=32), []
+    targets = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.2
+    targets[:, 0, 8:20, 8:20] += 0.7
+    moments = moments_of(classifier, targets, torch.rand(2, 3, 32, 32) * 0.2)
+    labels = torch.zeros(3, GRID, GRID)
+    labels[:, 4:8, 4:8] = 1
+    first = FirstLabels(CellLabels(labels.flatten(1), torch.zeros(3, GRID ** 2) > 0),
+                        scores_of(BIRD=1.0), torch.zeros(3, 3, SIDE, SIDE, dtype=torch.uint8))
 
-
-def test_there_has_to_be_a_network_to_teach():
-    with pytest.raises(ConfigError, match="taught_by is for recipes that have a pixel network"):
-        ClassifierConfig(pixel_unit=True, taught_by="agreement")
-    with pytest.raises(ConfigError, match="taught_by is 'nobody'"):
-        ClassifierConfig(pixel_network=True, taught_by="nobody")
-
-
-def test_a_classifier_that_is_taught_as_ever_keeps_its_key():
-    usual, other = (mask_settings("tiny", "none", None, None, 0, "pooled", words, 64)
-                    for words in (["taught_by=linear"], ["taught_by=agreement"]))
-    plain = mask_settings("tiny", "none", None, None, 0, "pooled", [], 64)
-    assert usual.classifier_fields == plain.classifier_fields
-    assert "taught_by" not in plain.classifier_fields
-    assert {**other.classifier_fields, "versions": None} == {
-        **plain.classifier_fields, "taught_by": "agreement", "versions": None}
-    assert other.classifier_fields["versions"] == {
-        **plain.classifier_fields["versions"], "agreement": VERSIONS["agreement"]}
+    def train(classifier, images, moments, salient):
+        given.append(salient)
+        return Answering(BIRD=1.0)
+    monkeypatch.setattr(agreement, "train_evidence_unit", train)
+    label_by_agreement(classifier, [targets], moments, first)
+    salient = given[0].unflatten(1, (GRID, GRID))
+    assert salient[:, 4:8, 4:8].all() and salient.float().mean() <= 0.2

@@ -61,8 +61,8 @@ def taught(backgrounds):
     with torch.no_grad():
         features = [classifier.features(images) for images in (targets, backgrounds)]
     train_unit(classifier, *features, ClassifierConfig(steps=300))
-    train_evidence_unit(classifier, targets.split(9),
-                        moments_of(classifier, targets, backgrounds))
+    classifier.evidence_unit = train_evidence_unit(
+        classifier, targets.split(9), moments_of(classifier, targets, backgrounds))
     return classifier, targets[16:]
 
 
@@ -102,8 +102,8 @@ def test_the_rest_of_a_thing_whose_head_is_evidence_is_no_negative():
                                                                                    SIDE, SIDE))
             patch.setattr(evidence, "GROWING", 0)
             patch.setattr(evidence, "SETTLING", 0)
-            train_evidence_unit(classifier, [targets], moments, salient)
-        maps = resize_maps(classifier.evidence_unit(moments.targets), (SIDE, SIDE))
+            unit = train_evidence_unit(classifier, [targets], moments, salient)
+        maps = resize_maps(unit(moments.targets), (SIDE, SIDE))
         found.append([float(maps[:, *where].mean()) for where in ((body, slice(6, 18)), apart)])
     (body_before, _), (body_after, apart_after) = found
     assert body_after > 2 * body_before > 0.2 and apart_after < 0.05

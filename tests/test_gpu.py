@@ -80,8 +80,7 @@ def test_units_for_pixels_learn_what_they_learn_on_the_cpu(exact_products):
     for device in ("cpu", DEVICE):
         classifier = small_classifier().to(device)
         moments = Moments(targets, backgrounds, device=device)
-        train_pixel_network(classifier, moments, labels, seed=0)
-        networks.append(classifier.pixel_network)
+        networks.append(train_pixel_network(classifier, moments, labels, seed=0))
     assert {values.device.type for values in networks[1].state_dict().values()} == {DEVICE}
     expected, made = (network(targets.to(network.mean.device).float()).cpu()
                       for network in networks)

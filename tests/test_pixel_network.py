@@ -48,12 +48,11 @@ def mean_answers(unit, features, *groups):
 def test_the_network_learns_what_no_linear_unit_can(classifier):
     targets, differ = cells(classifier, 12)
     labels, of = CellLabels(differ.float(), UNDISPUTED), moments(classifier, targets)
-    train_pixel_unit(classifier, of, labels)
-    train_pixel_network(classifier, of, labels, seed=0)
-    unseen, differ = cells(classifier, 5, seed=2)
-    one, other = mean_answers(classifier.pixel_unit, unseen, differ, ~differ)
+    unseen, apart = cells(classifier, 5, seed=2)
+    one, other = mean_answers(train_pixel_unit(classifier, of, labels), unseen, apart, ~apart)
     assert one - other < 0.1
-    one, other = mean_answers(classifier.pixel_network, unseen, differ, ~differ)
+    network = train_pixel_network(classifier, of, labels, seed=0)
+    one, other = mean_answers(network, unseen, apart, ~apart)
     assert one > 0.7 and other < 0.2
 
 
@@ -64,8 +63,8 @@ def test_disputed_cells_hardly_count(classifier):
     unseen, apart = cells(classifier, 5, seed=2)
     gaps = []
     for labels in (wrong, dataclasses.replace(wrong, disputed=UNDISPUTED)):
-        train_pixel_network(classifier, moments(classifier, targets), labels, seed=0)
-        one, other = mean_answers(classifier.pixel_network, unseen, apart, ~apart)
+        network = train_pixel_network(classifier, moments(classifier, targets), labels, seed=0)
+        one, other = mean_answers(network, unseen, apart, ~apart)
         gaps.append(one - other)
     assert gaps[0] > 0.35 and gaps[1] < 0.25
 
@@ -79,11 +78,11 @@ class Named:
 
 def test_mistaken_cells_weigh_more_than_as_many_like_them_that_nobody_named(classifier):
     targets, differ = cells(classifier, 12)
-    train_pixel_network(classifier, moments(classifier, targets, Named()),
-                        CellLabels(differ.float(), UNDISPUTED), seed=0)
+    network = train_pixel_network(classifier, moments(classifier, targets, Named()),
+                                  CellLabels(differ.float(), UNDISPUTED), seed=0)
     unseen, apart = cells(classifier, 5, seed=2)
     above = unseen[..., 0] > 0  # a third of these is named, two thirds are labelled target
-    one, other = mean_answers(classifier.pixel_network, unseen, apart & ~above, apart & above)
+    one, other = mean_answers(network, unseen, apart & ~above, apart & above)
     assert one > 0.6 and other < 0.45
 
 
@@ -92,12 +91,12 @@ def test_a_channel_that_never_varied_says_nothing(classifier):
     of = moments(classifier, targets)
     targets, backgrounds = of.targets.clone(), of.backgrounds.clone()
     targets[..., 3] = backgrounds[..., 3] = 0.3  # its variance may come out negative
-    train_pixel_network(classifier, Moments(targets, backgrounds),
-                        CellLabels(differ.float(), UNDISPUTED), seed=0)
+    network = train_pixel_network(classifier, Moments(targets, backgrounds),
+                                  CellLabels(differ.float(), UNDISPUTED), seed=0)
     unseen, _ = cells(classifier, 2, seed=2)
-    answers = classifier.pixel_network(unseen.float())
+    answers = network(unseen.float())
     unseen[..., 3] = 50
-    assert answers.std() > 0.2 and torch.equal(classifier.pixel_network(unseen.float()), answers)
+    assert answers.std() > 0.2 and torch.equal(network(unseen.float()), answers)
 
 
 def test_weights_that_are_not_finite_are_refused(classifier):
@@ -111,9 +110,9 @@ def test_a_seed_is_the_same_network_and_leaves_the_random_state_alone(classifier
     targets, differ = cells(classifier, 12)
     before, networks = torch.get_rng_state(), []
     for seed in (0, 0, 1):
-        train_pixel_network(classifier, moments(classifier, targets),
-                            CellLabels(differ.float(), UNDISPUTED), seed)
-        networks.append(classifier.pixel_network.hidden.weight)
+        network = train_pixel_network(classifier, moments(classifier, targets),
+                                      CellLabels(differ.float(), UNDISPUTED), seed)
+        networks.append(network.hidden.weight)
     assert torch.equal(networks[0], networks[1]) and not torch.equal(networks[0], networks[2])
     assert torch.equal(torch.get_rng_state(), before)
 

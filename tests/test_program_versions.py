@@ -14,9 +14,8 @@ from torch.nn import functional
 
 from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
-from stage1_bc.agreement import label_by_agreement, salient_cells
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
-from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
 from stage1_bc.pixel_unit import GRID
@@ -53,16 +52,12 @@ def made():
     train_unit(classifier, *features, ClassifierConfig(steps=50))
     learnt = classifier.unit.weight.detach().numpy()
     targets = pictures(0.6)
-    moments, scores, frames = teach_units(classifier, targets, pictures(0), 3)
+    moments, first = teach_units(classifier, targets, pictures(0), 3)
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
              "evidence": classifier.evidence_unit.weight.numpy()}
-    usual = classifier.evidence_unit
-    train_evidence_unit(classifier, [targets], moments, salient_cells(classifier, moments))
-    labels = label_by_agreement(classifier, moments, frames, scores).covered
-    found["evidence, sparing"] = classifier.evidence_unit.weight.numpy()
+    labels = label_by_agreement(classifier, [targets], moments, first).covered
     found["agreement, labels"] = functional.adaptive_avg_pool2d(
         labels.unflatten(1, (GRID, GRID)), 4).numpy()
-    classifier.evidence_unit = usual
     for name, recipe in RECIPES.items():
         maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
         found[name] = thumbnail(maker.maps(pictures(0.6)))
@@ -94,12 +89,10 @@ def test_only_classifiers_with_units_for_pixels_record_how_those_are_taught(monk
         assert versions_of_classifier(units) == {"versions": {"teaching": 2}}
 
 
-def test_only_a_network_taught_by_agreement_records_how_units_agree():
-    usual = ClassifierConfig(pixel_network=True)
-    other = dataclasses.replace(usual, taught_by="agreement")
-    assert versions_of_classifier(usual.taught, usual.taught_by) == {}
-    assert versions_of_classifier(other.taught, other.taught_by) == {
-        "versions": {"agreement": VERSIONS["agreement"]}}
+def test_only_a_tuned_network_records_how_units_agree():
+    assert versions_of_classifier(["pixel_network"]) == {}
+    assert versions_of_classifier(["tuned_network"]) == {
+        "versions": {part: VERSIONS[part] for part in ("agreement", "tuning")}}
 
 
 def test_only_units_for_pixels_at_other_scales_record_a_version():

@@ -8,12 +8,14 @@ from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from common.images import BadImage
 from stage1_bc import classifier_training
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
-from stage1_bc.evidence import train_evidence_unit
-from stage1_bc.pixel_unit import GRID, PixelUnit
+from stage1_bc.pixel_network import train_pixel_network
+from stage1_bc.pixel_unit import GRID, PixelUnit, label_cells
 from stage1_bc.reading import _joint_reader, read_images
 from stage1_bc.recipe import PIXEL_UNITS
+from stage1_bc.tuned_network import label_by_masks
 from tests.examples import write_inputs
 from tests.networks import small_classifier
 
@@ -59,14 +61,13 @@ def test_a_tail_that_is_not_trained_gives_what_the_backbone_gives(backbone):
         assert torch.allclose(last, outputs.features, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("units, taught_by, passes", [
-    ((), "linear", 0), (("pixel_unit",), "linear", 2), (("evidence_unit",), "linear", 1),
-    (("pixel_unit", "evidence_unit"), "linear", 3), (("pixel_network",), "linear", 2),
-    (("pixel_unit", "pixel_network"), "linear", 2),
-    (("pixel_network", "tuned_network"), "linear", 4), (("pixel_network",), "agreement", 3),
-    (("evidence_unit", "pixel_network", "tuned_network"), "agreement", 5)])
+@pytest.mark.parametrize("units, passes", [
+    ((), 0), (("pixel_unit",), 2), (("evidence_unit",), 1), (("pixel_unit", "evidence_unit"), 3),
+    (("pixel_network",), 2), (("pixel_unit", "pixel_network"), 2), (("tuned_network",), 5),
+    (("pixel_network", "tuned_network"), 5),
+    (("evidence_unit", "pixel_network", "tuned_network"), 6)])
 def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_composites(
-        images, units, taught_by, passes):
+        images, units, passes):
     targets, backgrounds = images
     classifier, seen = build_classifier("tiny", "none", image_size=SIDE), collections.Counter()
 
@@ -74,30 +75,43 @@ def test_an_image_passes_the_backbone_once_and_a_sample_again_for_masks_and_comp
         seen[inputs[0].shape[2:]] += len(inputs[0])  # units measure themselves on another size
     classifier.backbone.layers[0].register_forward_hook(count)
     config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3,
-                              taught_by=taught_by, **dict.fromkeys(units, True))
+                              **dict.fromkeys(units, True))
     train_classifier(classifier, targets, backgrounds, config, COMPUTE)
     assert len(targets) > 3
     assert {name for name in PIXEL_UNITS if getattr(classifier, name) is not None} == set(units)
     assert seen[SIDE, SIDE] == len(targets) + len(backgrounds) + 3 * passes
 
 
-@pytest.mark.parametrize("taught_by", ["linear", "agreement"])
-def test_only_the_evidence_unit_that_teaches_spares_salient_cells(images, monkeypatch, taught_by):
-    given = []
+def test_the_tuned_network_has_a_teacher_of_its_own_that_is_not_kept(images, monkeypatch):
+    """The network that is kept learns the first labels, its teacher what two units agree on."""
+    first, agreed, labels, networks, teachers = [], [], [], [], []
 
-    def train(classifier, targets, moments, salient):
-        given.append(salient)
-        train_evidence_unit(classifier, targets, moments, salient)  # the labels need it
-    monkeypatch.setattr(classifier_training, "train_evidence_unit", train)
-    monkeypatch.setattr(classifier_training, "train_pixel_network", lambda *given: None)
+    def noting(notes, function):
+        def call(*given):
+            notes.append(function(*given))
+            return notes[-1]
+        return call
+
+    def train(classifier, moments, cells, *given):
+        labels.append(cells)
+        networks.append(train_pixel_network(classifier, moments, cells, *given))
+        return networks[-1]
+
+    def label(teacher, *given):
+        teachers.append(teacher)
+        return label_by_masks(teacher, *given)
+    for name, replaced in (("label_cells", noting(first, label_cells)),
+                           ("label_by_agreement", noting(agreed, label_by_agreement)),
+                           ("train_pixel_network", train), ("label_by_masks", label)):
+        monkeypatch.setattr(classifier_training, name, replaced)
+    classifier = build_classifier("tiny", "none", image_size=SIDE)
     config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3, pixel_network=True,
-                              evidence_unit=True, taught_by=taught_by)
-    train_classifier(build_classifier("tiny", "none", image_size=SIDE), *images, config, COMPUTE)
-    salient, = given
-    if taught_by == "linear":
-        assert salient is None
-    else:
-        assert 0 < salient.float().mean() <= 0.2 and salient.shape[1] == GRID ** 2
+                              tuned_network=True)
+    train_classifier(classifier, *images, config, COMPUTE)
+    assert labels[0] is first[0].cells and labels[1] is agreed[0] and len(labels) == 2
+    assert not torch.equal(agreed[0].covered, first[0].cells.covered)
+    assert classifier.pixel_network is networks[0] and teachers == [networks[1]]
+    assert classifier.evidence_unit is None and classifier.pixel_unit is None
 
 
 def test_an_image_that_cannot_be_read_is_in_no_reading(images):

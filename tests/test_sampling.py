@@ -11,6 +11,7 @@ from common import processes
 from common.compute import Compute
 from stage1_bc import classifier_training, reading
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
+from stage1_bc.pixel_unit import FirstLabels
 from stage1_bc.reading import sample_targets
 from tests.networks import small_classifier
 
@@ -49,7 +50,7 @@ def used(monkeypatch):
     monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_again", loaded)
     monkeypatch.setattr(classifier_training, "label_cells",
-                        lambda classifier, targets, moments: (list(targets), None, None))
+                        lambda classifier, targets, moments: FirstLabels(list(targets), None, None))
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
                         lambda classifier, moments, labels: None)
     return seen

@@ -8,7 +8,6 @@ from torch.nn import functional
 from common.config import ConfigError
 from stage1_bc import tuned_network
 from stage1_bc.classifier import build_classifier, load_classifier
-from stage1_bc.classifier_training import ClassifierConfig
 from stage1_bc.composites import Composites
 from stage1_bc.maker import MaskMaker
 from stage1_bc.pixel_network import PixelNetwork
@@ -26,6 +25,8 @@ SQUARE = slice(8, 24)
 
 class Teacher:
     """In place of the network for pixels: given answers, one after the other."""
+
+    mean = torch.zeros(1)
 
     def __init__(self, answers):
         self.answers = answers
@@ -73,21 +74,19 @@ def square_answers(count, *where):
 
 
 def tune(classifier, targets, backgrounds, answers, seed=0, not_target=None, composites=None):
-    """Train the classifier's tuned network on masks that are cut from answers, and on composites,
-    (images, the answers that they should get)."""
+    """A tuned network that learns masks cut from answers, and composites, (images, the answers
+    that they should get)."""
     reader = PixelUnit(classifier.backbone)
     looks = [reader.look(images) for images in (targets, backgrounds)]
     moments = Moments(*(look.cells.half() for look in looks), not_target)
     frames = torch.zeros(len(targets), 3, SIDE, SIDE, dtype=torch.uint8)
     frames += (answers.repeat_interleave(8, 1).repeat_interleave(8, 2) * 250).byte()[:, None]
-    classifier.pixel_network = Teacher(answers)
-    labels, _ = label_by_masks(classifier, moments, frames)
+    labels, _ = label_by_masks(Teacher(answers), moments, frames)
     pasted = NO_COMPOSITES if composites is None else Composites(
         reader.look(composites[0]).tail_input.half(), composites[1].flatten(1))
-    train_tuned_network(classifier, moments,
-                        TailInputs(*(look.tail_input.half() for look in looks)), labels, pasted,
-                        seed)
-    return classifier.tuned_network
+    return train_tuned_network(classifier, moments,
+                               TailInputs(*(look.tail_input.half() for look in looks)), labels,
+                               pasted, seed)
 
 
 def answers_on(network, images):
@@ -162,8 +161,7 @@ def test_labels_are_the_masks_and_cells_where_grabcut_differs_are_disputed(
     def found(frames, scores):
         return np.zeros(scores.shape, bool)
     monkeypatch.setattr(tuned_network, "objects", found)
-    classifier.pixel_network = Teacher(answers)
-    labels, masks = label_by_masks(classifier, moments_of(classifier, *pictures(2)), frames)
+    labels, masks = label_by_masks(Teacher(answers), moments_of(classifier, *pictures(2)), frames)
     covered = labels.covered.unflatten(1, (GRID, GRID)).round()
     assert covered[:, 5:9, 2:6].all() and not covered[:, :, 8:].any()  # the largest component
     assert torch.equal(labels.disputed, labels.covered > 0.5)
@@ -192,8 +190,7 @@ def test_masks_to_be_pasted_are_without_what_a_person_has_named(classifier):
     images, _ = pictures(2)
     moments = moments_of(classifier, images, images, Named())
     frames = torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
-    classifier.pixel_network = Teacher(square_answers(2, BOTH))
-    labels, masks = label_by_masks(classifier, moments, frames)
+    labels, masks = label_by_masks(Teacher(square_answers(2, BOTH)), moments, frames)
     assert labels.covered.unflatten(1, (GRID, GRID))[:, 5:9, 8:11].all()
     named = SIDE // 2
     assert masks[:, :, :named].any() and not masks[:, :, named:].any()
@@ -275,8 +272,3 @@ def test_the_recipe_asks_for_the_network(classifier):
     maker = MaskMaker(classifier, RECIPES["default"], (IMAGE, IMAGE))
     with pytest.raises(ValueError, match="--bc-set tuned_network=true"):
         maker.maps(torch.rand(1, 3, IMAGE, IMAGE))
-
-
-def test_it_is_not_trained_without_the_network_that_teaches_it():
-    with pytest.raises(ConfigError, match="pixel_network=true"):
-        ClassifierConfig(tuned_network=True)
