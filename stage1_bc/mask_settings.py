@@ -117,16 +117,28 @@ class MaskSettings:
                 "classifier": {"weights": weights_identity(self.weights), **self.classifier_fields}}
 
     @classmethod
-    def from_facts(cls, facts: dict, weights: str, recipe_name: str) -> "MaskSettings":
-        """The settings that ``facts`` were given by."""
+    def from_facts(cls, facts: dict, weights: str, recipe_name: str, found_in: str
+                   ) -> "MaskSettings":
+        """The settings that ``facts`` were given by.
+
+        Args:
+            found_in: what records them, for messages, such as "the masks in FOLDER".
+
+        Raises:
+            ConfigError: there are settings among them that this version does not have.
+        """
         fields = dict(facts["recipe"])
         precision = fields.pop("precision", "float32")
         fields.pop("versions", None)
         config = dict(facts["classifier"])
         config.pop("versions", None)
         not_target = config.pop("not_target", None)
-        return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config), recipe_name,
-                   from_dict(Recipe, fields), precision, not_target)
+        try:
+            return cls(facts["backbone"], weights, from_dict(ClassifierConfig, config),
+                       recipe_name, from_dict(Recipe, fields), precision, not_target)
+        except ConfigError as error:
+            raise ConfigError(f"{found_in}: made with settings that this version of bcct does not "
+                              f"have; make masks again with bcct masks ({error})") from error
 
 
 def _without_usual(fields, newer):
@@ -191,7 +203,7 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
         raise ValueError(f"{about['classifier_file']} is not the background classifier that made "
                          f"the masks in {cache.folder}")
     settings = MaskSettings.from_facts(recorded_facts(cache.manifest), about["weights"],
-                                       about["recipe"])
+                                       about["recipe"], f"the masks in {cache.folder}")
     return MaskMaker(load_classifier(checkpoint, settings.weights), settings.recipe,
                      cache.mask_size, device, PRECISIONS[settings.precision])
 

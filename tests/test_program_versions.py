@@ -125,7 +125,7 @@ def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_cl
     assert (before[0] != after[0]) == of_masks and (before[1] != after[1]) == of_classifier
     assert (before[2] != after[2]) == (of_masks or of_classifier)
     facts = settings.facts()
-    assert MaskSettings.from_facts(facts, "none", recipe) == settings
+    assert MaskSettings.from_facts(facts, "none", recipe, "masks") == settings
     manifest = {"about": settings.about(), "provenance": dataclasses.asdict(
         Provenance("images", "classifier", settings.recipe_fields, settings.size))}
     assert recorded_facts(manifest) == facts

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from common.config import ConfigError
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from pipelines.jobs.options import RECIPE, STAGE1, values
@@ -82,6 +83,15 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
     assert "wrote" in run(*arguments).output
 
 
+def test_masks_made_with_a_setting_that_is_gone_are_named(folder):
+    cache = MaskCache(make_masks(folder, "--recipe", "guided"))
+    cache.manifest["about"]["classifier"]["taught_by"] = "agreement"
+    with pytest.raises(ConfigError, match=f"the masks in {cache.folder}: made with settings that "
+                                          r"this version .* again with bcct masks \(unknown field "
+                                          "'taught_by'"):
+        maker_of_masks(cache)
+
+
 def test_masks_of_one_scale_keep_their_key():
     def settings(*changes):
         return mask_settings("tiny", "none", None, None, 0, "pooled", (), 32, "default", changes)
@@ -89,7 +99,7 @@ def test_masks_of_one_scale_keep_their_key():
     assert "tuned_scales" not in one_scale.recipe_fields  # as it always was
     assert two_scales.recipe_fields["tuned_scales"] == [1.0, 1.286]
     for one in (one_scale, two_scales):
-        assert MaskSettings.from_facts(one.facts(), "none", "default") == one
+        assert MaskSettings.from_facts(one.facts(), "none", "default", "masks") == one
 
 
 def test_a_recipe_that_sharpens_otherwise_is_another(folder):

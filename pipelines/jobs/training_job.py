@@ -251,7 +251,8 @@ def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
     """The job that trains a run's variant again with another seed, over the same masks."""
     manifest, description = found.manifest, found.manifest["description"]
     made = manifest["mask_settings"]
-    settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"])
+    settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"],
+                                       f"the masks of the run {found.run.folder}")
     masks = description["masks"]
     source = masks[0] if isinstance(masks, list) else "cached"
     if isinstance(masks, str):
