@@ -1,4 +1,4 @@
-"""Labels for the tuned network in which the background images have a say.
+"""Labels in which the background images have a say, for the tuned network's teacher.
 
 The linear unit is taught by guided gradients. These show what is salient, whatever the classifier
 has learned, so a network that learns from its answers takes in salient things that the background

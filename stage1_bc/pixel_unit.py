@@ -187,11 +187,11 @@ class CellLabels:
 
 
 class FirstLabels(NamedTuple):
-    """Labels of n target images before any unit for pixels is kept, and what they come from."""
+    """The first labels of n target images, which teach units for pixels, and their sources."""
 
     cells: CellLabels
     scores: torch.Tensor
-    """(n, SIDE, SIDE) float, at least 0."""
+    """(n, SIDE, SIDE) float, at least 0: a linear unit's answers plus the gradient maps."""
     frames: torch.Tensor
     """(n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size."""
 

@@ -28,8 +28,9 @@ class Recipe:
     answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
     of those two, each in parts of its largest value; "network": the answer of a network with one
     hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``); "tuned": the
-    geometric mean of that and the answer of the backbone's own last layers, tuned to masks on which
-    the linear unit and the evidence agree (see ``stage1_bc.tuned_network``)."""
+    geometric mean of that and the answer of the backbone's own last layers, tuned to the masks of a
+    second such network, which learns what the linear unit and the evidence agree on (see
+    ``stage1_bc.tuned_network``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1

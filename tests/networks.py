@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from common.backbones import Backbone
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.composites import Composites, paste
 from stage1_bc.evidence import train_evidence_unit
@@ -48,7 +49,9 @@ def teach_units(classifier, targets, backgrounds, batch_size):
     classifier.pixel_network = train_pixel_network(classifier, moments, first.cells, seed=0)
     inputs = TailInputs(*(classifier.pixel_network.look(images).tail_input.half()
                           for images in (torch.cat(targets), backgrounds)))
-    cells, masks = label_by_masks(classifier.pixel_network, moments, first.frames)
+    agreed = label_by_agreement(classifier, targets, moments, first)
+    teacher = train_pixel_network(classifier, moments, agreed, seed=0)
+    cells, masks = label_by_masks(teacher, moments, first.frames)
     composites = composites_of(classifier, torch.cat(targets), masks, backgrounds)
     classifier.tuned_network = train_tuned_network(classifier, moments, inputs, cells, composites,
                                                    seed=0)

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
-from stage1_bc.agreement import label_by_agreement
+from stage1_bc.agreement import label_by_agreement, salient_cells
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, recorded_facts
 from stage1_bc.pixel_unit import GRID
@@ -55,7 +56,10 @@ def made():
     moments, first = teach_units(classifier, targets, pictures(0), 3)
     found = {"learning": learnt, "teaching": classifier.pixel_unit.weight.numpy(),
              "evidence": classifier.evidence_unit.weight.numpy()}
+    sparing = train_evidence_unit(classifier, [targets], moments,
+                                  salient_cells(classifier.pixel_unit, moments))
     labels = label_by_agreement(classifier, [targets], moments, first).covered
+    found["evidence, sparing"] = sparing.weight.numpy()
     found["agreement, labels"] = functional.adaptive_avg_pool2d(
         labels.unflatten(1, (GRID, GRID)), 4).numpy()
     for name, recipe in RECIPES.items():
@@ -95,6 +99,13 @@ def test_only_a_tuned_network_records_how_units_agree():
         "versions": {part: VERSIONS[part] for part in ("agreement", "tuning")}}
 
 
+def test_a_tuned_network_depends_on_all_that_teaches_its_teacher(monkeypatch):
+    monkeypatch.setattr(program_versions, "VERSIONS", dict.fromkeys(VERSIONS, 2))
+    assert set(versions_of_classifier(["tuned_network"])["versions"]) == {
+        "learning", "tuning", "agreement", "evidence", "network", "teaching", "gradients",
+        "sharpening", "cutting"}
+
+
 def test_only_units_for_pixels_at_other_scales_record_a_version():
     scales = {"scales": (1.0, 1.5)}
     several = {name: dataclasses.replace(RECIPES[name], **scales) for name in ("frozen", "guided")}
@@ -107,6 +118,8 @@ def test_only_units_for_pixels_at_other_scales_record_a_version():
     ("pixels", "linear", True, False), ("pixels", "default", True, False),
     ("network", "default", True, True), ("network", "linear", False, False),
     ("tuning", "default", True, True), ("tuning", "frozen", False, False),
+    ("agreement", "default", False, True), ("agreement", "frozen", False, False),
+    ("evidence", "default", False, True), ("evidence", "frozen", False, False),
     ("sharpening", "default", True, True),
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
     ("gradients", "blurred", True, False), ("cutting", "paper", True, False),

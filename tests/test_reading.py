@@ -7,10 +7,11 @@ from common.backbones import build_backbone
 from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from common.images import BadImage
-from stage1_bc import classifier_training
+from stage1_bc import agreement, classifier_training
 from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
+from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_network import train_pixel_network
 from stage1_bc.pixel_unit import GRID, PixelUnit, label_cells
 from stage1_bc.reading import _joint_reader, read_images
@@ -112,6 +113,23 @@ def test_the_tuned_network_has_a_teacher_of_its_own_that_is_not_kept(images, mon
     assert not torch.equal(agreed[0].covered, first[0].cells.covered)
     assert classifier.pixel_network is networks[0] and teachers == [networks[1]]
     assert classifier.evidence_unit is None and classifier.pixel_unit is None
+
+
+def test_an_evidence_unit_that_is_kept_spares_no_cells(images, monkeypatch):
+    """The one that teaches the tuned network does."""
+    given = []
+
+    def train(classifier, targets, moments, *salient):
+        given.append(salient)
+        return train_evidence_unit(classifier, targets, moments, *salient)
+    for module in (classifier_training, agreement):
+        monkeypatch.setattr(module, "train_evidence_unit", train)
+    classifier = build_classifier("tiny", "none", image_size=SIDE)
+    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_targets=3, evidence_unit=True,
+                              tuned_network=True)
+    train_classifier(classifier, *images, config, COMPUTE)
+    (kept, teaching) = given
+    assert kept == () and teaching[0].any()
 
 
 def test_an_image_that_cannot_be_read_is_in_no_reading(images):
