@@ -93,10 +93,10 @@ def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taugh
     def plain(frames, scores):
         return largest_above(scores, pixel_unit.DISPUTED_CUT)
     monkeypatch.setattr(pixel_unit, "objects", plain)
-    agreed, *_ = label_cells(classifier, targets.split(9), moments)
+    agreed = label_cells(classifier, targets.split(9), moments).cells
     assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
     monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
-    apart, *_ = label_cells(classifier, targets.split(9), moments)
+    apart = label_cells(classifier, targets.split(9), moments).cells
     assert not apart.covered.any()
     assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
 
