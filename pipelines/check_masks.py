@@ -64,7 +64,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
     save_clusters(folder / CLUSTERS_FILE, clusters, {
         "masks": shown_masks.key, "backbone": about["backbone"],
         "weights": recorded_facts(shown_masks.manifest)["weights"]})
-    click.echo(f"{len(parts)} clusters in {len(records):,} masks, those least like a target first:")
+    click.echo(f"{len(parts)} clusters in {len(records):,} masks, the most doubtful first:")
     for part in parts[:LISTED]:
         click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, likeness to target "
                    f"{part.likeness:.2f}")

@@ -73,12 +73,18 @@ class RecurringPart:
     images: tuple[int, ...]
     """Indices of the images that have a cell of it, those with the most cells first."""
 
+    @property
+    def trust(self) -> float:
+        """How far it seems to be of the target: ``masks`` times ``likeness``, 0 to 1.
+
+        A part of the target is in most masks and looks like a target. What stands beside it is in
+        some, such as a person's face, or looks little like one, such as a post.
+        """
+        return self.masks * self.likeness
+
 
 def recurring_parts(assigned: torch.Tensor, cells: MaskedCells) -> list[RecurringPart]:
-    """The clusters that masks have cells of, those least like a target first.
-
-    Among the figures that need no boxes, the unit's answer separates best what lies on the objects
-    from what does not (docs/masks.md).
+    """The clusters that masks have cells of, the least trusted first (docs/backgrounds.md).
 
     Args:
         assigned: (images, GRID ** 2) int64, as by ``assign_masked``.
@@ -93,7 +99,7 @@ def recurring_parts(assigned: torch.Tensor, cells: MaskedCells) -> list[Recurrin
             parts.append(RecurringPart(
                 number, len(images) / len(its), float(its.sum() / cells.covered.sum()),
                 float(cells.answers[its].mean()), tuple(images.tolist())))
-    return sorted(parts, key=lambda part: part.likeness)
+    return sorted(parts, key=lambda part: part.trust)
 
 
 def assign_masked(clusters: FeatureClusters, cells: MaskedCells) -> torch.Tensor:

@@ -86,7 +86,7 @@ def test_naming_what_no_image_shows_changes_nothing():
     assert torch.allclose(answers(None), answers(absent), atol=1e-6)
 
 
-def test_parts_are_ordered_by_the_units_answer():
+def test_what_recurs_is_told_in_figures():
     clusters = FeatureClusters(torch.zeros(3), torch.ones(3), torch.eye(3))
     features = torch.zeros(2, GRID ** 2, 3)
     features[..., 2] = 1
@@ -103,6 +103,14 @@ def test_parts_are_ordered_by_the_units_answer():
     assert perch.images == (0, 1) and perch.masks == 1 and perch.area == pytest.approx(8 / 18)
     assert target.images == (1,) and target.masks == 0.5 and target.likeness == pytest.approx(0.9)
     assert ground.images == (0,) and ground.area == pytest.approx(2 / 18)
+
+
+def test_what_is_in_few_masks_or_looks_little_like_a_target_comes_first():
+    assigned = torch.tensor([[0, 1, 2, 3], [-1, 1, 2, -1], [-1, 1, 2, -1], [-1, -1, 2, -1]])
+    likeness = torch.tensor([0.9, 0.6, 0.7, 0.2])  # of a face, a tail, a body and a post
+    answers = torch.where(assigned < 0, 0, likeness[assigned])
+    cells = MaskedCells(torch.zeros(4, 4, 1), assigned >= 0, answers)
+    assert [part.number for part in recurring_parts(assigned, cells)] == [3, 0, 1, 2]
 
 
 @pytest.mark.parametrize("numbers, weights, problem", [
@@ -136,7 +144,7 @@ def checked(tmp_path_factory):
 
 def test_masks_are_made_again_without_what_is_named(checked):
     folder, masks, output = checked
-    assert "least like a target first" in output and f"--not-target {masks.name}:NUMBERS" in output
+    assert "the most doubtful first" in output and f"--not-target {masks.name}:NUMBERS" in output
     clusters = folder / "cache" / "clusters" / masks.name
     sheet = cv2.imread(str(clusters / "contact_sheet.png"))
     assert sheet.shape[0] > 2 * 128 and sheet.shape[1] > 2 * 128
