@@ -57,7 +57,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
     cells = read_cells(unit, records, shown_masks, machine, progress_bar)
     clusters = fit_clusters(cells.features[cells.covered], count, seed)
     assigned = assign_masked(clusters, cells)
-    parts = recurring_parts(assigned, cells)
+    parts = recurring_parts(assigned, cells, [record.label for record in records])
     folder = cache / CLUSTERS / shown_masks.folder.resolve().name
     save_picture(folder / "contact_sheet.png", contact_sheet(
         part_sections(parts, assigned, records, shown), shown))
@@ -66,7 +66,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
         "weights": recorded_facts(shown_masks.manifest)["weights"]})
     click.echo(f"{len(parts)} clusters in {len(records):,} masks, the most doubtful first:")
     for part in parts[:LISTED]:
-        click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, likeness to target "
-                   f"{part.likeness:.2f}")
+        click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, {part.of_class:.0%} within "
+                   f"a class, likeness to target {part.likeness:.2f}")
     click.echo(f"look at {folder / 'contact_sheet.png'}\nnext: bcct masks with the same settings "
                f"and --not-target {folder.name}:NUMBERS")

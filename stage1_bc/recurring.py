@@ -66,6 +66,8 @@ class RecurringPart:
     """By which it is named."""
     masks: float
     """Share of the masks that have a cell of it."""
+    of_class: float
+    """The same among masks of one class, mean over the images that have a cell of it."""
     area: float
     """Share of all masked cells that are of it."""
     likeness: float
@@ -75,30 +77,35 @@ class RecurringPart:
 
     @property
     def trust(self) -> float:
-        """How far it seems to be of the target: ``masks`` times ``likeness``, 0 to 1.
+        """How far it seems to be of the target: ``of_class`` times ``likeness``, 0 to 1.
 
-        A part of the target is in most masks and looks like a target. What stands beside it is in
-        some, such as a person's face, or looks little like one, such as a post.
+        A part of the target is in most masks of a class and looks like a target. What stands beside
+        it is in some, such as a person's face, or looks little like one, such as a post.
         """
-        return self.masks * self.likeness
+        return self.of_class * self.likeness
 
 
-def recurring_parts(assigned: torch.Tensor, cells: MaskedCells) -> list[RecurringPart]:
+def recurring_parts(assigned: torch.Tensor, cells: MaskedCells, labels: Sequence[int]
+                    ) -> list[RecurringPart]:
     """The clusters that masks have cells of, the least trusted first (docs/backgrounds.md).
 
     Args:
         assigned: (images, GRID ** 2) int64, as by ``assign_masked``.
         cells: MaskedCells.
+        labels: of the images, one each.
     """
     parts = []
+    classes = torch.tensor(labels).unique(return_inverse=True)[1]
     for number in range(int(assigned.max()) + 1):
         its = assigned == number
         counts = its.sum(1)
+        shares = classes.bincount(counts > 0) / classes.bincount()
         images = counts.argsort(descending=True, stable=True)[:int((counts > 0).sum())]
         if len(images) > 0:
             parts.append(RecurringPart(
-                number, len(images) / len(its), float(its.sum() / cells.covered.sum()),
-                float(cells.answers[its].mean()), tuple(images.tolist())))
+                number, len(images) / len(its), float(shares[classes[images]].mean()),
+                float(its.sum() / cells.covered.sum()), float(cells.answers[its].mean()),
+                tuple(images.tolist())))
     return sorted(parts, key=lambda part: part.trust)
 
 
@@ -117,8 +124,8 @@ def part_sections(parts: Sequence[RecurringPart], assigned: torch.Tensor,
     Annotated boxes are not drawn. ``assigned`` is as for ``recurring_parts``.
     """
     grids = assigned.view(-1, GRID, GRID).numpy()
-    return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.area:.1%} of their area, "
-             f"likeness to target {part.likeness:.2f}",
+    return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.of_class:.0%} within a class, "
+             f"{part.area:.1%} of their area, likeness to target {part.likeness:.2f}",
              [tile(dataclasses.replace(records[index], boxes=()), grids[index] == part.number,
                    short_name(records[index].image_id), TILE_SIDE)
               for index in part.images[:shown]]) for part in parts]

@@ -97,7 +97,7 @@ def test_what_recurs_is_told_in_figures():
     covered[:, :10] = True
     covered[0, 8:] = False
     cells = MaskedCells(features.half(), covered, features @ torch.tensor([0.9, 0.2, 0.1]))
-    parts = recurring_parts(assign_masked(clusters, cells), cells)
+    parts = recurring_parts(assign_masked(clusters, cells), cells, [0, 0])
     assert [part.number for part in parts] == [2, 1, 0]
     ground, perch, target = parts
     assert perch.images == (0, 1) and perch.masks == 1 and perch.area == pytest.approx(8 / 18)
@@ -110,7 +110,11 @@ def test_what_is_in_few_masks_or_looks_little_like_a_target_comes_first():
     likeness = torch.tensor([0.9, 0.6, 0.7, 0.2])  # of a face, a tail, a body and a post
     answers = torch.where(assigned < 0, 0, likeness[assigned])
     cells = MaskedCells(torch.zeros(4, 4, 1), assigned >= 0, answers)
-    assert [part.number for part in recurring_parts(assigned, cells)] == [3, 0, 1, 2]
+
+    def order(labels):
+        return [part.number for part in recurring_parts(assigned, cells, labels)]
+    assert order([7, 7, 7, 7]) == [3, 0, 1, 2]
+    assert order([5, 7, 7, 7]) == [3, 1, 2, 0]  # what every mask of a class has is a part of it
 
 
 @pytest.mark.parametrize("numbers, weights, problem", [
