@@ -66,7 +66,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
         "weights": recorded_facts(shown_masks.manifest)["weights"]})
     click.echo(f"{len(parts)} clusters in {len(records):,} masks, the most doubtful first:")
     for part in parts[:LISTED]:
-        click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, {part.of_class:.0%} within "
-                   f"a class, likeness to target {part.likeness:.2f}")
+        click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, {part.of_class:.0%} "
+                   f"within a class, likeness to target {part.likeness:.2f}")
     click.echo(f"look at {folder / 'contact_sheet.png'}\nnext: bcct masks with the same settings "
                f"and --not-target {folder.name}:NUMBERS")

@@ -19,10 +19,11 @@ from common.threads import one_thread_per_operation
 from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
+from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import label_cells, train_pixel_unit
+from stage1_bc.pixel_unit import label_seeds, read_seeds, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
 from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.tuned_network import label_by_masks, train_tuned_network
@@ -63,6 +64,9 @@ class ClassifierConfig:
     agree on; none of these three is kept."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
+    doubted: int = 0
+    """How many of 48 clusters of what first masks cover are taken for background by units for
+    pixels, those in few masks of a class or little like a target first; see docs/backgrounds.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
@@ -70,6 +74,7 @@ class ClassifierConfig:
         check_choice(self, "head", HEADS)
         check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
+                     doubted=(0, math.inf),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
 
@@ -219,28 +224,33 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
     if readings.moments is None:
         return
     moments = readings.moments
-    labelled = config.units != ("evidence_unit",)  # the others learn from the first labels
-    passes = labelled + config.evidence_unit + config.tuned_network
-    with progress(passes * len(readings.sampled), "units for pixels") as advance:
-        def images():
+
+    def images():
+        with progress(len(readings.sampled), "units for pixels") as advance:
             for batch in load_again(readings.sampled, (config.image_size,) * 2,
                                     compute.batch_size, compute.workers):
                 advance(len(batch.positions))
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
-        if labelled:
-            first = label_cells(classifier, images(), moments)
-        if config.pixel_unit:
-            classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
-        if config.evidence_unit:
-            classifier.evidence_unit = train_evidence_unit(classifier, images(), moments)
-        if config.tuned_network:
-            agreed = label_by_agreement(classifier, images(), moments, first)
+    if config.doubted or config.units != ("evidence_unit",):  # it needs no first labels
+        seeds = read_seeds(classifier, images())
+        first = label_seeds(classifier, seeds, moments)
+    if config.doubted:
+        network = train_pixel_network(classifier, moments, first.cells, config.seed, progress)
+        _, masks = label_by_masks(network, moments, first.frames)
+        moments = moments.naming(doubtful_cells(network, moments, masks, [
+            record.label for record in readings.sampled], config.doubted, config.seed))
+        first = label_seeds(classifier, seeds, moments)
+    if config.pixel_unit:
+        classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
+    if config.evidence_unit:
+        classifier.evidence_unit = train_evidence_unit(classifier, images(), moments)
     if config.pixel_network:
         classifier.pixel_network = train_pixel_network(classifier, moments, first.cells,
                                                        config.seed, progress)
     if config.tuned_network:
         assert readings.tail_inputs is not None  # ``read_images`` sees to it
+        agreed = label_by_agreement(classifier, images(), moments, first)
         teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
         cells, masks = label_by_masks(teacher, moments, first.frames)
         composites = read_composites(classifier, readings.sampled, masks,

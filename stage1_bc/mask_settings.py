@@ -19,7 +19,7 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
-NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False}
+NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False, "doubted": 0}
 """Settings of the background classifier that there have not always been, and the value of
 classifiers without them."""
 NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
@@ -84,10 +84,10 @@ class MaskSettings:
         require_weights(self.backbone, self.weights)
         config, recipe = self.config, self.recipe
         units = UNITS_READ.get(recipe.signal, ())
-        if self.not_target and not units:
+        if (self.not_target or config.doubted) and not units:
+            option = "--not-target" if self.not_target else "--bc-set doubted"
             raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
-                              "learn what --not-target names: take another --recipe, such as "
-                              "default")
+                              f"learn what {option} names: take another --recipe, such as default")
         scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")

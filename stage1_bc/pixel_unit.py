@@ -8,6 +8,7 @@ again, or a network (``stage1_bc.pixel_network``). Making a mask takes one forwa
 gradient.
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
@@ -186,6 +187,17 @@ class CellLabels:
     """(n, GRID ** 2) bool, where a plain cut of the same map disagrees with the object."""
 
 
+class Seeds(NamedTuple):
+    """What the classifier's gradient shows of n target images, and the images."""
+
+    cells: torch.Tensor
+    """(n, GRID ** 2) float, share of each cell that the gradient mask covers."""
+    maps: torch.Tensor
+    """(n, SIDE, SIDE) float in [0, 1], the gradient maps in parts of their largest value."""
+    frames: torch.Tensor
+    """(n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size."""
+
+
 class FirstLabels(NamedTuple):
     """The first labels of n target images, which teach units for pixels, and their sources."""
 
@@ -196,14 +208,12 @@ class FirstLabels(NamedTuple):
     """(n, 3, SIDE, SIDE) uint8 RGB, the images at GrabCut's size."""
 
 
-def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor],
-                moments: "Moments") -> FirstLabels:
-    """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
+def read_seeds(classifier: "BackgroundClassifier", targets: Iterable[torch.Tensor]) -> Seeds:
+    """The gradient masks of target images.
 
     Args:
         classifier: BackgroundClassifier, its own unit trained.
         targets: iterable of (N, 3, H, W) float RGB in [0, 1], on the classifier's device.
-        moments: Moments of these images and of the background images.
     """
     device = classifier.unit.weight.device
 
@@ -214,12 +224,25 @@ def label_cells(classifier: "BackgroundClassifier", targets: Iterable[torch.Tens
 
     with (torch.autocast(device.type, enabled=False),  # moments of half precision are none
           one_thread_per_operation() as threads):  # the same bits for any number of cores
-        labels, seeds, frames = map(torch.cat, zip(*map_in_order(look, targets, device, threads)))
+        return Seeds(*map(torch.cat, zip(*map_in_order(look, targets, device, threads))))
+
+
+def label_seeds(classifier: "BackgroundClassifier", seeds: Seeds, moments: "Moments"
+                ) -> FirstLabels:
+    """Labels of the target images: a linear unit's first answers, sharpened by GrabCut.
+
+    Args:
+        classifier: BackgroundClassifier.
+        seeds: Seeds of n target images.
+        moments: Moments of these images and of background images.
+    """
+    device = classifier.unit.weight.device
+    with torch.autocast(device.type, enabled=False), one_thread_per_operation():
         unit = PixelUnit(classifier.backbone)
-        moments.fit(unit, labels)
+        moments.fit(unit, seeds.cells)
         answers = resize_maps(unit(moments.targets).clamp_min(0), (SIDE, SIDE))
-        scores = unit_maximum(answers) + seeds
-        return FirstLabels(label_by_scores(frames, scores), scores, frames)
+        scores = unit_maximum(answers) + seeds.maps
+        return FirstLabels(label_by_scores(seeds.frames, scores), scores, seeds.frames)
 
 
 def label_by_scores(frames: torch.Tensor, scores: torch.Tensor) -> CellLabels:
@@ -304,6 +327,12 @@ class Moments:
         solution = torch.linalg.solve(standardised, (product - mean * level) / scale) / scale
         unit.weight.copy_(solution)
         unit.bias.copy_(level - solution @ mean)
+
+    def naming(self, cells: torch.Tensor) -> "Moments":
+        """The same with further cells, (n, GRID ** 2) bool, that are not the target."""
+        other = copy.copy(self)
+        other.named = cells if self.named is None else self.named | cells
+        return other
 
     def answers(self, unit: nn.Module, device: str | torch.device = "cpu") -> torch.Tensor:
         """What a unit for pixels, on the device, answers to the targets: (n, GRID, GRID) float."""

@@ -124,8 +124,8 @@ def part_sections(parts: Sequence[RecurringPart], assigned: torch.Tensor,
     Annotated boxes are not drawn. ``assigned`` is as for ``recurring_parts``.
     """
     grids = assigned.view(-1, GRID, GRID).numpy()
-    return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.of_class:.0%} within a class, "
-             f"{part.area:.1%} of their area, likeness to target {part.likeness:.2f}",
+    return [(f"{part.number}:  in {part.masks:.0%} of the masks, {part.of_class:.0%} within a "
+             f"class, {part.area:.1%} of their area, likeness to target {part.likeness:.2f}",
              [tile(dataclasses.replace(records[index], boxes=()), grids[index] == part.number,
                    short_name(records[index].image_id), TILE_SIDE)
               for index in part.images[:shown]]) for part in parts]

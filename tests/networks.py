@@ -11,8 +11,8 @@ from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.composites import Composites, paste
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import (GRID, Moments, PixelUnit, TailInputs, half_precision, label_cells,
-                                  on_grid, train_pixel_unit)
+from stage1_bc.pixel_unit import (GRID, Moments, PixelUnit, TailInputs, half_precision, label_seeds,
+                                  on_grid, read_seeds, train_pixel_unit)
 from stage1_bc.tuned_network import label_by_masks, train_tuned_network
 
 NO_COMPOSITES = Composites(torch.zeros(0), torch.zeros(0, GRID ** 2))
@@ -43,7 +43,7 @@ def teach_units(classifier, targets, backgrounds, batch_size):
         (Moments of the images, FirstLabels).
     """
     moments, targets = moments_of(classifier, targets, backgrounds), targets.split(batch_size)
-    first = label_cells(classifier, targets, moments)
+    first = label_seeds(classifier, read_seeds(classifier, targets), moments)
     classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
     classifier.evidence_unit = train_evidence_unit(classifier, targets, moments)
     classifier.pixel_network = train_pixel_network(classifier, moments, first.cells, seed=0)

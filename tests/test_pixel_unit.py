@@ -11,8 +11,8 @@ from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.cutting import largest_above
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import (GRID, RIDGE, Moments, PixelUnit, label_cells, on_grid,
-                                  pixel_map)
+from stage1_bc.pixel_unit import (GRID, RIDGE, Moments, PixelUnit, label_seeds, on_grid,
+                                  pixel_map, read_seeds)
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
@@ -93,10 +93,11 @@ def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taugh
     def plain(frames, scores):
         return largest_above(scores, pixel_unit.DISPUTED_CUT)
     monkeypatch.setattr(pixel_unit, "objects", plain)
-    agreed = label_cells(classifier, targets.split(9), moments).cells
+    seeds = read_seeds(classifier, targets.split(9))
+    agreed = label_seeds(classifier, seeds, moments).cells
     assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
     monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
-    apart = label_cells(classifier, targets.split(9), moments).cells
+    apart = label_seeds(classifier, seeds, moments).cells
     assert not apart.covered.any()
     assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
 

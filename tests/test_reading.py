@@ -13,7 +13,7 @@ from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import GRID, PixelUnit, label_cells
+from stage1_bc.pixel_unit import GRID, PixelUnit, label_seeds
 from stage1_bc.reading import _joint_reader, read_images
 from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.tuned_network import label_by_masks
@@ -101,7 +101,7 @@ def test_the_tuned_network_has_a_teacher_of_its_own_that_is_not_kept(images, mon
     def label(teacher, *given):
         teachers.append(teacher)
         return label_by_masks(teacher, *given)
-    for name, replaced in (("label_cells", noting(first, label_cells)),
+    for name, replaced in (("label_seeds", noting(first, label_seeds)),
                            ("label_by_agreement", noting(agreed, label_by_agreement)),
                            ("train_pixel_network", train), ("label_by_masks", label)):
         monkeypatch.setattr(classifier_training, name, replaced)

@@ -49,8 +49,10 @@ def used(monkeypatch):
         return []
     monkeypatch.setattr(reading, "_read", read)
     monkeypatch.setattr(classifier_training, "load_again", loaded)
-    monkeypatch.setattr(classifier_training, "label_cells",
-                        lambda classifier, targets, moments: FirstLabels(list(targets), None, None))
+    monkeypatch.setattr(classifier_training, "read_seeds",
+                        lambda classifier, targets: list(targets))
+    monkeypatch.setattr(classifier_training, "label_seeds",
+                        lambda *given: FirstLabels(None, None, None))
     monkeypatch.setattr(classifier_training, "train_pixel_unit",
                         lambda classifier, moments, labels: None)
     return seen

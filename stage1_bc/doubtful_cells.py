@@ -1,0 +1,49 @@
+"""What recurs in masks and is probably not the target, when no person is asked.
+
+A person who looks through the sheet of ``bcct check-masks`` names rows such as hands, faces and
+feeders. These are mostly the first rows: in few masks of a class, or little like a target. So the
+first few may be taken unseen. Where they show a rare part of the target, masks lose that part.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from common.threads import one_thread_per_operation
+from stage1_bc.mask_clusters import fit_clusters
+from stage1_bc.pixel_network import PixelNetwork
+from stage1_bc.pixel_unit import COVERED, Moments, on_grid
+from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
+
+CLUSTERS = 48  # as many as ``bcct check-masks`` shows
+
+
+@torch.no_grad()
+def doubtful_cells(network: PixelNetwork, moments: Moments, masks: np.ndarray,
+                   labels: Sequence[int], count: int, seed: int) -> torch.Tensor:
+    """Cells of n target images that are like those of the most doubtful clusters of masked cells.
+
+    Args:
+        network: PixelNetwork, whose answers say what is like a target.
+        moments: Moments of the images.
+        masks: (n, h, w) bool.
+        labels: class label of each image.
+        count: how many clusters, the first of ``recurring_parts``.
+        seed: of the clusters.
+
+    Returns:
+        (n, GRID ** 2) bool; none where masks cover fewer cells than there are clusters.
+    """
+    device = network.mean.device
+    with torch.autocast(device.type, enabled=False), one_thread_per_operation():
+        cells = MaskedCells(moments.targets, on_grid(masks) >= COVERED,
+                            moments.answers(network, device).flatten(1))
+        masked = cells.features[cells.covered]
+        if len(masked) < CLUSTERS:
+            return torch.zeros_like(cells.covered)
+        clusters = fit_clusters(masked, CLUSTERS, seed)
+        parts = recurring_parts(assign_masked(clusters, cells), cells, labels)
+        doubtful = torch.tensor([part.number for part in parts[:count]])
+        return torch.cat([torch.isin(clusters.assign(part), doubtful)
+                          for part in moments.targets.split(64)])
