@@ -19,7 +19,7 @@ from common.threads import one_thread_per_operation
 from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
-from stage1_bc.doubtful_cells import doubtful_cells
+from stage1_bc.doubtful_cells import CLUSTERS, doubtful_cells
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.mask_clusters import NotTarget
 from stage1_bc.pixel_network import train_pixel_network
@@ -64,9 +64,10 @@ class ClassifierConfig:
     agree on; none of these three is kept."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
-    doubted: int = 0
-    """How many of 48 clusters of what first masks cover are taken for background by units for
-    pixels, those in few masks of a class or little like a target first; see docs/backgrounds.md."""
+    doubtful_clusters: int = 0
+    """How many of 48 clusters of the cells that first masks cover count as background when units
+    for pixels learn: first those that few masks of a class hold, or that look little like a target.
+    Without effect where first masks cover fewer than 48 cells in all; see docs/masks.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
@@ -74,7 +75,7 @@ class ClassifierConfig:
         check_choice(self, "head", HEADS)
         check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
-                     doubted=(0, math.inf),
+                     doubtful_clusters=(0, CLUSTERS - 1),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
 
@@ -232,15 +233,18 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 advance(len(batch.positions))
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
-    if config.doubted or config.units != ("evidence_unit",):  # it needs no first labels
+    labelled = config.units != ("evidence_unit",)  # that unit learns from no first labels
+    if labelled or config.doubtful_clusters:
         seeds = read_seeds(classifier, images())
         first = label_seeds(classifier, seeds, moments)
-    if config.doubted:
+    if config.doubtful_clusters:
         network = train_pixel_network(classifier, moments, first.cells, config.seed, progress)
         _, masks = label_by_masks(network, moments, first.frames)
-        moments = moments.naming(doubtful_cells(network, moments, masks, [
-            record.label for record in readings.sampled], config.doubted, config.seed))
-        first = label_seeds(classifier, seeds, moments)
+        labels = [record.label for record in readings.sampled]
+        moments = moments.with_named(doubtful_cells(
+            network, moments, masks, labels, config.doubtful_clusters, config.seed))
+        if labelled:
+            first = label_seeds(classifier, seeds, moments)
     if config.pixel_unit:
         classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
     if config.evidence_unit:

@@ -1,8 +1,9 @@
-"""What recurs in masks and is probably not the target, when no person is asked.
+"""Clusters of masked cells that are probably not the target, chosen without asking a person.
 
 A person who looks through the sheet of ``bcct check-masks`` names rows such as hands, faces and
-feeders. These are mostly the first rows: in few masks of a class, or little like a target. So the
-first few may be taken unseen. Where they show a rare part of the target, masks lose that part.
+feeders. Most of these are among the first rows: they are in few masks of a class, or look little
+like a target. So the first few can be taken without a look. Where they show a rare part of the
+target, masks lose that part.
 """
 
 from collections.abc import Sequence
@@ -16,19 +17,19 @@ from stage1_bc.pixel_network import PixelNetwork
 from stage1_bc.pixel_unit import COVERED, Moments, on_grid
 from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
 
-CLUSTERS = 48  # as many as ``bcct check-masks`` shows
+CLUSTERS = 48  # as many as ``bcct check-masks`` shows by default
 
 
 @torch.no_grad()
 def doubtful_cells(network: PixelNetwork, moments: Moments, masks: np.ndarray,
                    labels: Sequence[int], count: int, seed: int) -> torch.Tensor:
-    """Cells of n target images that are like those of the most doubtful clusters of masked cells.
+    """Cells of n target images that belong to the most doubtful clusters, in masks or outside.
 
     Args:
         network: PixelNetwork, whose answers say what is like a target.
         moments: Moments of the images.
         masks: (n, h, w) bool.
-        labels: class label of each image.
+        labels: sequence of int, the class of each image.
         count: how many clusters, the first of ``recurring_parts``.
         seed: of the clusters.
 

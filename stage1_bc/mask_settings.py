@@ -19,7 +19,8 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
-NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False, "doubted": 0}
+NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False,
+                  "doubtful_clusters": 0}
 """Settings of the background classifier that there have not always been, and the value of
 classifiers without them."""
 NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
@@ -66,7 +67,8 @@ class MaskSettings:
         keep their key.
         """
         config = self.config
-        fields = _without_usual({**to_dict(config), **versions_of_classifier(config.units)},
+        fields = _without_usual({**to_dict(config), **versions_of_classifier(
+                config.units, config.doubtful_clusters > 0)},
                                 NEWER_SETTINGS)
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
@@ -84,10 +86,14 @@ class MaskSettings:
         require_weights(self.backbone, self.weights)
         config, recipe = self.config, self.recipe
         units = UNITS_READ.get(recipe.signal, ())
-        if (self.not_target or config.doubted) and not units:
-            option = "--not-target" if self.not_target else "--bc-set doubted"
+        if self.not_target and not units:
             raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
-                              f"learn what {option} names: take another --recipe, such as default")
+                              "learn what --not-target names: take another --recipe, such as "
+                              "default")
+        if config.doubtful_clusters and not config.units:
+            raise ConfigError(f"doubtful_clusters={config.doubtful_clusters} is for units for "
+                              f"pixels, and the recipe {self.recipe_name} has none: take another "
+                              "--recipe, such as default")
         scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")

@@ -34,8 +34,8 @@ GRID = 14  # side of the grid of feature vectors that the unit reads
 RIDGE = 0.01  # penalty on the weights of standardised features
 KEPT_BACKGROUNDS = 1000  # background images whose features are kept at most
 COVERED = 0.5  # share of a cell from which on a label takes it for the object
-# Of such a cell that a person says is not the target: in background cells for a linear unit, in
-# target cells for a network.
+# Of such a cell that is named as not the target, by a person or as doubtful: in background cells
+# for a linear unit, in target cells for a network.
 MISTAKEN_WEIGHT = 4
 LEAST_VARIANCE = 1e-12  # a channel that varies less says nothing
 # The gradient masks that it learns first. Without the mirror image they would cost half, and the
@@ -328,8 +328,8 @@ class Moments:
         unit.weight.copy_(solution)
         unit.bias.copy_(level - solution @ mean)
 
-    def naming(self, cells: torch.Tensor) -> "Moments":
-        """The same with further cells, (n, GRID ** 2) bool, that are not the target."""
+    def with_named(self, cells: torch.Tensor) -> "Moments":
+        """The same moments with further cells, (n, GRID ** 2) bool, labelled 0."""
         other = copy.copy(self)
         other.named = cells if self.named is None else self.named | cells
         return other

@@ -25,6 +25,8 @@ VERSIONS = {
     # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites, version
     # 2 learned from the network for pixels that masks are made with.
     "tuning": 3,
+    # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring.
+    "doubting": 1,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),
@@ -36,6 +38,8 @@ TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
                               "gradients", "sharpening", "cutting"),
             "evidence_unit": ("teaching", "evidence", "sharpening")}
 """The parts that teach each unit for pixels."""
+DOUBTING = "doubting", "tuning", *TEACHING["pixel_network"]
+"""The parts that find doubtful clusters; tuning makes the masks."""
 
 
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -46,13 +50,16 @@ def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
     return _recorded([*parts, *(["sharpening"] if recipe.sharpen else [])])
 
 
-def versions_of_classifier(units: Collection[str]) -> dict[str, dict[str, int]]:
+def versions_of_classifier(units: Collection[str], doubting: bool = False
+                           ) -> dict[str, dict[str, int]]:
     """The same of the parts that train a background classifier.
 
     Args:
         units: names of the units for pixels that it has.
+        doubting: whether these learn doubtful clusters as background.
     """
-    return _recorded({"learning", *(part for name in units for part in TEACHING[name])})
+    return _recorded({"learning", *(part for name in units for part in TEACHING[name]),
+                      *(DOUBTING if doubting else ())})
 
 
 def _recorded(parts):

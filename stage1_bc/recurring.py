@@ -1,4 +1,4 @@
-"""What recurs in the masks, in figures and pictures, for a person to look through."""
+"""What recurs in the masks, in figures and in pictures for a person to look through."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -60,14 +60,15 @@ def read_cells(unit: PixelReader, records: Sequence[Record], cache: MaskCache, c
 
 @dataclasses.dataclass(frozen=True)
 class RecurringPart:
-    """A cluster of masked cells, as a person is told of it."""
+    """A cluster of masked cells, in figures."""
 
     number: int
     """By which it is named."""
     masks: float
     """Share of the masks that have a cell of it."""
     of_class: float
-    """The same among masks of one class, mean over the images that have a cell of it."""
+    """The same among the other masks of an image's class, mean over the images that have a cell of
+    it. Where an image is the only one of its class, among all other masks."""
     area: float
     """Share of all masked cells that are of it."""
     likeness: float
@@ -76,7 +77,7 @@ class RecurringPart:
     """Indices of the images that have a cell of it, those with the most cells first."""
 
     @property
-    def trust(self) -> float:
+    def target_score(self) -> float:
         """How far it seems to be of the target: ``of_class`` times ``likeness``, 0 to 1.
 
         A part of the target is in most masks of a class and looks like a target. What stands beside
@@ -87,26 +88,33 @@ class RecurringPart:
 
 def recurring_parts(assigned: torch.Tensor, cells: MaskedCells, labels: Sequence[int]
                     ) -> list[RecurringPart]:
-    """The clusters that masks have cells of, the least trusted first (docs/backgrounds.md).
+    """The clusters that masks have cells of, by ascending ``target_score`` (docs/backgrounds.md).
 
     Args:
         assigned: (images, GRID ** 2) int64, as by ``assign_masked``.
         cells: MaskedCells.
-        labels: of the images, one each.
+        labels: sequence of int, the class of each image.
     """
     parts = []
     classes = torch.tensor(labels).unique(return_inverse=True)[1]
     for number in range(int(assigned.max()) + 1):
         its = assigned == number
         counts = its.sum(1)
-        shares = classes.bincount(counts > 0) / classes.bincount()
         images = counts.argsort(descending=True, stable=True)[:int((counts > 0).sum())]
         if len(images) > 0:
             parts.append(RecurringPart(
-                number, len(images) / len(its), float(shares[classes[images]].mean()),
+                number, len(images) / len(its), _share_of_class(classes, counts > 0),
                 float(its.sum() / cells.covered.sum()), float(cells.answers[its].mean()),
                 tuple(images.tolist())))
-    return sorted(parts, key=lambda part: part.trust)
+    return sorted(parts, key=lambda part: (part.target_score, part.likeness))
+
+
+def _share_of_class(classes, having):
+    """``RecurringPart.of_class`` from (images,) int64 and (images,) bool, true somewhere."""
+    of_class, others = classes.bincount(having)[classes[having]] - 1, classes.bincount() - 1
+    others = others[classes[having]]
+    of_all = (having.sum() - 1) / max(1, len(having) - 1)
+    return float(torch.where(others > 0, of_class / others.clamp_min(1), of_all).mean())
 
 
 def assign_masked(clusters: FeatureClusters, cells: MaskedCells) -> torch.Tensor:

@@ -81,7 +81,11 @@ class Stage1Job:
         if self.backgrounds is None:
             raise ValueError("give --background: a folder of background images (BACKGROUND=... "
                              "with make)")
-        return {"targets": self.images.digest("train"), "backgrounds": self.backgrounds.digest,
+        targets = self.images.digest("train")
+        if self.settings.config.doubtful_clusters:  # the classes say what is doubtful
+            targets = digest(targets, [(record.image_id, record.label)
+                                       for record in self.images.split("train").records])
+        return {"targets": targets, "backgrounds": self.backgrounds.digest,
                 "backbone": self.settings.backbone,
                 "weights": weights_identity(self.settings.weights),
                 "config": self.settings.classifier_fields}

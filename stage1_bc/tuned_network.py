@@ -4,7 +4,7 @@ A network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen fe
 are themselves trained, on labels that are right more often than wrong, come to tell the object
 from what stands beside it by more than these features say. So a copy of the backbone's tail learns
 the masks that such a network makes of the target images, and that background images hold nothing.
-It also learns from composites of the two (``stage1_bc.composites``). No class label is used.
+It also learns from composites of the two (``stage1_bc.composites``). It learns no class label.
 
 A map is the geometric mean of the answers of both kinds of network, so a pixel counts where both
 say so. They err in different places, the more so as they have different teachers: the classifier's
@@ -99,8 +99,7 @@ def label_by_masks(teacher: PixelNetwork, moments: Moments, frames: torch.Tensor
         frames: (n, 3, SIDE, SIDE) uint8 RGB, the same images at GrabCut's size.
 
     Returns:
-        (CellLabels, (n, SIDE, SIDE) bool, the masks without cells that a person has named as not
-        the target).
+        (CellLabels, (n, SIDE, SIDE) bool, the masks without cells named as not the target).
     """
     device = teacher.mean.device
     with torch.autocast(device.type, enabled=False), one_thread_per_operation():

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from common.compute import Compute
-from common.config import ConfigError, override
 from common.datasets import open_backgrounds, open_dataset
-from stage1_bc import classifier_training
+from stage1_bc import agreement, classifier_training
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_units
 from stage1_bc.doubtful_cells import CLUSTERS, doubtful_cells
@@ -15,80 +14,109 @@ from stage1_bc.reading import read_images
 from tests.examples import write_inputs
 
 SIDE = 32
-HAND = slice(120, 180)  # cells
+BIRD, HAND, POST, IN_MASK = slice(100), slice(120, 180), slice(180, 196), slice(150)  # cells
 
 
 class Answering:
-    """In place of a network for pixels: the same answer everywhere."""
+    """In place of a network for pixels: a bird and a hand look like a target, a post less so."""
 
     mean = torch.zeros(1)
 
     def __call__(self, features):
-        return torch.full((len(features), GRID, GRID), 0.9)
+        answers = features.float() @ torch.tensor([0.0, 0.9, 0.3, *[0.8] * 20])
+        return answers.unflatten(1, (GRID, GRID))
 
 
-def moments_with_hands(hands):
-    """(Moments, masks) of 12 images: 100 cells of a bird in each, of twenty kinds, and in some of
-    them sixty of a hand. Each kind of cell has features of its own."""
-    ground, hand, *bird = torch.eye(22)
+def moments_of(hands):
+    """(Moments, masks) of 12 images, with a bird and a post in each and a hand in some.
+
+    A bird has twenty kinds of cells, the rest one each. Masks cover the bird, the post and half of
+    the hand.
+    """
+    ground, hand, post, *bird = torch.eye(23)
     cells = ground.repeat(12, GRID ** 2, 1)
-    cells[:, :100] = torch.stack(bird).repeat(5, 1)
-    cells[list(hands), HAND] = hand
+    cells[:, BIRD] = torch.stack(bird).repeat(5, 1)
+    cells[:, POST] = post
+    cells[hands, HAND] = hand
     masks = torch.zeros(12, GRID ** 2, dtype=torch.bool)
-    masks[:, :100] = True
-    masks[list(hands), HAND] = True
-    moments = Moments(cells.half(), cells[:2].half())
-    return moments, masks.unflatten(1, (GRID, GRID)).numpy()
+    masks[:, BIRD] = masks[:, POST] = True
+    masks[hands, HAND.start:IN_MASK.stop] = True
+    return Moments(cells.half(), cells[:2].half()), masks.unflatten(1, (GRID, GRID)).numpy()
 
 
-def found(hands, labels, count=1):
-    moments, masks = moments_with_hands(hands)
+def doubtful(count, labels):
+    moments, masks = moments_of([0, 7])
     return doubtful_cells(Answering(), moments, masks, labels, count, seed=0)
 
 
-def test_cells_of_what_few_masks_of_a_class_hold_are_doubtful():
-    cells = found(hands=[0, 7], labels=[0] * 6 + [1] * 6)
+@pytest.mark.parametrize("labels", [[0] * 12, [0] * 6 + [1] * 6, range(12)])
+def test_what_few_masks_hold_is_doubtful_in_masks_or_outside(labels):
+    cells = doubtful(1, labels)
     assert cells[[0, 7], HAND].all() and cells.sum() == 120
 
 
-def test_what_every_mask_of_a_class_holds_is_no_more_doubtful_than_the_rest():
-    assert not found(hands=[4], labels=[0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])[4, HAND].any()
+def test_the_next_is_what_looks_little_like_a_target():
+    cells = doubtful(2, [0] * 12)
+    assert cells[[0, 7], HAND].all() and cells[:, POST].all() and not cells[:, BIRD].any()
+
+
+def test_what_every_mask_of_a_class_holds_is_not_doubtful():
+    cells = doubtful(1, [1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+    assert not cells[:, HAND].any() and cells[:, POST].all()
 
 
 def test_no_cell_is_doubtful_where_masks_cover_next_to_nothing():
-    moments, masks = moments_with_hands([0])
+    moments, masks = moments_of([0])
     masks[:] = False
     masks[0, 0, :GRID] = True
     assert GRID < CLUSTERS
     assert not doubtful_cells(Answering(), moments, masks, [0] * 12, 2, seed=0).any()
 
 
-def test_units_learn_doubtful_cells_as_background_and_readings_stay_as_they_are(
-        tmp_path, monkeypatch):
+@pytest.fixture
+def readings(tmp_path):
+    """(Readings of small images, ClassifierConfig without doubtful clusters)."""
     write_inputs(tmp_path)
-    targets = open_dataset("cub", tmp_path / "cub", "train").records
-    backgrounds = open_backgrounds(tmp_path / "backgrounds").records
-    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_unit=True)
-    compute = Compute("cpu", 4, 0)
+    config = ClassifierConfig(image_size=SIDE, steps=5, pixel_unit=True, evidence_unit=True,
+                              pixel_network=True, tuned_network=True)
+    return read_images(build_classifier("tiny", "none", image_size=SIDE),
+                       open_dataset("cub", tmp_path / "cub", "train").records,
+                       open_backgrounds(tmp_path / "backgrounds").records, config,
+                       Compute("cpu", 4, 0)), config
+
+
+def test_all_units_learn_doubtful_cells_as_background(readings, monkeypatch):
+    readings, config = readings
+    doubtful = torch.zeros(len(readings.sampled), GRID ** 2, dtype=torch.bool)
+    doubtful[:, :5 * GRID] = True
+    asked, taught = [], []
 
     def doubt(network, moments, masks, labels, count, seed):
-        cells = torch.zeros(len(moments.targets), GRID ** 2, dtype=torch.bool)
-        cells[:, :GRID * count] = True
-        return cells
+        asked.append((moments.named, masks.shape[0], labels, count))
+        return doubtful
+
+    def noting(function):
+        def call(*given):
+            taught.append(next(part for part in given if isinstance(part, Moments)).named)
+            return function(*given)
+        return call
     monkeypatch.setattr(classifier_training, "doubtful_cells", doubt)
+    for name in ("label_seeds", "train_pixel_unit", "train_evidence_unit", "train_pixel_network",
+                 "label_by_agreement", "label_by_masks", "train_tuned_network"):
+        monkeypatch.setattr(classifier_training, name, noting(getattr(classifier_training, name)))
+    for name in ("train_pixel_unit", "train_evidence_unit"):
+        monkeypatch.setattr(agreement, name, noting(getattr(agreement, name)))
 
-    def answers(doubted, readings):
-        classifier = build_classifier("tiny", "none", image_size=SIDE)
-        train_units(classifier, readings, dataclasses.replace(config, doubted=doubted), compute)
-        return readings.moments.answers(classifier.pixel_unit)
-    readings = read_images(build_classifier("tiny", "none", image_size=SIDE), targets, backgrounds,
-                           config, compute)
-    plain = answers(0, readings)
-    assert answers(3, readings)[:, :3].mean() < plain[:, :3].mean()
-    assert readings.moments.named is None and torch.equal(answers(0, readings), plain)
-
-
-@pytest.mark.parametrize("value", ["-1", "x"])
-def test_a_number_of_clusters_is_at_least_0(value):
-    with pytest.raises(ConfigError, match="doubted"):
-        override(ClassifierConfig(), [f"doubted={value}"])
+    def train(clusters):
+        taught.clear()
+        train_units(build_classifier("tiny", "none", image_size=SIDE), readings,
+                    dataclasses.replace(config, doubtful_clusters=clusters), Compute("cpu", 4, 0))
+    train(3)
+    (before, *about), = asked
+    labels = [record.label for record in readings.sampled]
+    assert before is None and about == [len(labels), labels, 3] and len(set(labels)) > 1
+    # First labels, a network and its masks; then again, with all others.
+    assert taught[:3] == [None] * 3 and len(taught) == 13
+    assert all(torch.equal(named, doubtful) for named in taught[3:])
+    train(0)  # the readings have stayed as they were
+    assert len(asked) == 1 and taught == [None] * 10

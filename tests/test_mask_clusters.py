@@ -86,7 +86,7 @@ def test_naming_what_no_image_shows_changes_nothing():
     assert torch.allclose(answers(None), answers(absent), atol=1e-6)
 
 
-def test_what_recurs_is_told_in_figures():
+def test_figures_of_each_cluster():
     clusters = FeatureClusters(torch.zeros(3), torch.ones(3), torch.eye(3))
     features = torch.zeros(2, GRID ** 2, 3)
     features[..., 2] = 1
@@ -98,23 +98,34 @@ def test_what_recurs_is_told_in_figures():
     covered[0, 8:] = False
     cells = MaskedCells(features.half(), covered, features @ torch.tensor([0.9, 0.2, 0.1]))
     parts = recurring_parts(assign_masked(clusters, cells), cells, [0, 0])
-    assert [part.number for part in parts] == [2, 1, 0]
-    ground, perch, target = parts
+    assert [part.number for part in parts] == [2, 0, 1]
+    ground, target, perch = parts
     assert perch.images == (0, 1) and perch.masks == 1 and perch.area == pytest.approx(8 / 18)
     assert target.images == (1,) and target.masks == 0.5 and target.likeness == pytest.approx(0.9)
     assert ground.images == (0,) and ground.area == pytest.approx(2 / 18)
 
 
-def test_what_is_in_few_masks_or_looks_little_like_a_target_comes_first():
-    assigned = torch.tensor([[0, 1, 2, 3], [-1, 1, 2, -1], [-1, 1, 2, -1], [-1, -1, 2, -1]])
-    likeness = torch.tensor([0.9, 0.6, 0.7, 0.2])  # of a face, a tail, a body and a post
+def test_what_is_in_few_masks_of_a_class_or_looks_little_like_a_target_comes_first():
+    breast, tail, body, post = range(4)
+    assigned = torch.tensor([[breast, tail, body, post], [breast, tail, body, post],
+                             [-1, tail, body, post], [-1, -1, body, post]])
+    likeness = torch.tensor([0.9, 0.6, 0.7, 0.1])
     answers = torch.where(assigned < 0, 0, likeness[assigned])
     cells = MaskedCells(torch.zeros(4, 4, 1), assigned >= 0, answers)
 
-    def order(labels):
+    def order(*labels):
         return [part.number for part in recurring_parts(assigned, cells, labels)]
-    assert order([7, 7, 7, 7]) == [3, 0, 1, 2]
-    assert order([5, 7, 7, 7]) == [3, 1, 2, 0]  # what every mask of a class has is a part of it
+    assert order(7, 7, 7, 7) == [post, breast, tail, body]
+    assert order(5, 5, 7, 7) == [post, tail, body, breast]  # of one class, in all of its masks
+    assert order(1, 2, 3, 4) == [post, breast, tail, body]  # each the only one of its class
+
+
+def test_what_recurs_within_a_class_is_told_apart_from_the_mask_itself():
+    assigned = torch.tensor([[0], [0], [-1], [-1], [0]])
+    cells = MaskedCells(torch.zeros(5, 1, 1), assigned >= 0, torch.ones(5, 1))
+    (part,) = recurring_parts(assigned, cells, [3, 3, 3, 3, 8])
+    assert part.masks == pytest.approx(3 / 5)
+    assert part.of_class == pytest.approx((1 / 3 + 1 / 3 + 2 / 4) / 3)
 
 
 @pytest.mark.parametrize("numbers, weights, problem", [

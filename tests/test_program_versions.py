@@ -23,6 +23,7 @@ from stage1_bc.pixel_unit import GRID
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
 from tests.networks import small_classifier, teach_units
+from tests.test_doubtful_cells import doubtful
 
 pytestmark = pytest.mark.usefixtures("all_steps")
 
@@ -62,6 +63,8 @@ def made():
     found["evidence, sparing"] = sparing.weight.numpy()
     found["agreement, labels"] = functional.adaptive_avg_pool2d(
         labels.unflatten(1, (GRID, GRID)), 4).numpy()
+    found["doubting"] = functional.adaptive_avg_pool2d(
+        doubtful(2, [0] * 12).float().unflatten(1, (GRID, GRID)), 4).numpy()
     for name, recipe in RECIPES.items():
         maker = MaskMaker(classifier, recipe, (SIDE, SIDE))
         found[name] = thumbnail(maker.maps(pictures(0.6)))
@@ -106,6 +109,14 @@ def test_a_tuned_network_depends_on_all_that_teaches_its_teacher(monkeypatch):
         "sharpening", "cutting"}
 
 
+def test_doubtful_clusters_depend_on_all_that_finds_them(monkeypatch):
+    monkeypatch.setattr(program_versions, "VERSIONS", dict.fromkeys(VERSIONS, 2))
+    assert "doubting" not in versions_of_classifier(PIXEL_UNITS)["versions"]
+    assert set(versions_of_classifier(["evidence_unit"], doubting=True)["versions"]) == {
+        "learning", "doubting", "tuning", "evidence", "network", "teaching", "gradients",
+        "sharpening", "cutting"}
+
+
 def test_only_units_for_pixels_at_other_scales_record_a_version():
     scales = {"scales": (1.0, 1.5)}
     several = {name: dataclasses.replace(RECIPES[name], **scales) for name in ("frozen", "guided")}
@@ -142,6 +153,16 @@ def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_cl
     manifest = {"about": settings.about(), "provenance": dataclasses.asdict(
         Provenance("images", "classifier", settings.recipe_fields, settings.size))}
     assert recorded_facts(manifest) == facts
+
+
+def test_a_new_way_to_find_doubtful_clusters_is_another_key(monkeypatch):
+    def fields(clusters):
+        config = ClassifierConfig(pixel_unit=True, doubtful_clusters=clusters)
+        return MaskSettings("tiny", "none", config, "linear", RECIPES["linear"]).classifier_fields
+    plain, doubting = fields(0), fields(2)
+    assert "doubtful_clusters" not in plain and doubting["doubtful_clusters"] == 2
+    monkeypatch.setitem(program_versions.VERSIONS, "doubting", 7)
+    assert fields(0) == plain and fields(2) != doubting
 
 
 if __name__ == "__main__":

@@ -113,3 +113,19 @@ def test_a_recipe_that_sharpens_otherwise_is_another(folder):
         agree(folder, colours, ("recipe",), {"recipe": "linear"})
     assert maker_of_masks(grab_cut).recipe == RECIPES["linear"]
     assert maker_of_masks(colours).recipe == RECIPES["colours"]
+
+
+@pytest.mark.parametrize("clusters", [0, 2])
+def test_classes_are_part_of_a_classifiers_description_where_they_say_what_is_doubtful(
+        tmp_path, clusters):
+    write_inputs(tmp_path)
+    options = values(*STAGE1, *RECIPE, data=tmp_path / "cub", background=tmp_path / "backgrounds",
+                     cache=tmp_path / "cache", workers=0, backbone="tiny", weights="none",
+                     image_size=32, bc_set=(f"doubtful_clusters={clusters}",))
+
+    def described():
+        return Stage1Job.from_options(**options).description()
+    before, table = described(), tmp_path / "cub" / "image_class_labels.txt"
+    rows = (line.split() for line in table.read_text().splitlines())
+    table.write_text("".join(f"{image} {3 - int(label)}\n" for image, label in rows))
+    assert (described() != before) == (clusters > 0)
