@@ -111,8 +111,8 @@ def recurring_parts(assigned: torch.Tensor, cells: MaskedCells, labels: Sequence
 
 def _share_of_class(classes, having):
     """``RecurringPart.of_class`` from (images,) int64 and (images,) bool, true somewhere."""
-    of_class, others = classes.bincount(having)[classes[having]] - 1, classes.bincount() - 1
-    others = others[classes[having]]
+    its = classes[having]
+    of_class, others = classes.bincount(having)[its] - 1, classes.bincount()[its] - 1
     of_all = (having.sum() - 1) / max(1, len(having) - 1)
     return float(torch.where(others > 0, of_class / others.clamp_min(1), of_all).mean())
 
