@@ -10,7 +10,7 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.summary import dataset_of_masks
 from pipelines.jobs import options
 from pipelines.jobs.terminal import progress_bar
-from stage1_bc.mask_clusters import fit_clusters, save_clusters
+from stage1_bc.mask_clusters import CLUSTER_COUNT, fit_clusters, save_clusters
 from stage1_bc.mask_settings import maker_of_masks, recorded_facts
 from stage1_bc.reading import sample_targets
 from stage1_bc.recipe import UNITS_READ
@@ -23,8 +23,8 @@ LISTED = 10  # parts in the text; the contact sheet shows all of them
 
 @options.grouped_command("check-masks")
 @click.argument("masks")
-@click.option("--clusters", "count", type=click.IntRange(2), default=48, show_default=True,
-              help="Number of clusters.")
+@click.option("--clusters", "count", type=click.IntRange(2), default=CLUSTER_COUNT,
+              show_default=True, help="Number of clusters.")
 @click.option("--shown", type=click.IntRange(1), default=8, show_default=True,
               help="Pictures per cluster on the contact sheet.")
 @click.option("--seed", type=options.SEED, default=0, show_default=True,

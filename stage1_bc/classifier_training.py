@@ -19,9 +19,9 @@ from common.threads import one_thread_per_operation
 from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
-from stage1_bc.doubtful_cells import CLUSTERS, doubtful_cells
+from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.evidence import train_evidence_unit
-from stage1_bc.mask_clusters import NotTarget
+from stage1_bc.mask_clusters import CLUSTER_COUNT, NotTarget
 from stage1_bc.pixel_network import train_pixel_network
 from stage1_bc.pixel_unit import label_seeds, read_seeds, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
@@ -75,7 +75,7 @@ class ClassifierConfig:
         check_choice(self, "head", HEADS)
         check_ranges(self, image_size=(1, LARGEST_SIDE), learning_rate=(0, math.inf),
                      weight_decay=(0, math.inf), held_back=(0, 0.9), seed=(0, LARGEST_SEED),
-                     doubtful_clusters=(0, CLUSTERS - 1),
+                     doubtful_clusters=(0, CLUSTER_COUNT - 1),
                      **dict.fromkeys(("steps", "batch_size", "max_targets", "pixel_targets"),
                                      (1, math.inf)))
 

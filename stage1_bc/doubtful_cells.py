@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from common.threads import one_thread_per_operation
-from stage1_bc.mask_clusters import fit_clusters
+from stage1_bc.mask_clusters import CLUSTER_COUNT, fit_clusters
 from stage1_bc.pixel_network import PixelNetwork
 from stage1_bc.pixel_unit import COVERED, Moments, on_grid
 from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
-
-CLUSTERS = 48  # as many as ``bcct check-masks`` shows by default
 
 
 @torch.no_grad()
@@ -41,9 +39,9 @@ def doubtful_cells(network: PixelNetwork, moments: Moments, masks: np.ndarray,
         cells = MaskedCells(moments.targets, on_grid(masks) >= COVERED,
                             moments.answers(network, device).flatten(1))
         masked = cells.features[cells.covered]
-        if len(masked) < CLUSTERS:
+        if len(masked) < CLUSTER_COUNT:
             return torch.zeros_like(cells.covered)
-        clusters = fit_clusters(masked, CLUSTERS, seed)
+        clusters = fit_clusters(masked, CLUSTER_COUNT, seed)
         parts = recurring_parts(assign_masked(clusters, cells), cells, labels)
         doubtful = torch.tensor([part.number for part in parts[:count]])
         return torch.cat([torch.isin(clusters.assign(part), doubtful)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from common.files import load_checkpoint, save_checkpoint
 
+CLUSTER_COUNT = 48  # unless a person asks for another number
 ITERATIONS = 25  # of k-means
 LARGEST_SAMPLE = 200_000  # features that k-means learns from at most
 

@@ -8,7 +8,8 @@ from common.datasets import open_backgrounds, open_dataset
 from stage1_bc import agreement, classifier_training
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_units
-from stage1_bc.doubtful_cells import CLUSTERS, doubtful_cells
+from stage1_bc.doubtful_cells import doubtful_cells
+from stage1_bc.mask_clusters import CLUSTER_COUNT
 from stage1_bc.pixel_unit import GRID, Moments
 from stage1_bc.reading import read_images
 from tests.examples import write_inputs
@@ -69,7 +70,7 @@ def test_no_cell_is_doubtful_where_masks_cover_next_to_nothing():
     moments, masks = moments_of([0])
     masks[:] = False
     masks[0, 0, :GRID] = True
-    assert GRID < CLUSTERS
+    assert GRID < CLUSTER_COUNT
     assert not doubtful_cells(Answering(), moments, masks, [0] * 12, 2, seed=0).any()
 
 
