@@ -65,9 +65,10 @@ class ClassifierConfig:
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     doubtful_clusters: int = 0
-    """How many of 48 clusters of the cells that first masks cover count as background when units
-    for pixels learn: first those that few masks of a class hold, or that look little like a target.
-    Without effect where first masks cover fewer than 48 cells in all; see docs/masks.md."""
+    """How many of 48 clusters of the cells that masks by the network for pixels cover count as
+    background when the tuned network learns; 2 with recipes that read it. First those that few
+    masks of a class hold, or that look little like a target. Without effect where these masks
+    cover fewer than 48 cells in all; see docs/masks.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
@@ -233,18 +234,9 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 advance(len(batch.positions))
                 yield to_float(batch.images.to(compute.device)).contiguous(
                     memory_format=torch.channels_last)
-    labelled = config.units != ("evidence_unit",)  # that unit learns from no first labels
-    if labelled or config.doubtful_clusters:
+    if config.units != ("evidence_unit",):  # that unit learns from no first labels
         seeds = read_seeds(classifier, images())
         first = label_seeds(classifier, seeds, moments)
-    if config.doubtful_clusters:
-        network = train_pixel_network(classifier, moments, first.cells, config.seed, progress)
-        _, masks = label_by_masks(network, moments, first.frames)
-        labels = [record.label for record in readings.sampled]
-        moments = moments.with_named(doubtful_cells(
-            network, moments, masks, labels, config.doubtful_clusters, config.seed))
-        if labelled:
-            first = label_seeds(classifier, seeds, moments)
     if config.pixel_unit:
         classifier.pixel_unit = train_pixel_unit(classifier, moments, first.cells)
     if config.evidence_unit:
@@ -254,6 +246,9 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                                                        config.seed, progress)
     if config.tuned_network:
         assert readings.tail_inputs is not None  # ``read_images`` sees to it
+        if config.doubtful_clusters:
+            moments = _with_doubtful(classifier, readings, first, config)
+            first = label_seeds(classifier, seeds, moments)
         agreed = label_by_agreement(classifier, images(), moments, first)
         teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
         cells, masks = label_by_masks(teacher, moments, first.frames)
@@ -261,6 +256,15 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                                      readings.kept_backgrounds, compute, config.seed, progress)
         classifier.tuned_network = train_tuned_network(
             classifier, moments, readings.tail_inputs, cells, composites, config.seed, progress)
+
+
+def _with_doubtful(classifier, readings, first, config):
+    """The moments with the cells named that are doubtful in the masks of the network for pixels."""
+    network, moments = classifier.pixel_network, readings.moments
+    _, masks = label_by_masks(network, moments, first.frames)
+    labels = [record.label for record in readings.sampled]
+    return moments.with_named(doubtful_cells(network, moments, masks, labels,
+                                             config.doubtful_clusters, config.seed))
 
 
 @torch.no_grad()

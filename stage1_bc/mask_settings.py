@@ -19,6 +19,7 @@ from stage1_bc.recipe import RECIPES, UNITS_READ, Recipe
 STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weights", "bc_seed",
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
+DOUBTFUL_CLUSTERS = 2  # where a recipe reads the tuned network
 NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False,
                   "doubtful_clusters": 0}
 """Settings of the background classifier that there have not always been, and the value of
@@ -90,10 +91,10 @@ class MaskSettings:
             raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
                               "learn what --not-target names: take another --recipe, such as "
                               "default")
-        if config.doubtful_clusters and not config.units:
-            raise ConfigError(f"doubtful_clusters={config.doubtful_clusters} is for units for "
-                              f"pixels, and the recipe {self.recipe_name} has none: take another "
-                              "--recipe, such as default")
+        if config.doubtful_clusters and "tuned_network" not in units:
+            raise ConfigError(f"doubtful_clusters={config.doubtful_clusters} is for the tuned "
+                              f"network, which the recipe {self.recipe_name} does not read: take "
+                              "another --recipe, such as default")
         scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
@@ -168,8 +169,11 @@ def mask_settings(backbone: str, weights: str, bc_backbone: str | None, bc_weigh
 
 def plain_config(head: str, image_size: int, seed: int, recipe: Recipe) -> ClassifierConfig:
     """The background classifier's settings for a recipe, without overrides."""
-    config = ClassifierConfig(head=head, image_size=image_size, seed=seed)
-    return config.with_units(UNITS_READ.get(recipe.signal, ()))
+    units = UNITS_READ.get(recipe.signal, ())
+    config = ClassifierConfig(
+        head=head, image_size=image_size, seed=seed,
+        doubtful_clusters=DOUBTFUL_CLUSTERS if "tuned_network" in units else 0)
+    return config.with_units(units)
 
 
 def recorded_facts(manifest: dict) -> dict:

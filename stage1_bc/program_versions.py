@@ -25,8 +25,9 @@ VERSIONS = {
     # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites, version
     # 2 learned from the network for pixels that masks are made with.
     "tuning": 3,
-    # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring.
-    "doubting": 1,
+    # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring, and what
+    # learns them; in version 1 all units for pixels.
+    "doubting": 2,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),
@@ -38,8 +39,6 @@ TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
                               "gradients", "sharpening", "cutting"),
             "evidence_unit": ("teaching", "evidence", "sharpening")}
 """The parts that teach each unit for pixels."""
-DOUBTING = "doubting", "tuning", *TEACHING["pixel_network"]
-"""The parts that find doubtful clusters; tuning makes the masks."""
 
 
 def versions_of_recipe(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -56,10 +55,10 @@ def versions_of_classifier(units: Collection[str], doubting: bool = False
 
     Args:
         units: names of the units for pixels that it has.
-        doubting: whether these learn doubtful clusters as background.
+        doubting: whether the tuned network learns doubtful clusters as background.
     """
     return _recorded({"learning", *(part for name in units for part in TEACHING[name]),
-                      *(DOUBTING if doubting else ())})
+                      *(["doubting"] if doubting else [])})
 
 
 def _recorded(parts):

@@ -6,7 +6,7 @@ import torch
 from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from stage1_bc import agreement, classifier_training
-from stage1_bc.classifier import build_classifier
+from stage1_bc.classifier import build_classifier, state_digest
 from stage1_bc.classifier_training import ClassifierConfig, train_units
 from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.mask_clusters import CLUSTER_COUNT
@@ -86,19 +86,20 @@ def readings(tmp_path):
                        Compute("cpu", 4, 0)), config
 
 
-def test_all_units_learn_doubtful_cells_as_background(readings, monkeypatch):
+def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeypatch):
     readings, config = readings
     doubtful = torch.zeros(len(readings.sampled), GRID ** 2, dtype=torch.bool)
     doubtful[:, :5 * GRID] = True
     asked, taught = [], []
 
     def doubt(network, moments, masks, labels, count, seed):
-        asked.append((moments.named, masks.shape[0], labels, count))
+        asked.append((network, moments.named, masks.shape[0], labels, count))
         return doubtful
 
     def noting(function):
         def call(*given):
-            taught.append(next(part for part in given if isinstance(part, Moments)).named)
+            taught.append((function.__name__,
+                           next(part for part in given if isinstance(part, Moments)).named))
             return function(*given)
         return call
     monkeypatch.setattr(classifier_training, "doubtful_cells", doubt)
@@ -110,14 +111,26 @@ def test_all_units_learn_doubtful_cells_as_background(readings, monkeypatch):
 
     def train(clusters):
         taught.clear()
-        train_units(build_classifier("tiny", "none", image_size=SIDE), readings,
-                    dataclasses.replace(config, doubtful_clusters=clusters), Compute("cpu", 4, 0))
-    train(3)
-    (before, *about), = asked
+        classifier = build_classifier("tiny", "none", image_size=SIDE)
+        train_units(classifier, readings, dataclasses.replace(config, doubtful_clusters=clusters),
+                    Compute("cpu", 4, 0))
+        return classifier
+    doubting = train(3)
+    (network, before, *about), = asked
     labels = [record.label for record in readings.sampled]
-    assert before is None and about == [len(labels), labels, 3] and len(set(labels)) > 1
-    # First labels, a network and its masks; then again, with all others.
-    assert taught[:3] == [None] * 3 and len(taught) == 13
-    assert all(torch.equal(named, doubtful) for named in taught[3:])
-    train(0)  # the readings have stayed as they were
-    assert len(asked) == 1 and taught == [None] * 10
+    assert network is doubting.pixel_network and before is None
+    assert about == [len(labels), labels, 3] and len(set(labels)) > 1
+    kept, doubted = taught[:5], taught[5:]
+    assert [name for name, named in kept] == [
+        "label_seeds", "train_pixel_unit", "train_evidence_unit", "train_pixel_network",
+        "label_by_masks"] and all(named is None for _, named in kept)
+    assert [name for name, named in doubted] == [
+        "label_seeds", "label_by_agreement", "train_pixel_unit", "train_evidence_unit",
+        "train_pixel_network", "label_by_masks", "train_tuned_network"]
+    assert all(torch.equal(named, doubtful) for _, named in doubted)
+
+    plain = train(0)  # the readings have stayed as they were
+    assert len(asked) == 1 and all(named is None for _, named in taught)
+    same = [state_digest(one) == state_digest(other) for one, other in zip(
+        plain.pixel_units().values(), doubting.pixel_units().values())]
+    assert same == [True, True, True, False]

@@ -18,7 +18,7 @@ from stage1_bc.agreement import label_by_agreement, salient_cells
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.mask_settings import MaskSettings, recorded_facts
+from stage1_bc.mask_settings import MaskSettings, mask_settings, recorded_facts
 from stage1_bc.pixel_unit import GRID
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
@@ -109,14 +109,6 @@ def test_a_tuned_network_depends_on_all_that_teaches_its_teacher(monkeypatch):
         "sharpening", "cutting"}
 
 
-def test_doubtful_clusters_depend_on_all_that_finds_them(monkeypatch):
-    monkeypatch.setattr(program_versions, "VERSIONS", dict.fromkeys(VERSIONS, 2))
-    assert "doubting" not in versions_of_classifier(PIXEL_UNITS)["versions"]
-    assert set(versions_of_classifier(["evidence_unit"], doubting=True)["versions"]) == {
-        "learning", "doubting", "tuning", "evidence", "network", "teaching", "gradients",
-        "sharpening", "cutting"}
-
-
 def test_only_units_for_pixels_at_other_scales_record_a_version():
     scales = {"scales": (1.0, 1.5)}
     several = {name: dataclasses.replace(RECIPES[name], **scales) for name in ("frozen", "guided")}
@@ -155,14 +147,14 @@ def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_cl
     assert recorded_facts(manifest) == facts
 
 
-def test_a_new_way_to_find_doubtful_clusters_is_another_key(monkeypatch):
-    def fields(clusters):
-        config = ClassifierConfig(pixel_unit=True, doubtful_clusters=clusters)
-        return MaskSettings("tiny", "none", config, "linear", RECIPES["linear"]).classifier_fields
-    plain, doubting = fields(0), fields(2)
-    assert "doubtful_clusters" not in plain and doubting["doubtful_clusters"] == 2
+@pytest.mark.parametrize("clusters", [0, 3])
+def test_only_where_clusters_are_doubtful_they_are_part_of_the_key(monkeypatch, clusters):
+    settings = mask_settings("tiny", "none", None, None, 0, "pooled",
+                             [f"doubtful_clusters={clusters}"], SIDE)
+    before = settings.classifier_fields
+    assert before.get("doubtful_clusters", 0) == clusters
     monkeypatch.setitem(program_versions.VERSIONS, "doubting", 7)
-    assert fields(0) == plain and fields(2) != doubting
+    assert (settings.classifier_fields != before) == (clusters > 0)
 
 
 if __name__ == "__main__":
