@@ -9,7 +9,8 @@ It also learns from composites of the two (``stage1_bc.composites``). It learns 
 A map is the geometric mean of the answers of both kinds of network, so a pixel counts where both
 say so. They err in different places, the more so as they have different teachers: the classifier's
 network for pixels learns from what is salient, the one that teaches here from what is salient and
-speaks against the background images as well (``stage1_bc.agreement``).
+speaks against the background images as well (``stage1_bc.agreement``). What is doubtful in the
+masks of the first counts as background for the teacher and the copy (``stage1_bc.doubtful_cells``).
 """
 
 from collections.abc import Callable
