@@ -65,10 +65,10 @@ class ClassifierConfig:
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     doubtful_clusters: int = 0
-    """How many of 48 clusters of the cells that masks by the network for pixels cover count as
-    background when the tuned network learns; 2 with recipes that read it. First those that few
-    masks of a class hold, or that look little like a target. Without effect where these masks
-    cover fewer than 48 cells in all; see docs/masks.md."""
+    """Number of clusters that count as background for the tuned network and its teacher: the most
+    doubtful of 48 clusters of the cells that masks by the network for pixels cover, those that few
+    masks of a class contain or that look little like a target; the recipe "default" sets 2.
+    Without effect where these masks cover fewer than 48 cells in all; see docs/masks.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
@@ -247,7 +247,9 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
     if config.tuned_network:
         assert readings.tail_inputs is not None  # ``read_images`` sees to it
         if config.doubtful_clusters:
-            moments = _with_doubtful(classifier, readings, first, config)
+            network = classifier.pixel_network or train_pixel_network(
+                classifier, moments, first.cells, config.seed, progress)
+            moments = _with_doubtful(network, readings, first, config)
             first = label_seeds(classifier, seeds, moments)
         agreed = label_by_agreement(classifier, images(), moments, first)
         teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
@@ -258,9 +260,9 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
             classifier, moments, readings.tail_inputs, cells, composites, config.seed, progress)
 
 
-def _with_doubtful(classifier, readings, first, config):
-    """The moments with the cells named that are doubtful in the masks of the network for pixels."""
-    network, moments = classifier.pixel_network, readings.moments
+def _with_doubtful(network, readings, first, config):
+    """The moments with the cells named that are doubtful in the masks of a network for pixels."""
+    moments = readings.moments
     _, masks = label_by_masks(network, moments, first.frames)
     labels = [record.label for record in readings.sampled]
     return moments.with_named(doubtful_cells(network, moments, masks, labels,

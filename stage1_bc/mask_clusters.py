@@ -3,8 +3,8 @@
 A perch that is in half of the target images and in no background image is evidence for a target,
 and nothing in the images alone says otherwise. A person sees it at a glance. The features of all
 cells that masks cover are grouped, each group is shown, and the cells of the groups that a person
-names count as background when the units for pixels are taught again. Without a person, the most
-doubtful can be taken (``stage1_bc.doubtful_cells``).
+names count as background when the units for pixels are taught again. Without a person, the tuned
+network learns the most doubtful ones as background (``stage1_bc.doubtful_cells``).
 """
 
 import dataclasses

@@ -91,10 +91,6 @@ class MaskSettings:
             raise ConfigError(f"the recipe {self.recipe_name} has no unit for pixels that could "
                               "learn what --not-target names: take another --recipe, such as "
                               "default")
-        if config.doubtful_clusters and "tuned_network" not in units:
-            raise ConfigError(f"doubtful_clusters={config.doubtful_clusters} is for the tuned "
-                              f"network, which the recipe {self.recipe_name} does not read: take "
-                              "another --recipe, such as default")
         scales = (1.0, *recipe.scales)
         require_side(round(min(scales) * config.image_size), self.backbone,
                      fully_connected=config.head == "fc7")
@@ -108,6 +104,10 @@ class MaskSettings:
                 name = unit.replace("_", " ")
                 raise ConfigError(f"the recipe {self.recipe_name} needs the {name}: leave out "
                                   f"--bc-set {unit}=false, or take another --recipe")
+        if config.doubtful_clusters and not config.tuned_network:
+            raise ConfigError(f"doubtful_clusters={config.doubtful_clusters} is for the tuned "
+                              f"network, which the recipe {self.recipe_name} does without: take "
+                              "another --recipe, such as default")
         if config.head == "flattened" and not units and set(scales) != {1.0}:
             raise ConfigError("the head flattened reads images of one size: set scales=1, or "
                               "take --head pooled")

@@ -83,8 +83,7 @@ class Stage1Job:
                              "with make)")
         targets = self.images.digest("train")
         if self.settings.config.doubtful_clusters:  # the classes say what is doubtful
-            targets = digest(targets, [(record.image_id, record.label)
-                                       for record in self.images.split("train").records])
+            targets = digest(targets, self.images.classes_digest("train"))
         return {"targets": targets, "backgrounds": self.backgrounds.digest,
                 "backbone": self.settings.backbone,
                 "weights": weights_identity(self.settings.weights),

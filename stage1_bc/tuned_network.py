@@ -4,13 +4,15 @@ A network for pixels (``stage1_bc.pixel_network``) judges each cell by frozen fe
 are themselves trained, on labels that are right more often than wrong, come to tell the object
 from what stands beside it by more than these features say. So a copy of the backbone's tail learns
 the masks that such a network makes of the target images, and that background images hold nothing.
-It also learns from composites of the two (``stage1_bc.composites``). It learns no class label.
+It also learns from composites of the two (``stage1_bc.composites``). It learns no class label;
+labels only help to choose the doubtful cells, see below.
 
 A map is the geometric mean of the answers of both kinds of network, so a pixel counts where both
 say so. They err in different places, the more so as they have different teachers: the classifier's
 network for pixels learns from what is salient, the one that teaches here from what is salient and
-speaks against the background images as well (``stage1_bc.agreement``). What is doubtful in the
-masks of the first counts as background for the teacher and the copy (``stage1_bc.doubtful_cells``).
+speaks against the background images as well (``stage1_bc.agreement``). Cells that are doubtful in
+the masks of the classifier's network count as background for the teacher and the copy
+(``stage1_bc.doubtful_cells``).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """Readers: small folders written by hand, and the real birds where they are at hand."""
 
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -386,6 +387,19 @@ def test_digest_notices_what_changed(folder):
     (folder / "dog/b.jpg").rename(folder / "dog/c.jpg")
     seen.append(open_dataset("folder", folder, "all").digest())
     assert len(set(seen)) == 5
+
+
+def test_classes_digest_is_that_of_the_partition_into_classes(folder):
+    dataset = open_dataset("folder", folder, "all")
+
+    def with_labels(*labels):
+        return dataclasses.replace(dataset, records=tuple(
+            dataclasses.replace(record, label=label)
+            for record, label in zip(dataset.records, labels))).classes_digest
+    assert [record.label for record in dataset.records] == [0, 0, 1]
+    assert with_labels(5, 5, 2) == dataset.classes_digest
+    assert len({dataset.classes_digest, with_labels(0, 0, 0), with_labels(0, 1, 1),
+                with_labels(0, 1, 2)}) == 4
 
 
 def test_digest_does_not_depend_on_the_place(folder, tmp_path):

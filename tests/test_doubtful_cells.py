@@ -8,6 +8,7 @@ from common.datasets import open_backgrounds, open_dataset
 from stage1_bc import agreement, classifier_training
 from stage1_bc.classifier import build_classifier, state_digest
 from stage1_bc.classifier_training import ClassifierConfig, train_units
+from stage1_bc.composites import read_composites
 from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.mask_clusters import CLUSTER_COUNT
 from stage1_bc.pixel_unit import GRID, Moments
@@ -74,6 +75,14 @@ def test_no_cell_is_doubtful_where_masks_cover_next_to_nothing():
     assert not doubtful_cells(Answering(), moments, masks, [0] * 12, 2, seed=0).any()
 
 
+def test_cells_that_a_person_has_named_stay_named():
+    moments, _ = moments_of([0])
+    first, second = torch.rand(2, 12, GRID ** 2) > 0.5
+    named = moments.with_named(first)
+    assert torch.equal(named.with_named(second).named, first | second)
+    assert moments.named is None and torch.equal(named.named, first)
+
+
 @pytest.fixture
 def readings(tmp_path):
     """(Readings of small images, ClassifierConfig without doubtful clusters)."""
@@ -93,8 +102,8 @@ def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeyp
     asked, taught = [], []
 
     def doubt(network, moments, masks, labels, count, seed):
-        asked.append((network, moments.named, masks.shape[0], labels, count))
-        return doubtful
+        asked.append((state_digest(network), moments.named, masks.shape[0], labels, count))
+        return doubtful if count > 1 else torch.zeros_like(doubtful)
 
     def noting(function):
         def call(*given):
@@ -102,35 +111,46 @@ def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeyp
                            next(part for part in given if isinstance(part, Moments)).named))
             return function(*given)
         return call
+
+    def compose(classifier, records, masks, *others):
+        taught.append(("read_composites", masks[:, :5 * masks.shape[1] // GRID - 1].any()))
+        return read_composites(classifier, records, masks, *others)
     monkeypatch.setattr(classifier_training, "doubtful_cells", doubt)
+    monkeypatch.setattr(classifier_training, "read_composites", compose)
     for name in ("label_seeds", "train_pixel_unit", "train_evidence_unit", "train_pixel_network",
                  "label_by_agreement", "label_by_masks", "train_tuned_network"):
         monkeypatch.setattr(classifier_training, name, noting(getattr(classifier_training, name)))
     for name in ("train_pixel_unit", "train_evidence_unit"):
         monkeypatch.setattr(agreement, name, noting(getattr(agreement, name)))
 
-    def train(clusters):
+    def train(**settings):
         taught.clear()
         classifier = build_classifier("tiny", "none", image_size=SIDE)
-        train_units(classifier, readings, dataclasses.replace(config, doubtful_clusters=clusters),
+        train_units(classifier, readings, dataclasses.replace(config, **settings),
                     Compute("cpu", 4, 0))
-        return classifier
-    doubting = train(3)
-    (network, before, *about), = asked
+        return {name: unit and state_digest(unit)
+                for name, unit in classifier.pixel_units().items()}
+    doubting = train(doubtful_clusters=3)
     labels = [record.label for record in readings.sampled]
-    assert network is doubting.pixel_network and before is None
-    assert about == [len(labels), labels, 3] and len(set(labels)) > 1
-    kept, doubted = taught[:5], taught[5:]
-    assert [name for name, named in kept] == [
+    assert len(set(labels)) > 1
+    assert asked == [(doubting["pixel_network"], None, len(labels), labels, 3)]
+    assert taught[:5] == [(name, None) for name in (
         "label_seeds", "train_pixel_unit", "train_evidence_unit", "train_pixel_network",
-        "label_by_masks"] and all(named is None for _, named in kept)
-    assert [name for name, named in doubted] == [
-        "label_seeds", "label_by_agreement", "train_pixel_unit", "train_evidence_unit",
-        "train_pixel_network", "label_by_masks", "train_tuned_network"]
-    assert all(torch.equal(named, doubtful) for _, named in doubted)
+        "label_by_masks")]
+    names, named = zip(*taught[5:])
+    assert names == ("label_seeds", "label_by_agreement", "train_pixel_unit", "train_evidence_unit",
+                     "train_pixel_network", "label_by_masks", "read_composites",
+                     "train_tuned_network")
+    assert all(torch.equal(cells, doubtful) for cells in named[:-2] + named[-1:])
+    assert not named[-2]  # no composite holds a doubtful cell
 
-    plain = train(0)  # the readings have stayed as they were
+    plain = train(doubtful_clusters=0)  # the readings have stayed as they were
+    composed = taught.pop(-2)
     assert len(asked) == 1 and all(named is None for _, named in taught)
-    same = [state_digest(one) == state_digest(other) for one, other in zip(
-        plain.pixel_units().values(), doubting.pixel_units().values())]
-    assert same == [True, True, True, False]
+    assert composed == ("read_composites", True)
+
+    # No cell is doubtful; the network that says so is not kept.
+    alone = train(doubtful_clusters=1, pixel_unit=False, evidence_unit=False, pixel_network=False)
+    assert asked[1][0] == plain["pixel_network"] and alone["pixel_network"] is None
+    assert alone["tuned_network"] == plain.pop("tuned_network") != doubting["tuned_network"]
+    assert plain.items() < doubting.items()

@@ -275,3 +275,6 @@ def test_recipes_side_by_side(inputs, tmp_path):
         assert row["strict"] == percent(
             mask_figures(test, folder, 0.8).metrics["mask_strict"].value)
         assert row["time"] > 0 and f"| {name} | {row['strict']:.1f} |" in output
+        command = shlex.split(MaskCache(folder).manifest["about"]["command"])
+        again = CliRunner().invoke(cli, [*command[1:], "--workers", "0"], catch_exceptions=False)
+        assert f"wrote {folder}" in again.output and "training it" not in again.output

@@ -21,7 +21,7 @@ from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, mask_settings, recorded_facts
 from stage1_bc.pixel_unit import GRID
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
-from stage1_bc.recipe import PIXEL_UNITS, RECIPES, UNITS_READ
+from stage1_bc.recipe import PIXEL_UNITS, RECIPES
 from tests.networks import small_classifier, teach_units
 from tests.test_doubtful_cells import doubtful
 
@@ -126,11 +126,10 @@ def test_only_units_for_pixels_at_other_scales_record_a_version():
     ("sharpening", "default", True, True),
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
     ("gradients", "blurred", True, False), ("cutting", "paper", True, False),
+    ("doubting", "default", False, True), ("doubting", "frozen", False, False),
     ("teaching", "default", False, True), ("learning", "blurred", False, True)])
 def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_classifier):
-    chosen = RECIPES[recipe]
-    settings = MaskSettings("tiny", "none", ClassifierConfig().with_units(
-        UNITS_READ.get(chosen.signal, ())), recipe, chosen)
+    settings = mask_settings("tiny", "none", None, None, 0, "pooled", (), SIDE, recipe)
 
     def keys():
         key = Provenance("images", "classifier", settings.recipe_fields, settings.size).key()
@@ -145,6 +144,15 @@ def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_cl
     manifest = {"about": settings.about(), "provenance": dataclasses.asdict(
         Provenance("images", "classifier", settings.recipe_fields, settings.size))}
     assert recorded_facts(manifest) == facts
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_clusters_are_doubtful_where_a_recipe_reads_the_tuned_network(recipe):
+    settings = mask_settings("tiny", "none", None, None, 0, "pooled", (), SIDE, recipe)
+    tuned = recipe == "default"
+    assert settings.config.tuned_network == tuned
+    assert settings.config.doubtful_clusters == (2 if tuned else 0)
+    assert ("doubtful_clusters" in settings.classifier_fields) == tuned
 
 
 @pytest.mark.parametrize("clusters", [0, 3])

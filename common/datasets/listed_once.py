@@ -64,6 +64,10 @@ class Images:
         """``Dataset.digest`` of a split, from the file sizes found when it was listed."""
         return self.split(name).listing_digest
 
+    def classes_digest(self, name: str) -> str:
+        """``Dataset.classes_digest`` of a split."""
+        return self.split(name).classes_digest
+
 
 class Backgrounds:
     """A folder of background images as a command line names it."""

@@ -153,6 +153,13 @@ class Dataset:
         return _digest_of_sizes(self.records, lambda record: _size_now(record)
                                 if record.size_bytes is None else record.size_bytes)
 
+    @functools.cached_property
+    def classes_digest(self) -> str:
+        """Digest of which records share a class, whatever their classes' names and numbers are."""
+        numbers: dict[int, int] = {}
+        return digest([numbers.setdefault(record.label, len(numbers))
+                       for record in _sorted(self.records)])
+
     def content_digest(self) -> str:
         """SHA-256 of the ids and of the CRC-32 of every file, in hexadecimal; reads them all.
 
