@@ -148,7 +148,8 @@ _OPTIONS = {
         "not_target": click.option(
             "--not-target", type=NOT_TARGET, help="Clusters of bcct check-masks (its folder, "
             "or the beginning of its name) and the numbers of those that are not the target, such "
-            "as cub-train:3,17. The units for pixels learn them as background."),
+            "as cub-train:3,17. The units for pixels learn them as background, in addition to the "
+            "two that the recipe default chooses."),
         "deltas": click.option(
             "--delta", "deltas", type=DELTA, multiple=True, default=[0.80], show_default=True,
             help="Threshold on the map (Eq. 2); may be repeated."),
