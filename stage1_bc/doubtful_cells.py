@@ -43,6 +43,4 @@ def doubtful_cells(network: PixelNetwork, moments: Moments, masks: np.ndarray,
             return torch.zeros_like(cells.covered)
         clusters = fit_clusters(masked, CLUSTER_COUNT, seed)
         parts = recurring_parts(assign_masked(clusters, cells), cells, labels)
-        doubtful = torch.tensor([part.number for part in parts[:count]])
-        return torch.cat([torch.isin(clusters.assign(part), doubtful)
-                          for part in moments.targets.split(64)])
+        return clusters.cells(moments.targets, [part.number for part in parts[:count]])

@@ -9,7 +9,7 @@ network learns the most doubtful ones as background (``stage1_bc.doubtful_cells`
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -36,6 +36,16 @@ class FeatureClusters:
     def assign(self, features: torch.Tensor) -> torch.Tensor:
         """Index of the nearest centre: (..., D) float or half to (...) int64."""
         return (self._directions(features) @ self.centres.T).argmax(-1)
+
+    def cells(self, features: torch.Tensor, numbers: Collection[int]) -> torch.Tensor:
+        """Which cells are of some clusters: (n, cells, D) float or half to (n, cells) bool.
+
+        Args:
+            features: (n, cells, D) float or half.
+            numbers: of the clusters.
+        """
+        wanted = torch.tensor(list(numbers))
+        return torch.cat([torch.isin(self.assign(part), wanted) for part in features.split(64)])
 
     def _directions(self, features):
         return functional.normalize((features.float() - self.mean) / self.scale, dim=-1)
@@ -93,9 +103,7 @@ class NotTarget:
 
     def cells(self, features: torch.Tensor) -> torch.Tensor:
         """Which cells are of a named cluster: (n, cells, D) float or half to (n, cells) bool."""
-        numbers = torch.tensor(self.numbers)
-        return torch.cat([torch.isin(self.clusters.assign(part), numbers)
-                          for part in features.split(64)])
+        return self.clusters.cells(features, self.numbers)
 
 
 def save_clusters(path: Path, clusters: FeatureClusters, about: dict) -> None:

@@ -20,8 +20,7 @@ STAGE1_OPTIONS = ("recipe", "recipe_set", "precision", "bc_backbone", "bc_weight
                   "not_target", "head", "bc_set")
 """Options of commands that say how the background classifier and its recipe make masks."""
 DOUBTFUL_CLUSTERS = 2  # where a recipe reads the tuned network
-NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False,
-                  "doubtful_clusters": 0}
+NEWER_SETTINGS = {"pixel_network": False, "tuned_network": False, "doubtful_clusters": 0}
 """Settings of the background classifier that there have not always been, and the value of
 classifiers without them."""
 NEWER_FIELDS = {"sharpen_by": "grabcut", "tuned_scales": [1.0]}
@@ -68,9 +67,8 @@ class MaskSettings:
         keep their key.
         """
         config = self.config
-        fields = _without_usual({**to_dict(config), **versions_of_classifier(
-                config.units, config.doubtful_clusters > 0)},
-                                NEWER_SETTINGS)
+        versions = versions_of_classifier(config.units, config.doubtful_clusters > 0)
+        fields = _without_usual({**to_dict(config), **versions}, NEWER_SETTINGS)
         return {**fields, "not_target": self.not_target} if self.not_target else fields
 
     @property
