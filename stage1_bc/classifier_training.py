@@ -251,7 +251,8 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 classifier, moments, first.cells, config.seed, progress)
             moments = _with_doubtful(network, readings, first, config)
             first = label_seeds(classifier, seeds, moments)
-        agreed = label_by_agreement(classifier, images(), moments, first)
+        # The doubtful cells are left out: an evidence unit taught them needs no trained classifier.
+        agreed = label_by_agreement(classifier, images(), readings.moments, first)
         teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
         cells, masks = label_by_masks(teacher, moments, first.frames)
         composites = read_composites(classifier, readings.sampled, masks,

@@ -26,8 +26,8 @@ VERSIONS = {
     # 2 learned from the network for pixels that masks are made with.
     "tuning": 3,
     # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring, and what
-    # learns them; in version 1 all units for pixels.
-    "doubting": 2,
+    # learns them; in version 1 all units for pixels, in version 2 the units that agree as well.
+    "doubting": 3,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),

@@ -141,8 +141,10 @@ def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeyp
     assert names == ("label_seeds", "label_by_agreement", "train_pixel_unit", "train_evidence_unit",
                      "train_pixel_network", "label_by_masks", "read_composites",
                      "train_tuned_network")
-    assert all(torch.equal(cells, doubtful) for cells in named[:-2] + named[-1:])
-    assert not named[-2]  # no composite holds a doubtful cell
+    assert named[1:4] == (None, None, None)  # the units that agree learn no doubtful cell
+    assert all(torch.equal(cells, doubtful)
+               for cells in (named[0], named[4], named[5], named[7]))
+    assert not named[6]  # no composite holds a doubtful cell
 
     plain = train(doubtful_clusters=0)  # the readings have stayed as they were
     composed = taught.pop(-2)
