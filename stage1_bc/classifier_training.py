@@ -65,10 +65,11 @@ class ClassifierConfig:
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     doubtful_clusters: int = 0
-    """Number of clusters that count as background for the tuned network and its teacher: the most
-    doubtful of 48 clusters of the cells that masks by the network for pixels cover, those that few
-    masks of a class contain or that look little like a target; the recipe "default" sets 2.
-    Without effect where these masks cover fewer than 48 cells in all; see docs/masks-log.md."""
+    """Number of clusters that count as background for the tuned network, its teacher and the linear
+    unit whose scores enter the teacher's labels: the most doubtful of 48 clusters of the cells that
+    masks by the network for pixels cover, those that few masks of a class contain or that look
+    little like a target; the recipe "default" sets 2. Without effect
+    where these masks cover fewer than 48 cells in all; see docs/masks-log.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
@@ -251,7 +252,8 @@ def teach_pixels(classifier: BackgroundClassifier, readings: Readings, config: C
                 classifier, moments, first.cells, config.seed, progress)
             moments = _with_doubtful(network, readings, first, config)
             first = label_seeds(classifier, seeds, moments)
-        # The doubtful cells are left out: an evidence unit taught them needs no trained classifier.
+        # Without the doubtful cells: an evidence unit that learns them labels birds nearly as well
+        # where the classifier is random (docs/masks-log.md). What a person has named stays.
         agreed = label_by_agreement(classifier, images(), readings.moments, first)
         teacher = train_pixel_network(classifier, moments, agreed, config.seed, progress)
         cells, masks = label_by_masks(teacher, moments, first.frames)

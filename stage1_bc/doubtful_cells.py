@@ -2,8 +2,9 @@
 
 A person who looks through the sheet of ``bcct check-masks`` names rows such as hands, faces and
 feeders. Most of these are among the first rows: they are in few masks of a class, or look little
-like a target. So the first few can be taken without a look: the tuned network and its teacher learn
-them as background. Where they show a rare part of the target, masks lose that part.
+like a target. So the first few can be taken without a look: the tuned network, its teacher and the
+linear unit whose scores enter the teacher's labels learn them as background. Where they show a rare
+part of the target, masks lose that part.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,9 @@ VERSIONS = {
     # 2 learned from the network for pixels that masks are made with.
     "tuning": 3,
     # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring, and what
-    # learns them; in version 1 all units for pixels, in version 2 the units that agree as well.
+    # learns them: in version 1 all units for pixels, in version 2 the tuned network, its teacher
+    # and all that labels images for it, in version 3 the same without the evidence unit. What
+    # learns them is not in the record; tests/test_doubtful_cells.py checks it.
     "doubting": 3,
 }
 SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),

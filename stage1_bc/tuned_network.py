@@ -11,8 +11,8 @@ A map is the geometric mean of the answers of both kinds of network, so a pixel 
 say so. They err in different places, the more so as they have different teachers: the classifier's
 network for pixels learns from what is salient, the one that teaches here from what is salient and
 speaks against the background images as well (``stage1_bc.agreement``). Cells that are doubtful in
-the masks of the classifier's network count as background for the teacher and the copy
-(``stage1_bc.doubtful_cells``).
+the masks of the classifier's network count as background for the teacher, the copy and the linear
+unit whose scores say what is salient, and not for the evidence (``stage1_bc.doubtful_cells``).
 """
 
 from collections.abc import Callable

@@ -6,12 +6,13 @@ import torch
 from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from stage1_bc import agreement, classifier_training
+from stage1_bc.agreement import label_by_agreement
 from stage1_bc.classifier import build_classifier, state_digest
 from stage1_bc.classifier_training import ClassifierConfig, train_units
 from stage1_bc.composites import read_composites
 from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.mask_clusters import CLUSTER_COUNT
-from stage1_bc.pixel_unit import GRID, Moments
+from stage1_bc.pixel_unit import GRID, Moments, label_seeds
 from stage1_bc.reading import read_images
 from tests.examples import write_inputs
 
@@ -141,7 +142,7 @@ def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeyp
     assert names == ("label_seeds", "label_by_agreement", "train_pixel_unit", "train_evidence_unit",
                      "train_pixel_network", "label_by_masks", "read_composites",
                      "train_tuned_network")
-    assert named[1:4] == (None, None, None)  # the units that agree learn no doubtful cell
+    assert named[1:4] == (None, None, None)  # evidence and what it spares: no doubtful cell
     assert all(torch.equal(cells, doubtful)
                for cells in (named[0], named[4], named[5], named[7]))
     assert not named[6]  # no composite holds a doubtful cell
@@ -156,3 +157,29 @@ def test_the_tuned_network_learns_doubtful_cells_as_background(readings, monkeyp
     assert asked[1][0] == plain["pixel_network"] and alone["pixel_network"] is None
     assert alone["tuned_network"] == plain.pop("tuned_network") != doubting["tuned_network"]
     assert plain.items() < doubting.items()
+
+
+def test_the_evidence_unit_learns_what_a_person_has_named_and_no_doubtful_cell(readings,
+                                                                               monkeypatch):
+    readings, config = readings
+    by_person, doubtful = torch.zeros(2, len(readings.sampled), GRID ** 2, dtype=torch.bool)
+    by_person[:, :GRID] = doubtful[:, -5 * GRID:] = True
+    seeds, agreements = [], []
+
+    def label(classifier, maps, moments):
+        seeds.append((moments.named, label_seeds(classifier, maps, moments)))
+        return seeds[-1][1]
+
+    def agree(classifier, images, moments, first):
+        agreements.append((moments.named, first))
+        return label_by_agreement(classifier, images, moments, first)
+    monkeypatch.setattr(classifier_training, "doubtful_cells", lambda *_: doubtful)
+    monkeypatch.setattr(classifier_training, "label_seeds", label)
+    monkeypatch.setattr(classifier_training, "label_by_agreement", agree)
+    train_units(build_classifier("tiny", "none", image_size=SIDE),
+                dataclasses.replace(readings, moments=readings.moments.with_named(by_person)),
+                dataclasses.replace(config, doubtful_clusters=2), Compute("cpu", 4, 0))
+    (before, _), (after, first) = seeds
+    assert torch.equal(before, by_person) and torch.equal(after, by_person | doubtful)
+    (learnt, scores), = agreements
+    assert torch.equal(learnt, by_person) and scores is first
