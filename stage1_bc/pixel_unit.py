@@ -39,7 +39,7 @@ COVERED = 0.5  # share of a cell from which on a label takes it for the object
 MISTAKEN_WEIGHT = 4
 LEAST_VARIANCE = 1e-12  # a channel that varies less says nothing
 # The gradient masks that it learns first. Without the mirror image they would cost half, and the
-# masks of the test birds lose 0.6 to 0.9 points (docs/masks.md).
+# masks of the test birds lose 0.6 to 0.9 points (docs/masks-log.md).
 SEED_RECIPE = RECIPES["guided-layers"]
 SEED_DELTA = 0.80  # threshold that cuts them, the paper's best
 # A cell is disputed where GrabCut's object and the largest component above this fraction of the
