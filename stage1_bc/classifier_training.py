@@ -68,8 +68,8 @@ class ClassifierConfig:
     """Number of clusters that count as background for the tuned network, its teacher and the linear
     unit whose scores enter the teacher's labels: the most doubtful of 48 clusters of the cells that
     masks by the network for pixels cover, those that few masks of a class contain or that look
-    little like a target; the recipe "default" sets 2. Without effect
-    where these masks cover fewer than 48 cells in all; see docs/masks-log.md."""
+    little like a target; the recipe "default" sets 2. Without effect where these masks cover fewer
+    than 48 cells in all; see docs/masks-log.md."""
     seed: int = 0
     """Seed of the split, of the draws and of first weights."""
 
