@@ -250,6 +250,7 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     recipe = {**NEWER_FIELDS, **held["recipe"]}  # see ``recipe_fields``
     classifier, chosen = held["classifier"], to_dict(settings.recipe)
     yield from (("recipe", name, value, recipe.get(name)) for name, value in chosen.items())
+    yield from _program_compared(facts, held)
     yield from (("recipe_set", name, chosen[name], recipe.get(name))
                 for name in _assigned(options["recipe_set"]))
     yield "precision", "precision", settings.precision, recipe.get("precision", "float32")
@@ -263,6 +264,22 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
     config = {**(NEWER_SETTINGS if classifier else {}), **classifier}
     yield from (("bc_set", name, to_dict(settings.config)[name], config.get(name))
                 for name in _assigned(options["bc_set"]))
+
+
+def _program_compared(facts, held) -> Iterator[tuple]:
+    """As ``_compared``: what a recipe of the same name and fields was in earlier versions."""
+    if not held["classifier"]:  # not recorded
+        return
+    name, usual = "doubtful_clusters", NEWER_SETTINGS["doubtful_clusters"]
+    clusters = held["classifier"].get(name, usual)
+    yield "recipe", name, facts["classifier"].get(name, usual), clusters
+    asked, made_by = ({**record["recipe"].get("versions", {}),
+                       **record["classifier"].get("versions", {})} for record in (facts, held))
+    if not clusters:
+        asked.pop("doubting", None)
+    # What is at version 1 is not recorded.
+    yield from (("recipe", f"{part} at version", version, made_by.get(part, 1))
+                for part, version in asked.items())
 
 
 def _listed(options):

@@ -83,6 +83,26 @@ def test_the_command_line_is_asked_for_what_it_gives(folder, cache):
     assert "wrote" in run(*arguments).output
 
 
+def test_a_recipe_of_the_same_name_in_an_earlier_version_is_another(folder):
+    cache = MaskCache(make_masks(folder, "--recipe", "default"))
+    given, options = ("recipe",), {"recipe": "default"}
+    agree(folder, cache, given, options)
+    classifier = cache.manifest["about"]["classifier"]
+    classifier["versions"]["doubting"] -= 1
+    with pytest.raises(MaskCacheError, match="--recipe asks for doubting at version 3, the masks "
+                                             "have 2; leave"):
+        agree(folder, cache, given, options)
+    agree(folder, cache, (), {})
+    del classifier["doubtful_clusters"], classifier["versions"]["doubting"]
+    with pytest.raises(MaskCacheError, match="--recipe asks for doubtful_clusters 2, the masks "
+                                             "have 0; leave"):
+        agree(folder, cache, given, options)
+    agree(folder, cache, given, {**options, "bc_set": ("doubtful_clusters=0",)})
+    del cache.manifest["provenance"]["recipe"]["versions"], classifier["versions"]
+    with pytest.raises(MaskCacheError, match="asks for tuning at version 3, the masks have 1"):
+        agree(folder, cache, given, options)
+
+
 def test_masks_made_with_a_setting_that_is_gone_are_named(folder):
     cache = MaskCache(make_masks(folder, "--recipe", "guided"))
     cache.manifest["about"]["classifier"]["taught_by"] = "agreement"
