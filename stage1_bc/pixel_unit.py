@@ -10,6 +10,7 @@ gradient.
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.backbones import Backbone
+from common.feature_extractor import Extractor, Outputs
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, largest_above, normalise
 from stage1_bc.gradient_maps import at_scale, gradient_map, unit_maximum
@@ -47,13 +49,31 @@ SEED_DELTA = 0.80  # threshold that cuts them, the paper's best
 DISPUTED_CUT, DISPUTED = 0.3, 0.5
 
 
-class Look(NamedTuple):
-    """What one pass of the frozen backbone over N images gives to units for pixels."""
+class Look:
+    """What the frozen backbone gives to units for pixels of N images, computed when asked for.
 
-    cells: torch.Tensor
-    """(N, GRID ** 2, D) float32, the outputs of ``Backbone.pixel_taps`` on the grid."""
-    tail_input: torch.Tensor
-    """(N, c, h, w) float, what the backbone's tail reads."""
+    Args:
+        images: (N, 3, H, W) float RGB in [0, 1].
+        extract: function of images that gives Outputs with pixels and the tail's input.
+        front: the same with the tail's input alone, for which no later layer is computed.
+    """
+
+    def __init__(self, images: torch.Tensor, extract: Extractor, front: Extractor):
+        self._images, self._extract, self._front = images, extract, front
+        self._read: Outputs | None = None
+
+    @functools.cached_property
+    def cells(self) -> torch.Tensor:
+        """(N, GRID ** 2, D) float32, the outputs of ``Backbone.pixel_taps`` on the grid."""
+        with torch.no_grad():
+            self._read = self._extract(self._images)
+            return on_one_grid(self._read.pixels)
+
+    @functools.cached_property
+    def tail_input(self) -> torch.Tensor:
+        """(N, c, h, w) float, what the backbone's tail reads."""
+        with torch.no_grad():
+            return (self._read or self._front(self._images)).tail_input
 
 
 class TailInputs(NamedTuple):
@@ -75,15 +95,14 @@ class PixelReader(nn.Module):
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.extract = backbone.extractor(features=False)
+        self.front = backbone.extractor(features=False, pixels=False)
         side, device = backbone.probe_side, backbone.mean.device
         self.blank = self.look(torch.zeros(1, 3, side, side, device=device))
         self.width = self.blank.cells.shape[-1]
 
-    @torch.no_grad()
     def look(self, images: torch.Tensor) -> Look:
         """What all units for pixels read of (N, 3, H, W) float RGB images in [0, 1]."""
-        outputs = self.extract(images)
-        return Look(on_one_grid(outputs.pixels), outputs.tail_input)
+        return Look(images, self.extract, self.front)
 
     def read(self, images: torch.Tensor) -> torch.Tensor:
         """The layers' outputs on the grid: (N, 3, H, W) float in [0, 1] to (N, GRID ** 2, D)."""

@@ -25,13 +25,16 @@ VERSIONS = {
     # The same of the tuned network, stage1_bc.tuned_network; version 1 had no composites, version
     # 2 learned from the network for pixels that masks are made with.
     "tuning": 3,
+    # The map of the tuned network; version 1 was the geometric mean of it and of the map of the
+    # network for pixels.
+    "tuned map": 2,
     # Which clusters are doubtful, stage1_bc.doubtful_cells, mask_clusters and recurring, and what
     # learns them: in version 1 all units for pixels, in version 2 the tuned network, its teacher
     # and all that labels images for it, in version 3 the same without the evidence unit. What
     # learns them is not in the record; tests/test_doubtful_cells.py checks it.
     "doubting": 3,
 }
-SIGNALS = {"tuned": ("tuning", "network", "pixels"), "network": ("network", "pixels"),
+SIGNALS = {"tuned": ("tuned map", "tuning", "pixels"), "network": ("network", "pixels"),
            "pixels": ("pixels",), "evidence": ("evidence",),
            "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""

@@ -7,7 +7,7 @@ from common.config import ConfigError, check_choice, check_ranges
 
 UNITS_READ = {"pixels": ("pixel_unit",), "evidence": ("evidence_unit",),
               "agreement": ("pixel_unit", "evidence_unit"), "network": ("pixel_network",),
-              "tuned": ("pixel_network", "tuned_network")}
+              "tuned": ("tuned_network",)}
 """Signals that units for pixels make, and which of a classifier's units each reads."""
 PIXEL_UNITS = tuple(dict.fromkeys(unit for units in UNITS_READ.values() for unit in units))
 """All of these units."""
@@ -27,10 +27,9 @@ class Recipe:
     ``stage1_bc.pixel_unit``); "evidence": the same, taught by what speaks for the classifier's
     answer and against the backgrounds (see ``stage1_bc.evidence``); "agreement": the geometric mean
     of those two, each in parts of its largest value; "network": the answer of a network with one
-    hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``); "tuned": the
-    geometric mean of that and the answer of the backbone's own last layers, tuned to the masks of a
-    second such network, which learns what the linear unit and the evidence agree on (see
-    ``stage1_bc.tuned_network``)."""
+    hidden layer, taught by the linear unit's (see ``stage1_bc.pixel_network``); "tuned": the answer
+    of the backbone's own last layers, tuned to the masks of such a network that learns what the
+    linear unit and the evidence agree on (see ``stage1_bc.tuned_network``)."""
     guided: bool = False
     """Let only positive gradients pass the rectifiers (guided backpropagation)."""
     samples: int = 1
@@ -46,8 +45,8 @@ class Recipe:
     """Input sides, in mask sides: gradient maps at several are summed, of maps by units for pixels
     the geometric mean is taken."""
     tuned_scales: tuple[float, ...] = (1.0,)
-    """Sides at which the tuned network reads an image, in parts of the side that the network for
-    pixels reads: each of its answers counts as much in the geometric mean as that network's."""
+    """Sides at which the tuned network reads an image, in parts of the side that it learned with:
+    the geometric mean of its answers is taken, on the finest of their grids."""
     blur: float = 6.0
     """Standard deviation of the Gaussian blur, in 224ths of the frame's side."""
     sharpen: float = 0.0
@@ -90,7 +89,7 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe(signal="tuned", mirror=False, sharpen=0.5, gamma=0.139),
+    "default": Recipe(signal="tuned", sharpen=0.5, gamma=0.139),
     "frozen": Recipe(signal="network", mirror=False, sharpen=0.5, gamma=0.139),
     "network": Recipe(signal="network", mirror=False, gamma=0.139),
     "linear": Recipe(signal="pixels", mirror=False, sharpen=0.5, gamma=0.126),

@@ -50,10 +50,10 @@ def read_cells(unit: PixelReader, records: Sequence[Record], cache: MaskCache, c
                     len(records), compute.batch_size), compute.workers):
                 for _, error in batch.bad:
                     raise error
-                features = unit.read(to_float(batch.images.to(compute.device)))
+                look = unit.look(to_float(batch.images.to(compute.device)))
                 masks = np.stack([cache[records[place].image_id] for place in batch.positions])
-                yield (features.half().cpu(), on_grid(masks) >= COVERED,
-                       unit(features).clamp_min(0).flatten(1).cpu())
+                yield (look.cells.half().cpu(), on_grid(masks) >= COVERED,
+                       unit.answer(look).clamp_min(0).flatten(1).cpu())
                 advance(len(batch.positions))
     return MaskedCells(*map(torch.cat, zip(*parts())))
 

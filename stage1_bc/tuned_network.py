@@ -7,12 +7,12 @@ the masks that such a network makes of the target images, and that background im
 It also learns from composites of the two (``stage1_bc.composites``). It learns no class label;
 labels only help to choose the doubtful cells, see below.
 
-A map is the geometric mean of the answers of both kinds of network, so a pixel counts where both
-say so. They err in different places, the more so as they have different teachers: the classifier's
-network for pixels learns from what is salient, the one that teaches here from what is salient and
-speaks against the background images as well (``stage1_bc.agreement``). Cells that are doubtful in
-the masks of the classifier's network count as background for the teacher, the copy and the linear
-unit whose scores say what is salient, and not for the evidence (``stage1_bc.doubtful_cells``).
+Two networks for pixels take part while it learns. One learns from what is salient, and finds the
+cells that are doubtful in its masks (``stage1_bc.doubtful_cells``). The other is the teacher: it
+learns from what is salient and speaks against the background images as well
+(``stage1_bc.agreement``). The doubtful cells count as background for the teacher, the copy and the
+linear unit whose scores say what is salient, and not for the evidence. Neither network makes masks:
+a map is the copy's answer alone.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,6 @@ class TunedNetwork(CellNetwork):
 
     def __init__(self, backbone: Backbone):
         super().__init__(backbone)
-        self.front = backbone.extractor(features=False, pixels=False)
         self.tail = backbone.tail()
         # In a list: they are the tail's already.
         self.tuned = [value for value in self.tail.parameters() if value.requires_grad]
@@ -80,7 +79,7 @@ class TunedNetwork(CellNetwork):
     @torch.no_grad()
     def _answer_at(self, images, scale):
         resized = at_scale(images, scale, images.shape[2:])
-        return self(self.front(resized).tail_input, round(GRID * scale))
+        return self(self.look(resized).tail_input, round(GRID * scale))
 
     def features(self, tail_input: torch.Tensor, side: int = GRID) -> torch.Tensor:
         """The tail's outputs on a grid, (N, side ** 2, channels) float32."""

@@ -227,36 +227,52 @@ def test_the_network_travels_in_the_checkpoint_and_in_the_digest():
     assert loaded.pixel_network is None and loaded.digest() == classifier.digest()
 
 
-def with_random_networks(classifier):
-    classifier.pixel_network = PixelNetwork(classifier.backbone)
+def with_random_network(classifier):
     classifier.tuned_network = TunedNetwork(classifier.backbone)
-    for unit in (classifier.pixel_network, classifier.tuned_network):
-        for values in unit.parameters():
-            values.normal_(0, 0.3, generator=torch.Generator().manual_seed(5))
-    return classifier.pixel_network, classifier.tuned_network
+    for values in classifier.tuned_network.parameters():
+        values.normal_(0, 0.3, generator=torch.Generator().manual_seed(5))
+    return classifier.tuned_network
 
 
-def test_a_map_is_the_geometric_mean_of_both_networks(classifier):
+def test_a_map_is_the_mean_of_the_tuned_networks_answers_to_the_image_and_its_mirror_image(
+        classifier):
     images, _ = pictures(3)
-    one, other = (unit.answer(unit.look(images)) for unit in with_random_networks(classifier))
-    expected = ((one / one.amax((1, 2), True)) * (other / other.amax((1, 2), True))).sqrt()
+    network = with_random_network(classifier)
+    one, other = (network.answer(network.look(each)) for each in (images, images.flip(3)))
     given = pixel_map(classifier, images, RECIPES["default"], (GRID, GRID))
-    torch.testing.assert_close(given, expected)
+    torch.testing.assert_close(given, one + other.flip(2))  # sharpening divides by the largest
+
+
+def test_later_frozen_layers_are_not_computed_for_a_map_of_the_tuned_network(classifier):
+    images, _ = pictures(3)
+    backbone, computed = classifier.backbone, []
+    with_random_network(classifier)
+    for number, layer in enumerate(backbone.layers):
+        layer.register_forward_hook(lambda *_, number=number: computed.append(number))
+    pixel_map(classifier, images, RECIPES["default"], (GRID, GRID))
+    assert max(computed) == backbone.tail_start - 1 < len(backbone.layers) - 1
+
+
+def test_the_tails_input_is_the_same_with_and_without_cells(classifier):
+    images, _ = pictures(3)
+    unit = PixelUnit(classifier.backbone)
+    look = unit.look(images)
+    assert look.cells.shape == (3, GRID ** 2, unit.width)
+    assert torch.equal(look.tail_input, unit.look(images).tail_input)
 
 
 def test_the_tuned_network_reads_larger_images_on_a_finer_grid(classifier):
     images, _ = pictures(3)
-    network, tuned = with_random_networks(classifier)
-    recipe = dataclasses.replace(RECIPES["default"], tuned_scales=(1.0, 1.5))
+    network = with_random_network(classifier)
+    recipe = dataclasses.replace(RECIPES["default"], mirror=False, tuned_scales=(1.0, 1.5))
     large = functional.interpolate(images, scale_factor=1.5, mode="bilinear", antialias=True)
-    [outputs] = tuned.tail(network.look(large).tail_input).values()
+    [outputs] = network.tail(network.look(large).tail_input).values()
     features = functional.interpolate(outputs, (21, 21), mode="bilinear", antialias=True)
-    finer = tuned.likeness(features.flatten(2).transpose(1, 2)).detach()
-    answers = (unit.answer(unit.look(images)) for unit in (network, tuned))
-    coarse = [functional.interpolate(
-        (one / one.amax((1, 2), True))[:, None], (21, 21), mode="bilinear", align_corners=False
-    )[:, 0] for one in answers]
-    expected = (coarse[0] * coarse[1] * finer / finer.amax((1, 2), True)) ** (1 / 3)
+    finer = network.likeness(features.flatten(2).transpose(1, 2)).detach()
+    answer = network.answer(network.look(images))
+    coarse = functional.interpolate((answer / answer.amax((1, 2), True))[:, None], (21, 21),
+                                    mode="bilinear", align_corners=False)[:, 0]
+    expected = (coarse * finer / finer.amax((1, 2), True)) ** (1 / 2)
     torch.testing.assert_close(pixel_map(classifier, images, recipe, (21, 21)), expected)
 
 
