@@ -119,7 +119,8 @@ def test_only_units_for_pixels_at_other_scales_record_a_version():
 
 @pytest.mark.parametrize("part, recipe, of_masks, of_classifier", [
     ("pixels", "linear", True, False), ("pixels", "default", True, False),
-    ("network", "default", True, True), ("network", "linear", False, False),
+    ("network", "default", False, True), ("network", "frozen", True, True),
+    ("network", "linear", False, False), ("tuned map", "default", True, False),
     ("tuning", "default", True, True), ("tuning", "frozen", False, False),
     ("agreement", "default", False, True), ("agreement", "frozen", False, False),
     ("evidence", "default", False, True), ("evidence", "frozen", False, False),
