@@ -26,7 +26,7 @@ def classifier(setting):
     note = setting.note(len(records))
     return [ratio_row("BC training / forward pass", quotients(seconds["whole"], seconds["bare"]),
                       Target(high=1.3), note),
-            ratio_row("BC training with the default recipe's network for pixels / forward pass",
+            ratio_row("BC training with the default recipe's units for pixels / forward pass",
                       quotients(pixel_unit["whole"], pixel_unit["bare"]), None,
                       f"{note}; it learns from at most 1000 targets, however many there are")]
 
@@ -55,4 +55,4 @@ def masks(setting):
                       quotients(seconds["bare"], seconds["gradient"]), Target(low=0.90), note),
             ratio_row("making masks, default recipe: images/s over forward and input-backward",
                       quotients(seconds["bare"], seconds["default"]), None,
-                      f"{note}; one forward pass and GrabCut")]
+                      f"{note}; passes over the image and its mirror image, and GrabCut")]

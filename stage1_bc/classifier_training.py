@@ -56,12 +56,13 @@ class ClassifierConfig:
     """Also teach a unit that reads every pixel from the classifier's evidence, which the recipes
     "evidence" and "agreement" need."""
     pixel_network: bool = False
-    """Also train the network that reads every pixel, which the recipes "default", "frozen" and
-    "network" need."""
+    """Also train the network that reads every pixel, which the recipes "frozen" and "network"
+    need."""
     tuned_network: bool = False
     """Also tune a copy of the backbone's last layers, which the recipe "default" needs. It learns
     the masks of a second network for pixels, which is taught by what a linear and an evidence unit
-    agree on; none of these three is kept."""
+    agree on. With doubtful clusters, another network for pixels finds these. None of them is kept
+    for its sake."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     doubtful_clusters: int = 0

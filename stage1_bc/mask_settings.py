@@ -200,7 +200,8 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
 
     Raises:
         ValueError, OSError: the classifier's file or its backbone's weights are not there any
-            more, or are not those that made the masks.
+            more, or are not those that made the masks; or an earlier version of the program made
+            maps by this recipe in another way.
     """
     about, provenance = cache.manifest["about"], cache.manifest["provenance"]
     if cache.model:
@@ -212,6 +213,9 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
                          f"the masks in {cache.folder}")
     settings = MaskSettings.from_facts(recorded_facts(cache.manifest), about["weights"],
                                        about["recipe"], f"the masks in {cache.folder}")
+    if provenance["recipe"].get("versions") != settings.recipe_fields.get("versions"):
+        raise ValueError(f"the masks in {cache.folder} were made by another version of the recipe "
+                         f"{about['recipe']}: make masks again with bcct masks")
     return MaskMaker(load_classifier(checkpoint, settings.weights), settings.recipe,
                      cache.mask_size, device, PRECISIONS[settings.precision])
 
@@ -267,9 +271,12 @@ def _compared(cache, settings, options) -> Iterator[tuple]:
 
 
 def _program_compared(facts, held) -> Iterator[tuple]:
-    """As ``_compared``: what a recipe of the same name and fields was in earlier versions."""
-    if not held["classifier"]:  # not recorded
-        return
+    """As ``_compared``: what a recipe of the same name and fields was in earlier versions.
+
+    The recipe also chooses the number of doubtful clusters.
+    """
+    if not held["classifier"] or held["recipe"].get("signal") != facts["recipe"]["signal"]:
+        return  # not recorded, or another recipe anyway
     name, usual = "doubtful_clusters", NEWER_SETTINGS["doubtful_clusters"]
     clusters = held["classifier"].get(name, usual)
     yield "recipe", name, facts["classifier"].get(name, usual), clusters

@@ -4,7 +4,7 @@ The classifier's gradient shows for each image where its answer came from. What 
 masks is common to most images, and what is wrong differs between them. A linear unit that learns
 from all of them at once, with every pixel of the background images as "not target", keeps the first
 and averages out the second. Its own answers, sharpened along the images' edges, then teach it
-again, or a network (``stage1_bc.pixel_network``). Making a mask takes one forward pass and no
+again, or a network (``stage1_bc.pixel_network``). Making a mask takes forward passes and no
 gradient.
 """
 
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from common.backbones import Backbone
-from common.feature_extractor import Extractor, Outputs
+from common.feature_extractor import Extractor
 from common.threads import map_in_order, one_thread_per_operation
 from stage1_bc.cutting import cut, largest_above, normalise
 from stage1_bc.gradient_maps import at_scale, gradient_map, unit_maximum
@@ -52,6 +52,8 @@ DISPUTED_CUT, DISPUTED = 0.3, 0.5
 class Look:
     """What the frozen backbone gives to units for pixels of N images, computed when asked for.
 
+    Whoever needs both asks for the cells first: one pass then gives both.
+
     Args:
         images: (N, 3, H, W) float RGB in [0, 1].
         extract: function of images that gives Outputs with pixels and the tail's input.
@@ -60,20 +62,20 @@ class Look:
 
     def __init__(self, images: torch.Tensor, extract: Extractor, front: Extractor):
         self._images, self._extract, self._front = images, extract, front
-        self._read: Outputs | None = None
 
     @functools.cached_property
     def cells(self) -> torch.Tensor:
         """(N, GRID ** 2, D) float32, the outputs of ``Backbone.pixel_taps`` on the grid."""
         with torch.no_grad():
-            self._read = self._extract(self._images)
-            return on_one_grid(self._read.pixels)
+            outputs = self._extract(self._images)
+            self.tail_input = outputs.tail_input
+            return on_one_grid(outputs.pixels)
 
     @functools.cached_property
     def tail_input(self) -> torch.Tensor:
         """(N, c, h, w) float, what the backbone's tail reads."""
         with torch.no_grad():
-            return (self._read or self._front(self._images)).tail_input
+            return self._front(self._images).tail_input
 
 
 class TailInputs(NamedTuple):
@@ -170,7 +172,7 @@ def pixel_map(classifier: "BackgroundClassifier", images: torch.Tensor, recipe: 
 
 def _answers(units, images, recipe):
     """What several units answer together."""
-    look = units[0].look(images)  # all units read the same layers
+    look = units[0].look(images)  # all units read the same frozen backbone
     return agreed([answer for unit in units for answer in unit.answers(look, images, recipe)])
 
 

@@ -87,6 +87,7 @@ def test_a_recipe_of_the_same_name_in_an_earlier_version_is_another(folder):
     cache = MaskCache(make_masks(folder, "--recipe", "default"))
     given, options = ("recipe",), {"recipe": "default"}
     agree(folder, cache, given, options)
+    assert maker_of_masks(cache).recipe == RECIPES["default"]
     classifier = cache.manifest["about"]["classifier"]
     classifier["versions"]["doubting"] -= 1
     with pytest.raises(MaskCacheError, match="--recipe asks for doubting at version 3, the masks "
@@ -99,8 +100,10 @@ def test_a_recipe_of_the_same_name_in_an_earlier_version_is_another(folder):
         agree(folder, cache, given, options)
     agree(folder, cache, given, {**options, "bc_set": ("doubtful_clusters=0",)})
     del cache.manifest["provenance"]["recipe"]["versions"], classifier["versions"]
-    with pytest.raises(MaskCacheError, match="asks for tuning at version 3, the masks have 1"):
+    with pytest.raises(MaskCacheError, match="asks for tuned map at version 2, the masks have 1"):
         agree(folder, cache, given, options)
+    with pytest.raises(ValueError, match="by another version of the recipe default: make masks ag"):
+        maker_of_masks(cache)
 
 
 def test_masks_made_with_a_setting_that_is_gone_are_named(folder):

@@ -259,6 +259,8 @@ def test_the_tails_input_is_the_same_with_and_without_cells(classifier):
     look = unit.look(images)
     assert look.cells.shape == (3, GRID ** 2, unit.width)
     assert torch.equal(look.tail_input, unit.look(images).tail_input)
+    other = unit.look(images)
+    assert torch.equal(other.tail_input, look.tail_input) and torch.equal(other.cells, look.cells)
 
 
 def test_the_tuned_network_reads_larger_images_on_a_finer_grid(classifier):
