@@ -134,6 +134,6 @@ def test_a_checkpoint_older_than_the_network_loads():
 
 
 def test_the_recipe_asks_for_the_network(classifier):
-    maker = MaskMaker(classifier, RECIPES["default"], (16, 16))
+    maker = MaskMaker(classifier, RECIPES["frozen"], (16, 16))
     with pytest.raises(ValueError, match="--bc-set pixel_network=true"):
         maker.maps(torch.rand(1, 3, 16, 16))
