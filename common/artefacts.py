@@ -18,8 +18,8 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
     """The artefact that a user names.
 
     Args:
-        named: a path, or a unique beginning of a name in ``root``.
-        root: the folder in CACHE that holds artefacts of this kind.
+        named: a path, or the whole name or a unique beginning of the name of a folder in ``root``.
+        root: the folder in CACHE that holds artefacts of this kind, each a folder.
         what: the kind, for messages.
 
     Raises:
@@ -30,7 +30,10 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
                             "list shows what is there")
     if Path(named).exists() or len(Path(named).parts) > 1:
         return Path(named)  # whoever opens it says what is wrong with it
-    found = sorted(path for path in root.glob("*") if path.name.startswith(str(named)))
+    if (root / named).is_dir():
+        return root / named
+    found = sorted(path for path in root.glob("*")
+                   if path.is_dir() and path.name.startswith(str(named)))
     if len(found) == 1:
         return found[0]
     if found:

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from common.artefacts import ArtefactError, resolve
 from common.datasets import listed_once
 from pipelines.__main__ import cli
 from pipelines.jobs import training_job
@@ -190,6 +191,20 @@ def test_masks_are_named_by_the_beginning_of_their_name(folder):
     assert "images      8" in run("inspect", "cub-train-tiny-def", *data(folder)).output
     assert "nothing is wrong" in run("verify", "cub-train-tiny-def", *data(folder)).output
     assert first.startswith(str(folder))
+
+
+def test_a_whole_name_and_folders_alone_count(tmp_path):
+    masks = tmp_path / "cub-train-ab12"
+    masks.mkdir()
+    (tmp_path / "cub-train-ab12.log").touch()
+    assert resolve("cub-train-ab12", tmp_path, "mask cache") == masks
+    assert resolve("cub", tmp_path, "mask cache") == masks
+    (tmp_path / "cub-train-ab12-copy").mkdir()
+    assert resolve("cub-train-ab12", tmp_path, "mask cache") == masks
+    with pytest.raises(ArtefactError, match="several mask caches in .* begin with 'cub-train'"):
+        resolve("cub-train", tmp_path, "mask cache")
+    with pytest.raises(ArtefactError, match="there is no mask cache 'cub-train-ab12.log'"):
+        resolve("cub-train-ab12.log", tmp_path, "mask cache")
 
 
 def test_masks_by_two_classifiers_are_listed(folder):
