@@ -18,7 +18,7 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
     """The artefact that a user names.
 
     Args:
-        named: a path, or the whole name or a unique beginning of the name of a folder in ``root``.
+        named: a path, or the name of a folder in ``root``, whole or a unique beginning of it.
         root: the folder in CACHE that holds artefacts of this kind, each a folder.
         what: the kind, for messages.
 
