@@ -12,9 +12,27 @@ from common.mask_cache.reader import MaskCache
 from evaluation import metrics
 from evaluation.bootstrap import Figure, bootstrap
 from evaluation.evaluator import MaskEvaluator, Result
-from evaluation.truth import truths_from_dataset
+from evaluation.truth import EvaluationError, truths_from_dataset
 
 SCORED = 5000  # images compared with their boxes: enough for a figure to within 1.4 points
+
+
+def measurable(dataset: Dataset, unreadable: dict[str, str]) -> Dataset:
+    """The images of a data set that masks can be measured with: those whose headers can be read.
+
+    Args:
+        unreadable: dict that takes the reason of each of the others, by its id.
+
+    Raises:
+        EvaluationError: not one of them has a box.
+    """
+    truths = truths_from_dataset(dataset, unreadable)
+    if not any(truth.boxes for truth in truths):
+        raise EvaluationError(f"masks are measured with boxes, and none of the {len(truths)} "
+                              f"readable images of {dataset.name} has one; docs/own-data.md says "
+                              "where boxes are read from")
+    return dataclasses.replace(dataset, records=tuple(
+        record for record in dataset.records if record.image_id not in unreadable))
 
 
 def mask_figures(dataset: Dataset, folder: str | Path, delta: float) -> Result:

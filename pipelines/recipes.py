@@ -6,7 +6,7 @@ import click
 
 from benchmarks.recipe_times import recipe_seconds
 from common.files import require_writable, write_json
-from evaluation.mask_figures import mask_figures
+from evaluation.mask_figures import mask_figures, measurable
 from pipelines.jobs import options
 from pipelines.jobs.sanity_job import SANITY, print_sanity
 from pipelines.jobs.terminal import TERMINAL
@@ -43,12 +43,16 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
     """
     options.require_options(arguments, "data", "background")
     require_writable(arguments["cache"])
+    units = () if sanity else tuple(f"{unit}=true" for unit in PIXEL_UNITS)
+    job = Stage1Job.from_options(reports=TERMINAL, bc_set=(*bc_set, *units), **arguments)
+    dataset, unreadable = job.images.split(split), {}
+    dataset = measurable(dataset, unreadable)
+    for name, reason in unreadable.items():
+        TERMINAL.warn(f"{name!r}: {reason}; its mask is not measured")
     if sanity:
-        job = Stage1Job.from_options(reports=TERMINAL, bc_set=bc_set, **arguments)
-        print_sanity(job, recipes or SANITY, split, delta, wrong_background, sanity_seeds)
+        print_sanity(job, recipes or SANITY, dataset, split, delta, wrong_background,
+                     sanity_seeds)
         return
-    job = Stage1Job.from_options(reports=TERMINAL, bc_set=(
-        *bc_set, *(f"{unit}=true" for unit in PIXEL_UNITS)), **arguments)
     recipes = recipes or tuple(RECIPES)
     stored = ensure_classifier(job)
     click.echo(stored.accuracy())
@@ -58,7 +62,7 @@ def command(recipes, delta, split, bc_set, sanity, sanity_seeds, wrong_backgroun
     for name in recipes:
         settings = dataclasses.replace(job.settings, recipe_name=name, recipe=RECIPES[name])
         folder = make_masks(dataclasses.replace(job, settings=settings), stored, split, [delta])
-        figures = mask_figures(job.images.split(split), folder, delta).metrics
+        figures = mask_figures(dataset, folder, delta).metrics
         rows[name] = _row(figures, seconds[name] / seconds[REFERENCE])
         click.echo("| {} | {strict:.1f} | {low:.1f} - {high:.1f} | {bc_star:.1f} | {mean_iou:.3f} "
                    "| {time:.2f} |".format(name, low=rows[name]["interval"][0],

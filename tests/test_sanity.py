@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 
 from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
+from evaluation.truth import EvaluationError
 from stage1_bc.classifier import build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
 from stage1_bc.recipe import PIXEL_UNITS
@@ -119,3 +121,26 @@ def test_an_image_that_cannot_be_read_counts_as_a_miss(tmp_path):
     assert [row["classifier"] for row in rows] == [
         "trained", "random unit 0", "ones", "no backgrounds"]
     assert all(row["images"] == 4 and row["mean_iou"]["high"] == 0 for row in rows)
+
+
+@pytest.mark.parametrize("sanity", [["--sanity"], []])
+def test_without_boxes_nothing_is_trained(tmp_path, sanity):
+    write_inputs(tmp_path)
+    for split in ("train", "test"):
+        shutil.copytree(tmp_path / "cub" / "images", tmp_path / "discs" / split)
+    with pytest.raises(EvaluationError, match="none of the 12 readable images of folder has one"):
+        run("recipes", *sanity, "--data", tmp_path / "discs", "--background",
+            tmp_path / "backgrounds", *TINY, "--cache", tmp_path / "cache")
+    assert not (tmp_path / "cache" / "bc").exists()
+
+
+@pytest.mark.parametrize("sanity", [["--sanity"], []])
+def test_an_image_without_a_whole_header_is_named_and_not_measured(tmp_path, sanity):
+    write_inputs(tmp_path)
+    broken = open_dataset("cub", tmp_path / "cub", "test").records[0]
+    broken.path.write_bytes(b"no picture")
+    result = run("recipes", *sanity, "--recipe", "guided-layers", "--data", tmp_path / "cub",
+                 "--background", tmp_path / "backgrounds", *TINY, "--cache", tmp_path / "cache")
+    assert f"{broken.image_id!r}: " in result.output
+    assert "its mask is not measured" in result.output
+    assert "| guided-layers | " in result.output

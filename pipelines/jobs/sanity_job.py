@@ -30,14 +30,13 @@ ROW = ("| {recipe} | {classifier} | {strict[value]:.1f} | {strict[low]:.1f} - {s
        "{strict_difference[low]:+.1f} to {strict_difference[high]:+.1f} |")
 
 
-def print_sanity(job: Stage1Job, recipes: Sequence[str], split: str, delta: float,
-                 wrong_background: Path | None, seeds: int) -> None:
-    """Print and save the rows as they are measured."""
+def print_sanity(job: Stage1Job, recipes: Sequence[str], dataset: Dataset, split: str,
+                 delta: float, wrong_background: Path | None, seeds: int) -> None:
+    """Print and save the rows as they are measured; ``dataset`` is of the split."""
     wrong = open_backgrounds(wrong_background).records if wrong_background else ()
     rows = []
-    job.images.split(split)  # prints what it found, before the table
     click.echo(HEADER)
-    for row in sanity_rows(job, recipes, split, delta, wrong, seeds):
+    for row in sanity_rows(job, recipes, dataset, delta, wrong, seeds):
         click.echo(ROW.format(**row))
         rows.append(row)
         write_json(job.cache / "sanity.json", {
@@ -46,7 +45,7 @@ def print_sanity(job: Stage1Job, recipes: Sequence[str], split: str, delta: floa
             "wrong_background": wrong_background and str(wrong_background), "rows": rows})
 
 
-def sanity_rows(job: Stage1Job, recipes: Sequence[str], split: str, delta: float,
+def sanity_rows(job: Stage1Job, recipes: Sequence[str], dataset: Dataset, delta: float,
                 wrong_backgrounds: Sequence[Record], random_units: int) -> Iterator[dict]:
     """Measure every recipe with each of ``sanity_classifiers``; no mask is kept.
 
@@ -68,7 +67,7 @@ def sanity_rows(job: Stage1Job, recipes: Sequence[str], split: str, delta: float
     for name, classifier in sanity_classifiers(
             build, job.images.split("train").records, job.backgrounds.records, config, job.compute,
             wrong_backgrounds, random_units, progress_bar):
-        results = measure_recipes(job, classifier, recipes, job.images.split(split), delta)
+        results = measure_recipes(job, classifier, recipes, dataset, delta)
         if name == TRAINED:
             reference = results
         for recipe, result in results.items():
@@ -78,7 +77,7 @@ def sanity_rows(job: Stage1Job, recipes: Sequence[str], split: str, delta: float
 
 def measure_recipes(job: Stage1Job, classifier: BackgroundClassifier, recipes: Sequence[str],
                     dataset: Dataset, delta: float) -> dict[str, Result]:
-    """Figures of the masks that each recipe makes; an image that cannot be read has none."""
+    """Figures of the masks that each recipe makes; one that cannot be decoded has an empty mask."""
     settings, compute = job.settings, job.compute
     makers = {name: MaskMaker(classifier, RECIPES[name], settings.size, compute.device)
               for name in recipes}
