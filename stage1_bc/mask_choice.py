@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import processes
 from common.artefacts import CLASSIFIERS, MASKS, resolve
 from common.datasets.listed_once import Images
 from common.mask_cache.finding import caches_of_images, find_by_key, holds_delta
@@ -12,27 +13,34 @@ from stage1_bc.mask_settings import recorded_facts
 from stage1_bc.stage1_job import Stage1Job
 
 
+class SeveralFit(MaskCacheError):
+    """Several mask caches are what settings ask for."""
+
+
 def find_masks(job: Stage1Job, split: str, delta: float) -> MaskCache:
     """The masks of a split in CACHE that the job's settings made, by their manifests.
 
-    The background images are read only if masks by several classifiers fit.
+    Where several fit, those made with the job's background images count. A single one that was
+    made with others is taken with a warning: finished masks need nothing of what made them.
 
     Raises:
-        MaskCacheError: none fits, which names the command that makes them, or several do, which
-            lists them.
+        SeveralFit: several do; lists them.
+        MaskCacheError: none fits; names the command that makes them.
     """
     root, broken = job.cache / MASKS, []
     caches = caches_of_images(root, job.images.digest(split), broken)
     fitting = _fitting(caches, job.settings.facts(), delta)
-    if len(fitting) > 1 and job.backgrounds is not None and job.backgrounds.root.is_dir():
-        fitting = [folder for folder in fitting
-                   if caches[folder]["about"].get("backgrounds") == job.backgrounds.digest]
-    if len(fitting) == 1:
-        return MaskCache(fitting[0], delta)
+    if fitting and job.backgrounds is not None and job.backgrounds.root.is_dir():
+        made_with = {folder: caches[folder]["about"].get("backgrounds") for folder in fitting}
+        same = [folder for folder in fitting if made_with[folder] == job.backgrounds.digest]
+        if len(fitting) == 1 and not same and made_with[fitting[0]] and processes.rank() == 0:
+            job.reports.warn(f"the masks {fitting[0].name} were made with other background images "
+                             f"than those in {job.backgrounds.root}; for masks made with these, "
+                             "run bcct masks first")
+        if len(fitting) > 1:
+            fitting = same
     if fitting:
-        raise MaskCacheError("these settings made several mask caches of these images: "
-                             f"{', '.join(folder.name for folder in fitting)}; name one with "
-                             "--masks")
+        return MaskCache(_only(fitting), delta)
     others = ", ".join(sorted(folder.name for folder in caches))
     hints = [f"there are others of these images, which --masks names: {others}"] if others else []
     classifiers = job.cache / CLASSIFIERS
@@ -42,6 +50,14 @@ def find_masks(job: Stage1Job, split: str, delta: float) -> MaskCache:
         f"{nothing}there are no finished masks of these images by these settings in {root}",
         *hints, *broken, "run make masks with the same settings, or: "
         f"{job.masks_command(split, [delta])}"]))
+
+
+def _only(fitting: list[Path]) -> Path:
+    """The one folder of masks among those that fit."""
+    if len(fitting) > 1:
+        raise SeveralFit("these settings made several mask caches of these images: "
+                         f"{', '.join(folder.name for folder in fitting)}; name one with --masks")
+    return fitting[0]
 
 
 def _fitting(caches: dict[Path, dict], facts: dict, delta: float) -> list[Path]:
@@ -72,6 +88,7 @@ def masks_of_run(manifest: dict, images: Images, roots: Iterable[Path]) -> MaskC
         roots: folders of mask caches to look through where the recorded folder is gone.
 
     Raises:
+        SeveralFit: the run learnt from none, and its settings made several.
         MaskCacheError: they are nowhere; says what to do.
     """
     recorded, roots = manifest["masks"], list(roots)
@@ -88,7 +105,7 @@ def masks_of_run(manifest: dict, images: Images, roots: Iterable[Path]) -> MaskC
     for root in roots:
         found = _fitting(caches_of_images(root, images.digest("train")), asked["facts"],
                          asked["delta"])
-        if len(found) == 1:
-            return MaskCache(found[0], asked["delta"])
+        if found:
+            return MaskCache(_only(found), asked["delta"])
     raise MaskCacheError("there are no stage-1 masks of the training images by this run's settings "
                          f"in {where}; make them with bcct masks, or {otherwise}")

@@ -4,6 +4,7 @@ Both makers are called with (N, 3, H, W) float RGB images in [0, 1] and give
 ``(masks (N, 1, H, W) bool tensor, valid (N,) bool tensor)``.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,10 +14,13 @@ from torch.nn import functional
 
 from common.datasets import Record
 from common.loading import load_frames, to_float
+from common.progress import ignore
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.maker import MaskMaker
+from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.recipe import RECIPES, Recipe
 
+TEACHER = "guided-layers"  # recipe whose masks teach units for pixels
 BACKGROUNDS_PER_STEP = 8  # background images that join each batch when both models learn at once
 
 
@@ -91,32 +95,49 @@ class JointMaker(OnlineMaker):
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+def joint_settings(settings: MaskSettings) -> MaskSettings:
+    """How masks are made jointly: a gradient recipe takes the place of one that reads pixels.
+
+    It is the one whose masks would teach the units that read them: there are no finished masks yet.
+    """
+    if not settings.recipe.reads_pixels:
+        return settings
+    return dataclasses.replace(settings, recipe_name=TEACHER, recipe=RECIPES[TEACHER])
+
+
 def joint_maker(classifier: BackgroundClassifier, recipe: Recipe, delta: float,
-                backgrounds: Sequence[Record], seed: int, device: str | torch.device) -> JointMaker:
+                backgrounds: Sequence[Record], seed: int, device: str | torch.device,
+                notify: Callable[[str], object] = ignore) -> JointMaker:
     """A JointMaker that starts from an untrained classifier.
 
     Args:
         classifier: BackgroundClassifier with an untrained unit.
-        recipe: Recipe. A pixel recipe is replaced by the gradient recipe that would teach it,
-            because there are no finished masks yet.
+        recipe: Recipe that reads gradients.
         delta: threshold of Eq. 2.
-        backgrounds: sequence of Record of background images.
+        backgrounds: sequence of Record of background images; those that cannot be read are left
+            out, and drawing raises ValueError where none can.
         seed: of the order in which they are drawn.
+        notify: called once with a sentence on each that cannot be read.
     """
     nn.init.zeros_(classifier.unit.bias)
-    if recipe.reads_pixels:
-        recipe = RECIPES["guided-layers"]
     size = (classifier.image_size,) * 2
-    stream = _endless_batches(backgrounds, size, seed)
+    stream = _endless_batches(backgrounds, size, seed, notify)
     return JointMaker(MaskMaker(classifier, recipe, size, device), delta, lambda: next(stream))
 
 
-def _endless_batches(records, size, seed):
+def _endless_batches(records, size, seed, notify):
     """Yield batches of images, in a new order each round, (n, 3, H, W) float."""
-    random = np.random.default_rng(seed)
-    while True:
+    random, told = np.random.default_rng(seed), set()
+    while len(told) < len(records):
         order = random.permutation(len(records)).tolist()
         chosen = [order[start:start + BACKGROUNDS_PER_STEP]
                   for start in range(0, len(order), BACKGROUNDS_PER_STEP)]
         for batch in load_frames(records, size, chosen, 0):
-            yield to_float(batch.images)
+            for position, error in batch.bad:
+                if position not in told:
+                    notify(f"{error} The other background images are used.")
+                    told.add(position)
+            if batch.positions:
+                yield to_float(batch.images)
+    raise ValueError(f"none of the {len(records)} background images can be read; the first is "
+                     f"{records[0].path}")

@@ -31,7 +31,7 @@ from stage1_bc.classifier_training import train_classifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_clusters import NotTarget, load_not_target
 from stage1_bc.mask_settings import MaskSettings, mask_settings, plain_config
-from stage1_bc.online import OnlineMaker, joint_maker
+from stage1_bc.online import OnlineMaker, joint_maker, joint_settings
 from stage1_bc.recipe import RECIPES
 
 CLUSTERS_FILE = "clusters.pt"  # in the folder that bcct check-masks writes
@@ -121,7 +121,7 @@ def named_clusters(given: tuple[str, tuple[int, ...]], cache: Path,
         cache: CACHE.
         settings: whose background classifier learns them.
     """
-    path = resolve(given[0], cache / CLUSTERS, "file of mask clusters")
+    path = resolve(given[0], cache / CLUSTERS, "folder of bcct check-masks")
     return load_not_target(path / CLUSTERS_FILE if path.is_dir() else path, given[1],
                            settings.backbone, weights_identity(settings.weights))
 
@@ -202,8 +202,12 @@ def training_maker(job: Stage1Job, kind: str, delta: float) -> OnlineMaker:
     """
     if kind == "online":
         return OnlineMaker(build_maker(job, ensure_classifier(job)), delta)
-    return joint_maker(new_classifier(job.settings), job.settings.recipe, delta,
-                       job.backgrounds.records, job.settings.config.seed, job.compute.device)
+    settings = joint_settings(job.settings)
+    if settings is not job.settings:
+        job.reports.say(f"joint masks are made by the recipe {settings.recipe_name}: "
+                        f"{job.settings.recipe_name} reads units that finished masks teach")
+    return joint_maker(new_classifier(settings), settings.recipe, delta, job.backgrounds.records,
+                       settings.config.seed, job.compute.device, job.reports.warn)
 
 
 def new_classifier(settings: MaskSettings) -> BackgroundClassifier:

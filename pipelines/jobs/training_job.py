@@ -13,15 +13,16 @@ from common.artefacts import RUNS, ArtefactError, resolve
 from common.backbones import require_weights
 from common.compute import Compute, choose_compute
 from common.config import digest, override
-from common.datasets.listed_once import Images
+from common.datasets.listed_once import Backgrounds, Images
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.options import require_options
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
-from stage1_bc.mask_choice import find_masks, open_named_masks
+from stage1_bc.mask_choice import SeveralFit, find_masks, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
+from stage1_bc.online import joint_settings
 from stage1_bc.stage1_job import Stage1Job, training_maker
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.prediction import require_sizes
@@ -80,6 +81,11 @@ class TrainingJob:
         """Whether the variant learns from masks."""
         return VARIANTS[self.variant].uses_masks
 
+    @property
+    def makes_masks(self) -> bool:
+        """Whether masks are made during training."""
+        return self.uses_masks and self.masks in ("online", "joint")
+
     def description(self) -> dict:
         """What the trained model depends on, apart from masks and classes, as plain values."""
         return {"variant": self.trained_variant, "config": self.config.of_training(),
@@ -101,8 +107,7 @@ class PlannedRun:
     @property
     def supervision(self) -> MaskCache | None:
         """The cache that supervises; None where masks are made during training or not used."""
-        return self.cache if self.job.uses_masks and self.job.masks not in (
-            "online", "joint") else None
+        return self.cache if self.job.uses_masks and not self.job.makes_masks else None
 
 
 def plan(job: TrainingJob) -> PlannedRun:
@@ -120,21 +125,30 @@ def _masks_of(job: TrainingJob) -> MaskCache | None:
         return open_named_masks(job.masks, job.stage1.cache, job.delta, job.images)
     try:
         return find_masks(job.stage1, "train", job.delta)
-    except MaskCacheError:
+    except MaskCacheError as error:
         if job.uses_masks and job.masks == "cached":
             raise
+        if isinstance(error, SeveralFit):
+            warn(f"tau will not be chosen from masks: {error}")
         return None
 
 
 def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
     masks = None
-    if job.uses_masks and job.masks in ("online", "joint"):
-        facts = job.stage1.settings.facts()
-        masks = [job.masks, facts["recipe"], digest(facts)[:12]]
+    if job.makes_masks:
+        masks = _made_masks(job)
     elif job.uses_masks:
         masks = cache.key
     return {**job.description(), "masks": masks, "delta": job.delta if masks else None,
             "classes": list(job.images.split("train").classes)}
+
+
+def _made_masks(job: TrainingJob) -> list:
+    """What masks that are made during training depend on."""
+    require_options({"background": job.stage1.backgrounds}, "background")
+    settings = job.stage1.settings
+    facts = (joint_settings(settings) if job.masks == "joint" else settings).facts()
+    return [job.masks, facts["recipe"], digest(facts, job.stage1.backgrounds.digest)[:12]]
 
 
 def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
@@ -153,7 +167,7 @@ def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
     with write_lock(run.folder, rank, processes.barrier, warn):
         unreadable = unreadable_images(run, records, planned.cache, job.compute.workers,
                                        progress_bar)
-        if processes.world_size() > 1 and job.uses_masks and job.masks == "joint":
+        if processes.world_size() > 1 and job.makes_masks and job.masks == "joint":
             raise ValueError("joint masks are learnt by one process; start bcct without torchrun")
         train_run(run, _manifest(planned, unreadable), job.variant, job.config, records,
                   planned.supervision, lambda: _mask_source(job), job.compute, progress, on_epoch)
@@ -174,7 +188,9 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
                      "folder": os.path.abspath(job.images.root)},
             "weights": absolute_weights(job.weights),
             "masks": None if cache is None else {
-                "folder": os.path.abspath(cache.folder), "key": cache.key, "delta": job.delta},
+                "folder": os.path.abspath(cache.folder), "key": cache.key, "delta": job.delta,
+                "backgrounds": cache.manifest["about"].get("backgrounds")},
+            "background": os.path.abspath(job.stage1.backgrounds.root) if job.makes_masks else None,
             "mask_settings": {"recipe_name": settings.recipe_name, "delta": job.delta,
                               "weights": settings.weights, "facts": settings.facts(),
                               "model": _model_of(planned.supervision)},
@@ -192,8 +208,7 @@ def _mask_source(job: TrainingJob):
     """The source of the training step's masks."""
     if not job.uses_masks:
         return NoMasks()
-    if job.masks in ("online", "joint"):
-        require_options({"background": job.stage1.backgrounds}, "background")
+    if job.makes_masks:
         return MadeMasks(training_maker(job.stage1, job.masks, job.delta))
     return CachedMasks()
 
@@ -220,7 +235,11 @@ def find_run(job: TrainingJob) -> Run:
         ArtefactError: there is none, or there are several, which lists them.
     """
     root = job.stage1.cache / RUNS
-    found = [run for run, manifest in stored_runs(root) if _fits(manifest, job)]
+    fitting = [(run, manifest) for run, manifest in stored_runs(root) if _fits(manifest, job)]
+    found, backgrounds = [run for run, _ in fitting], job.stage1.backgrounds
+    if backgrounds is not None and backgrounds.root.is_dir() and (
+            len(found) > 1 or job.makes_masks):
+        found = [run for run, manifest in fitting if _of_backgrounds(manifest, job)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -246,6 +265,13 @@ def _fits(manifest: dict, job: TrainingJob) -> bool:
         asked["facts"] == job.stage1.settings.facts() and not asked.get("model"))
 
 
+def _of_backgrounds(manifest: dict, job: TrainingJob) -> bool:
+    """Whether a run that fits is of the background images that a job names."""
+    if job.makes_masks:
+        return manifest["description"]["masks"] == _made_masks(job)
+    return (manifest["masks"] or {}).get("backgrounds") == job.stage1.backgrounds.digest
+
+
 def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
                seed: int) -> TrainingJob:
     """The job that trains a run's variant again with another seed, over the same masks."""
@@ -257,6 +283,8 @@ def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
     source = masks[0] if isinstance(masks, list) else "cached"
     if isinstance(masks, str):
         source = manifest["masks"]["folder"]
-    return TrainingJob(Stage1Job(images, None, settings, compute, cache, reports=TERMINAL),
+    folder = manifest.get("background")
+    backgrounds = Backgrounds(Path(folder)) if folder else None
+    return TrainingJob(Stage1Job(images, backgrounds, settings, compute, cache, reports=TERMINAL),
                        description["backbone"], manifest["weights"], found.variant, source,
                        made["delta"], seed, found.config)
