@@ -85,7 +85,8 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         other = None
         if beside:
             folder = resolve(beside, arguments["cache"] / RUNS, "run")
-            other = evaluate([load_run(folder, localization.compute.device)], localization)
+            other = evaluate([load_run(folder, localization.compute.device)], localization,
+                             record=False)
         report = report_of_runs(main, localization, other, {
             "command": options.command_line(), "date": f"{datetime.date.today()}"})
     page = write_report(out, report)

@@ -19,6 +19,7 @@ from common.files import (load_checkpoint, read_json, read_whole, save_checkpoin
                           write_json)
 from common.progress import ignore
 from stage2_ct.model import LocalizationMethod
+from stage2_ct.prediction import default_input_side
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 
@@ -125,6 +126,15 @@ class TrainedRun:
             ArtefactError: the run's data set is not where it was, and no other is named.
         """
         return recorded_images(self.manifest["data"], data, dataset, notify, self.classes)
+
+    @property
+    def localizes_by(self) -> dict:
+        """``variant``, ``score_map`` and ``input_size`` that other pictures are localized by."""
+        own = {"variant": self.manifest["description"]["variant"],
+               "score_map": self.manifest["score_map"],
+               "input_size": default_input_side(self.config.image_size)}
+        recorded = self.manifest.get("localization", {})
+        return {name: recorded.get(name, value) for name, value in own.items()}
 
     @property
     def seed(self) -> int:

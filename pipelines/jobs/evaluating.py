@@ -20,6 +20,7 @@ from pipelines.jobs.terminal import progress_bar, warn
 from pipelines.jobs.training_job import TrainingJob
 from stage1_bc.example_maps import example_maps
 from stage1_bc.mask_choice import masks_of_run
+from stage1_bc.online import TEACHER
 from stage2_ct.prediction import default_input_side, scored_batches
 from stage2_ct.run import TrainedRun
 
@@ -40,7 +41,8 @@ class RunLocalization(Localization):
         """The masks of a run's training images."""
         folder = model.run.folder.resolve()
         if folder not in self._masks:
-            roots = dict.fromkeys((folder.parent.parent / "masks", *self.mask_roots))
+            roots = dict.fromkeys(root.resolve() for root in (folder.parent.parent / MASKS,
+                                                              *self.mask_roots))
             self._masks[folder] = self._named_masks or masks_of_run(
                 model.manifest, self.images, roots)
         return self._masks[folder]
@@ -69,11 +71,16 @@ def localization_of(job: TrainingJob, **options) -> RunLocalization:
                            **options)
 
 
-def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization) -> Evaluated:
-    """Figures of finished runs that differ in their seed only; their manifests record tau."""
+def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization,
+             record: bool = True) -> Evaluated:
+    """Figures of finished runs that differ in their seed only.
+
+    Their manifests record tau, if ``record`` and if boxes are cut as ``bcct localize`` cuts them.
+    """
     results = [localization.localize(trained) for trained in runs]
-    for trained, result in zip(runs, results):
-        record_tau(trained, result.tau, localization)
+    if record:
+        for trained, result in zip(runs, results):
+            _record_where_same(trained, result.tau, localization)
     over_seeds = {}
     if len(runs) > 1:
         over_seeds = seeds_summary([{name: figure.value for name, figure in result.metrics.items()}
@@ -88,6 +95,26 @@ def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization) -> Evalu
         settings=_settings(first, localization)))
 
 
+def _record_where_same(trained, choice, localization):
+    """``record_tau``, unless boxes are cut in another way than those of other pictures will be.
+
+    A comparison must not change what ``bcct localize`` does with a run.
+    """
+    recorded, own = trained.localizes_by, _way(trained, localization)
+    others = [f"{name} {own[name]}, not {value}" for name, value in recorded.items()
+              if own[name] != value]
+    if others:
+        warn(f"tau is not recorded in the run {trained.run.folder.name}: bcct localize cuts its "
+             f"boxes in another way ({', '.join(others)})")
+    else:
+        record_tau(trained, choice, localization)
+
+
+def _way(trained, localization):
+    """What a run's boxes are cut from under a protocol."""
+    return {"variant": trained.variant, **localization.facts(trained)}
+
+
 def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocalization) -> None:
     """Write tau and what it depends on into a run's manifest, for localizing other pictures.
 
@@ -98,8 +125,7 @@ def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocaliza
     if protocol.tau_from == "test" or protocol.box_rule != "largest":
         return
     found = {"tau": choice.tau, "source": choice.source, "note": choice.note,
-             "box_rule": protocol.box_rule, "variant": trained.variant,
-             **localization.facts(trained)}
+             "box_rule": protocol.box_rule, **_way(trained, localization)}
     run = trained.run
     try:
         with write_lock(run.folder, notify=warn):  # a second train-ct may have the run by now
@@ -115,9 +141,10 @@ def _settings(trained, localization):
     stage1 = {}
     if model := made.get("model"):
         stage1 = {"masks by": model, "delta": made["delta"], "masks": description["masks"]}
-    elif description["masks"]:
-        stage1 = {"stage 1": made["facts"], "recipe": made["recipe_name"], "delta": made["delta"],
-                  "masks": description["masks"]}
+    elif masks := description["masks"]:
+        replaced = isinstance(masks, list) and masks[1] != made["facts"]["recipe"]
+        stage1 = {"stage 1": made["facts"], "recipe": TEACHER if replaced else made["recipe_name"],
+                  "delta": made["delta"], "masks": masks}
     return {"backbone": description["backbone"], **stage1, **localization.facts(trained),
             **description["config"]}
 
