@@ -37,7 +37,7 @@ def resolve(named: Path | str, root: Path, what: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ArtefactError(f"several {what}s in {root} begin with {str(named)!r}: "
-                            f"{', '.join(path.name for path in found)}; name one")
+        raise ArtefactError(f"several names in {root} begin with {str(named)!r}: "
+                            f"{', '.join(path.name for path in found)}; name one {what}")
     raise ArtefactError(f"there is no {what} {str(named)!r}: neither a path nor the beginning of a "
                         f"name in {root}; bcct list shows what is there")

@@ -123,22 +123,22 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     return config_class(**arguments)
 
 
-def field_help(config_class: type) -> list[tuple[str, str]]:
-    """What ``override`` can set: (name=default, what it means) of each field.
+def field_help(config: Any) -> list[tuple[str, str]]:
+    """What ``override`` can set: (name=value, what it means) of each field.
 
     The meaning is the string literal after the field, up to its first full stop.
 
     Args:
-        config_class: a dataclass with defaults.
+        config: instance of a dataclass, whose values are shown.
     """
-    source: Any = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body[0]
+    source: Any = ast.parse(textwrap.dedent(inspect.getsource(type(config)))).body[0]
     body: list[Any] = source.body
     meanings = {field.target.id: ast.literal_eval(text.value)
                 for field, text in itertools.pairwise(body)
                 if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
-    return [(f"{field.name}={_shown(field.default)}",
+    return [(f"{field.name}={_shown(getattr(config, field.name))}",
              " ".join(meanings.get(field.name, "").split()).split(". ")[0].rstrip("."))
-            for field in dataclasses.fields(config_class)]
+            for field in dataclasses.fields(config)]
 
 
 def _shown(value):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from common.artefacts import CLASSIFIERS, MASKS, RUNS
-from common.files import read_json
+from common.artefacts import CLASSIFIERS, CLUSTERS, MASKS, RUNS
+from common.files import load_checkpoint, read_json
 from common.mask_cache.finding import mask_caches
 from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
 from stage1_bc.classifier_file import stored_classifiers
+from stage1_bc.stage1_job import CLUSTERS_FILE
 from stage2_ct.run import stored_runs
 
 HEADINGS = ("name", "made from", "when", "size", "state", "figures")
@@ -19,12 +20,13 @@ HEADINGS = ("name", "made from", "when", "size", "state", "figures")
 @options.grouped_command("list")
 @options.options("cache")
 def command(cache):
-    """Show the classifiers, mask caches and training runs in CACHE.
+    """Show the classifiers, mask caches, mask clusters and training runs in CACHE.
 
     The other commands accept a unique beginning of a name.
     """
     for title, lines in (("background classifiers", _classifiers(cache / CLASSIFIERS)),
                          ("mask caches", _mask_caches(cache / MASKS)),
+                         ("mask clusters", _clusters(cache / CLUSTERS)),
                          ("training runs", _runs(cache / RUNS))):
         click.echo(f"{title} ({cache})" if lines else f"{title}: none in {cache}")
         for line in _aligned([HEADINGS, *lines]) if lines else ():
@@ -60,6 +62,17 @@ def _mask_caches(root):
     lines += [(folder.name, "", _when(folder), _size(_bytes_in(folder)), "not finished", "")
               for folder in sorted(root.glob("*")) if folder.is_dir()
               and folder.name not in finished]
+    return lines
+
+
+def _clusters(root):
+    lines = []
+    for path in sorted(root.glob(f"*/{CLUSTERS_FILE}")):
+        checkpoint = load_checkpoint(path)
+        about = checkpoint["about"]
+        lines.append((path.parent.name, f"masks {about['masks'][:12]}, {about['backbone']}",
+                      _when(path), _size(_bytes_in(path.parent)), "finished",
+                      f"{len(checkpoint['clusters']['centres'])} clusters"))
     return lines
 
 

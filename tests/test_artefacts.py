@@ -90,6 +90,8 @@ def test_a_further_background_leaves_finished_masks_and_runs_alone(folder, train
     shutil.copy(folder / "backgrounds/0.jpg", folder / "backgrounds/new.jpg")
     assert "from fixed" in run("evaluate", trained, "--tau-from", "0.5").output
     assert train(folder, "--seed", "5", "--background", folder / "backgrounds").is_dir()
+    assert "from fixed" in run("evaluate", *data(folder), *TINY, *TRAINING, "--tau-from", "0.5",
+                               "--background", folder / "backgrounds").output
 
 
 def test_a_finished_run_needs_the_data_set_alone(folder, trained):
@@ -176,13 +178,31 @@ def test_tau_and_its_source_travel_with_the_run(trained):
     assert recorded["tau"] == pytest.approx(report["tau"]["value"], abs=1e-6)
 
 
+@pytest.mark.parametrize("comparison", [
+    ("--variant", "bc-ct-class-map"), ("--score-map", "class"), ("--input-size", "64")])
+def test_a_comparison_leaves_what_localize_does(trained, comparison):
+    before = (trained / "config.json").read_bytes()
+    output = run("evaluate", trained, *comparison).output
+    assert "tau is not recorded in the run" in output
+    assert (trained / "config.json").read_bytes() == before
+
+
+def test_the_other_run_of_a_comparison_keeps_its_tau(folder, trained):
+    other = folder / "other"
+    shutil.copytree(trained, other)
+    before = (other / "config.json").read_bytes()
+    run("evaluate", trained, "--tau-from", "0.25", "--beside", other)
+    assert (other / "config.json").read_bytes() == before
+    assert json.loads((trained / "config.json").read_text())["localization"]["tau"] == 0.25
+
+
 def test_masks_are_named_by_the_beginning_of_their_name(folder):
     first = make_masks(folder)
     make_masks(folder, "--recipe", "guided")
     output = run("train-ct", *data(folder), *TINY, *TRAINING, "--masks",
                  "cub-train-tiny-gui").output
     assert "recipe guided" in output
-    with pytest.raises(ValueError, match="several mask caches in .* begin with 'cub'"):
+    with pytest.raises(ValueError, match="several names in .* begin with 'cub'"):
         train(folder, "--masks", "cub")
     with pytest.raises(ValueError, match="there is no mask cache 'dogs'"):
         train(folder, "--masks", "dogs")
@@ -201,7 +221,7 @@ def test_a_whole_name_and_folders_alone_count(tmp_path):
     assert resolve("cub", tmp_path, "mask cache") == masks
     (tmp_path / "cub-train-ab12-copy").mkdir()
     assert resolve("cub-train-ab12", tmp_path, "mask cache") == masks
-    with pytest.raises(ArtefactError, match="several mask caches in .* begin with 'cub-train'"):
+    with pytest.raises(ArtefactError, match="several names in .* begin with 'cub-train'"):
         resolve("cub-train", tmp_path, "mask cache")
     with pytest.raises(ArtefactError, match="there is no mask cache 'cub-train-ab12.log'"):
         resolve("cub-train-ab12.log", tmp_path, "mask cache")
@@ -222,7 +242,12 @@ def test_the_list_shows_what_there_is(folder, trained):
     assert "8 images" in output and "recipe default" in output and "finished" in output
     run("evaluate", trained)
     assert "GT-known" in run("list", "--cache", folder / "cache").output
-    (next((folder / "cache" / "masks").iterdir()) / "manifest.json").unlink()
+    assert "mask clusters: none" in run("list", "--cache", folder / "cache").output
+    masks = next((folder / "cache" / "masks").iterdir())
+    run("check-masks", masks.name, "--cache", folder / "cache", "--clusters", "2")
+    output = run("list", "--cache", folder / "cache").output
+    assert f"{masks.name}  masks " in output and "2 clusters" in output
+    (masks / "manifest.json").unlink()
     assert "not finished" in run("list", "--cache", folder / "cache").output
     assert "training runs: none" in run("list", "--cache", folder / "none").output
 
@@ -288,8 +313,11 @@ def test_what_is_missing_or_wrong_is_said_before_work_starts(folder, arguments, 
 def test_help_groups_the_options_and_names_the_fields():
     output = run("train-ct", "--help").output
     for group in ("Data:", "Stage 1 (background classifier and masks):", "Stage 2", "Run:",
-                  "Fields of --set, training settings of stage 2:", "Fields of --recipe-set",
+                  "Fields of --set, training settings of stage 2", "Fields of --recipe-set",
                   "Fields of --bc-set"):
         assert group in output
     assert "epochs=100" in output and "Passes over the training images" in output
     assert "weight_decay=0.05" in output
+    # The values are those that the command uses, not those of an empty dataclass.
+    assert "mask_weight=4.0" in output and "signal=tuned" in output
+    assert "tuned_network=true" in output

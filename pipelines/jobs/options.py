@@ -13,18 +13,20 @@ from common.config import LARGEST_SEED, field_help
 from common.datasets import KINDS
 from common.precision import PRECISIONS
 from stage1_bc.classifier import HEADS
-from stage1_bc.classifier_training import ClassifierConfig
-from stage1_bc.recipe import RECIPES, Recipe
-from stage2_ct.training_config import TrainingConfig
+from stage1_bc.mask_settings import plain_config
+from stage1_bc.recipe import RECIPES
 from stage2_ct.variants import VARIANTS
 
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0, LARGEST_SEED)
 SPLIT = click.Choice(["train", "test", "all"])
 WORDS = "bcct.words"  # key of what a user typed after the command's name
-FIELDS = {"--set": ("training settings of stage 2", TrainingConfig),
-          "--recipe-set": ("the recipe", Recipe),
-          "--bc-set": ("the background classifier's settings", ClassifierConfig)}
+USUAL = RECIPES["default"]
+FIELDS = {"--set": ("training settings of stage 2 (the values are bc-ct's)",
+                    VARIANTS["bc-ct"].config),
+          "--recipe-set": ("the recipe (the values are default's)", USUAL),
+          "--bc-set": ("the background classifier's settings (the values are those for the recipe "
+                       "default)", plain_config("pooled", 224, 0, USUAL))}
 
 
 class Checked(click.ParamType):
@@ -141,7 +143,8 @@ _OPTIONS = {
             help="Override a field of the background classifier's settings; may be repeated."),
         "recipe": click.option(
             "--recipe", type=click.Choice(sorted(RECIPES)), default="default", show_default=True,
-            help="How gradient maps become masks."),
+            help="How masks are made: default is the most accurate, paper the paper's own; "
+            "docs/masks.md compares them."),
         "recipe_set": click.option(
             "--recipe-set", multiple=True, metavar="FIELD=VALUE",
             help="Override a field of the recipe; may be repeated."),
