@@ -11,8 +11,8 @@ Two networks for pixels take part while it learns. One learns from what is salie
 cells that are doubtful in its masks (``stage1_bc.doubtful_cells``). The other is the teacher: it
 learns from what is salient and speaks against the background images as well
 (``stage1_bc.agreement``). The doubtful cells count as background for the teacher, the copy and the
-linear unit whose scores say what is salient, and not for the evidence. Neither network makes masks:
-a map is the copy's answer alone.
+linear unit whose scores enter the teacher's labels, and not for the evidence. Neither network makes
+masks: a map is the copy's answer alone.
 """
 
 from collections.abc import Callable
