@@ -148,9 +148,12 @@ def train_and_save(job: Stage1Job) -> StoredClassifier:
     settings = job.settings
     job.reports.say(weights_source(settings.backbone, settings.weights))
     classifier = new_classifier(settings)
-    about = train_classifier(classifier, job.images.split("train").records,
-                             job.backgrounds.records, settings.config, job.compute,
-                             job.reports.progress, job.not_target)
+    targets, most = job.images.split("train").records, settings.config.pixel_targets
+    if settings.config.units and len(targets) > most:
+        job.reports.say(f"the units for pixels learn from a sample of {most:,} of the "
+                        f"{len(targets):,} images (--bc-set pixel_targets={most})")
+    about = train_classifier(classifier, targets, job.backgrounds.records, settings.config,
+                             job.compute, job.reports.progress, job.not_target)
     return save_classifier(job.cache / CLASSIFIERS / f"{classifier_name(job)}.pt", classifier,
                            about, job.description())
 
