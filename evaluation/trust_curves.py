@@ -1,6 +1,5 @@
 """How well a score separates right from wrong boxes: reliability, and risk over coverage."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +63,3 @@ def area_under_risk(scores: np.ndarray, right: np.ndarray) -> float:
 def least_area(right: np.ndarray) -> float:
     """The area of the best possible score: every right box before every wrong one."""
     return area_under_risk(right.astype(float), right)
-
-
-def coverage_at(scores: np.ndarray, right: np.ndarray, risks: Sequence[float]) -> list[float]:
-    """Largest share of pictures whose boxes are wrong at most so often, for each of some risks."""
-    curve = risk_coverage(scores, right)
-    return [float((np.flatnonzero(curve <= risk)[-1:] + 1).sum() / len(curve)) for risk in risks]

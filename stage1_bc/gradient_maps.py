@@ -18,22 +18,6 @@ if TYPE_CHECKING:  # the classifier imports the units that it may have, which us
 FRAME = 224  # the side that a recipe's blur is stated for, in pixels
 
 
-def input_gradient(classifier: "BackgroundClassifier", images: torch.Tensor) -> torch.Tensor:
-    """Gradient of the classifier's logit on the image (Eq. 1).
-
-    Eq. 1 sends the unit's own value back as upstream gradient. With a single unit that scales
-    the whole map, which changes no mask that Eq. 2 cuts, so the gradient itself is given.
-
-    Args:
-        images: (N, 3, H, W) float RGB in [0, 1].
-
-    Returns:
-        (N, 3, H, W) float.
-    """
-    images = images.detach().requires_grad_()
-    return torch.autograd.grad(classifier(images).sum(), images)[0]
-
-
 def backbone_gradient(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
     """Gradient map of the plain backbone, which has never seen a background image (Fig. 3).
 
@@ -108,6 +92,8 @@ def _raw_maps(classifier, images, recipe):
         feature_map, activations = backbone.forward_with_taps(images, taps)
         logits = classifier.unit(classifier.read(feature_map))
     leaves = activations if recipe.signal == "layers" else [images, *activations]
+    # Eq. 1 sends the logit itself back as upstream gradient. With a single unit that scales the
+    # whole map, which changes no mask that Eq. 2 cuts.
     gradients = torch.autograd.grad(logits.sum(), leaves)
     maps = []
     if recipe.signal != "layers":

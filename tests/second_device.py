@@ -34,7 +34,7 @@ from common.loading import FrameBatch
 from stage1_bc import pixel_network
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
-from stage1_bc.gradient_maps import backbone_gradient, gradient_map, input_gradient
+from stage1_bc.gradient_maps import backbone_gradient, gradient_map
 from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.maker import MaskMaker
 from stage1_bc.online import JointMaker, OnlineMaker
@@ -153,9 +153,8 @@ def rehearse_map(classifier, recipe):
         require(make(classifier.to(DEVICE), images(), recipe, (SIDE, SIDE)), (IMAGES, SIDE, SIDE))
 
 
-def rehearse_simple_gradients(classifier):
+def rehearse_backbone_gradient(classifier):
     classifier.to(DEVICE)
-    require(input_gradient(classifier, images()), (IMAGES, 3, SIDE, SIDE))
     require(backbone_gradient(classifier.backbone, images()), (IMAGES, SIDE, SIDE))
 
 
@@ -304,7 +303,7 @@ def cases():
         yield f"classifier {network}", lambda: rehearse_classifier_training(classifier)
         yield f"pixel unit {network}", lambda: rehearse_pixel_unit(classifier)
         yield f"teaching {network}", lambda: rehearse_pixel_network_training(classifier)
-        yield f"gradient {network}", lambda: rehearse_simple_gradients(classifier)
+        yield f"gradient {network}", lambda: rehearse_backbone_gradient(classifier)
         for name, recipe in RECIPES.items():
             yield f"map {network} {name}", lambda: rehearse_map(classifier, recipe)
     for name, recipe in RECIPES.items():

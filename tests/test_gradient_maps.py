@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from stage1_bc.cutting import cut, normalise
-from stage1_bc.gradient_maps import gradient_map, input_gradient
+from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.recipe import RECIPES, Recipe
 from tests.networks import small_classifier
@@ -16,7 +16,13 @@ def images():
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def test_equation_1_against_finite_differences(images):
+def input_gradient(classifier, images):
+    """Gradient of the logits on the images, (N, 3, H, W)."""
+    images = images.detach().requires_grad_()
+    return torch.autograd.grad(classifier(images).sum(), images)[0]
+
+
+def test_the_gradient_against_finite_differences(images):
     classifier, images = small_classifier().double(), images.double()
     gradient = input_gradient(classifier, images)
     step = 1e-6

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.trust_curves import (area_under_risk, coverage_at, least_area, reliability,
-                                     risk_coverage)
+from evaluation.trust_curves import area_under_risk, least_area, reliability, risk_coverage
 
 SCORES = np.array([0.9, 0.1, 0.5, 0.7])
 RIGHT = np.array([True, False, False, True])
@@ -25,8 +24,3 @@ def test_bins_hold_as_many_pictures_each():
     low, high = reliability(SCORES, RIGHT, 2)
     assert (low.images, low.low, low.high, low.right) == (2, 0.1, 0.5, 0)
     assert (high.images, high.low, high.high, high.right) == (2, 0.7, 0.9, 1)
-
-
-def test_coverage_at_a_risk():
-    assert coverage_at(SCORES, RIGHT, [0, 0.4, 0.5]) == [0.5, 0.75, 1]
-    assert coverage_at(-SCORES, RIGHT, [0.1]) == [0]
