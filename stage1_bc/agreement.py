@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.threads import one_thread_per_operation
+from stage1_bc.cells import resize_maps
 from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.first_labels import CellLabels, FirstLabels, label_by_scores, train_pixel_unit
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_unit import (CellLabels, FirstLabels, Moments, PixelUnit, agreed,
-                                  label_by_scores, resize_maps, train_pixel_unit)
+from stage1_bc.moments import Moments
+from stage1_bc.pixel_map import agreed
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.sharpening import SIDE
 
 if TYPE_CHECKING:  # the classifier imports what imports this module

@@ -21,9 +21,9 @@ from stage1_bc.classifier import HEADS, BackgroundClassifier
 from stage1_bc.composites import read_composites
 from stage1_bc.doubtful_cells import doubtful_cells
 from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.first_labels import label_seeds, read_seeds, train_pixel_unit
 from stage1_bc.mask_clusters import CLUSTER_COUNT, NotTarget
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import label_seeds, read_seeds, train_pixel_unit
 from stage1_bc.reading import Readings, read_images
 from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.tuned_network import label_by_masks, train_tuned_network

@@ -20,7 +20,8 @@ from common.loading import load_again, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
-from stage1_bc.pixel_unit import GRID, half_precision, on_grid
+from stage1_bc.cells import GRID, on_grid
+from stage1_bc.moments import half_precision
 
 if TYPE_CHECKING:  # the classifier imports what imports this module
     from stage1_bc.classifier import BackgroundClassifier

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from common.threads import one_thread_per_operation
+from stage1_bc.cells import COVERED, on_grid
 from stage1_bc.mask_clusters import CLUSTER_COUNT, fit_clusters
+from stage1_bc.moments import Moments
 from stage1_bc.pixel_network import PixelNetwork
-from stage1_bc.pixel_unit import COVERED, Moments, on_grid
 from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
 
 

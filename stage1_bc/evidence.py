@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.cells import COVERED, GRID, on_grid, resize_maps
 from stage1_bc.cutting import components_with, largest_above
 from stage1_bc.gradient_maps import unit_maximum
-from stage1_bc.pixel_unit import COVERED, GRID, Moments, PixelUnit, on_grid, resize_maps
+from stage1_bc.moments import Moments
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.sharpening import SIDE, objects, sharpen, shrink_images
 
 if TYPE_CHECKING:  # the classifier imports the units that it may have

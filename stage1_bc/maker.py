@@ -11,7 +11,7 @@ from common.precision import autocast
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.cutting import cut, normalise
 from stage1_bc.gradient_maps import gradient_map
-from stage1_bc.pixel_unit import pixel_map
+from stage1_bc.pixel_map import pixel_map
 from stage1_bc.recipe import Recipe
 from stage1_bc.sharpening import sharpen
 

@@ -19,8 +19,10 @@ from torch.nn import functional
 from common.backbones import Backbone
 from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage1_bc.pixel_unit import (GRID, LEAST_VARIANCE, MISTAKEN_WEIGHT, CellLabels, Moments,
-                                  PixelReader)
+from stage1_bc.cells import GRID
+from stage1_bc.first_labels import CellLabels
+from stage1_bc.moments import LEAST_VARIANCE, MISTAKEN_WEIGHT, Moments
+from stage1_bc.pixel_unit import PixelReader
 
 if TYPE_CHECKING:  # the classifier imports this module
     from stage1_bc.classifier import BackgroundClassifier

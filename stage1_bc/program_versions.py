@@ -11,12 +11,13 @@ from stage1_bc.recipe import Recipe
 
 VERSIONS = {
     "gradients": 1,  # stage1_bc.gradient_maps and stage1_bc.guided
-    "pixels": 1,  # the map of a unit for pixels, stage1_bc.pixel_unit
+    "pixels": 1,  # the map of a unit for pixels, stage1_bc.pixel_map and pixel_unit
     "evidence": 1,  # the map and the unit of the classifier's evidence, stage1_bc.evidence
     "sharpening": 1,  # stage1_bc.sharpening
     "cutting": 1,  # stage1_bc.cutting
     "learning": 1,  # how a classifier's unit learns, stage1_bc.classifier_training
-    # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.pixel_unit.
+    # What units for pixels learn from, stage1_bc.reading, and how, stage1_bc.moments and
+    # first_labels.
     "teaching": 1,
     # The labels that two units agree on, stage1_bc.agreement; versions 1 and 2 spared no cells.
     "agreement": 3,

@@ -13,10 +13,10 @@ from common.loading import FrameBatch, consecutive, load_frames, to_float
 from common.memory import in_parts
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.cells import on_one_grid
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.mask_clusters import NotTarget
-from stage1_bc.pixel_unit import (KEPT_BACKGROUNDS, Moments, TailInputs, evenly_spread,
-                                  half_precision, on_one_grid)
+from stage1_bc.moments import KEPT_BACKGROUNDS, Moments, TailInputs, evenly_spread, half_precision
 
 if TYPE_CHECKING:  # that module imports this one
     from stage1_bc.classifier_training import ClassifierConfig

@@ -12,8 +12,9 @@ from common.loading import consecutive, load_frames, to_float
 from common.mask_cache.contact_sheet import Section, short_name, tile
 from common.mask_cache.reader import MaskCache
 from common.progress import silent
+from stage1_bc.cells import COVERED, GRID, on_grid
 from stage1_bc.mask_clusters import FeatureClusters
-from stage1_bc.pixel_unit import COVERED, GRID, PixelReader, on_grid
+from stage1_bc.pixel_unit import PixelReader
 
 TILE_SIDE = 128  # pixels
 

@@ -25,13 +25,15 @@ from torch.nn import functional
 from common.backbones import Backbone
 from common.progress import silent
 from common.threads import map_in_order, one_thread_per_operation
+from stage1_bc.cells import GRID, on_grid, on_one_grid, resize_maps
 from stage1_bc.composites import Composites
 from stage1_bc.cutting import largest_above
+from stage1_bc.first_labels import DISPUTED, CellLabels
 from stage1_bc.gradient_maps import at_scale, unit_maximum
+from stage1_bc.moments import Moments, TailInputs, evenly_spread
 from stage1_bc.pixel_network import (BATCH, CellNetwork, LabelledImages, PixelNetwork, draw_batch,
                                      labelled_backgrounds, weigh_cells)
-from stage1_bc.pixel_unit import (DISPUTED, GRID, CellLabels, Look, Moments, TailInputs,
-                                  evenly_spread, on_grid, on_one_grid, resize_maps)
+from stage1_bc.pixel_unit import Look
 from stage1_bc.recipe import Recipe
 from stage1_bc.sharpening import SIDE, blurred, objects
 

@@ -7,12 +7,14 @@ from torch import nn
 
 from common.backbones import Backbone
 from stage1_bc.agreement import label_by_agreement
+from stage1_bc.cells import GRID, on_grid
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.composites import Composites, paste
 from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.first_labels import label_seeds, read_seeds, train_pixel_unit
+from stage1_bc.moments import Moments, TailInputs, half_precision
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import (GRID, Moments, PixelUnit, TailInputs, half_precision, label_seeds,
-                                  on_grid, read_seeds, train_pixel_unit)
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.tuned_network import label_by_masks, train_tuned_network
 
 NO_COMPOSITES = Composites(torch.zeros(0), torch.zeros(0, GRID ** 2))

@@ -32,14 +32,18 @@ from common.compute import Compute
 from common.datasets import Record
 from common.loading import FrameBatch
 from stage1_bc import pixel_network
+from stage1_bc.cells import GRID
 from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
+from stage1_bc.first_labels import CellLabels
 from stage1_bc.gradient_maps import backbone_gradient, gradient_map
 from stage1_bc.guided import GuidedBackpropagation
 from stage1_bc.maker import MaskMaker
+from stage1_bc.moments import Moments
 from stage1_bc.online import JointMaker, OnlineMaker
+from stage1_bc.pixel_map import pixel_map
 from stage1_bc.pixel_network import PixelNetwork, train_pixel_network
-from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit, pixel_map
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.reading import _joint_reader
 from stage1_bc.recipe import RECIPES
 from stage1_bc.tuned_network import TunedNetwork

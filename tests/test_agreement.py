@@ -3,8 +3,8 @@ import torch
 
 from stage1_bc import agreement
 from stage1_bc.agreement import label_by_agreement, salient_cells
-from stage1_bc.pixel_unit import (GRID, CellLabels, FirstLabels, resize_maps,
-                                  train_pixel_unit)
+from stage1_bc.cells import GRID, resize_maps
+from stage1_bc.first_labels import CellLabels, FirstLabels, train_pixel_unit
 from stage1_bc.sharpening import SIDE
 from tests.networks import moments_of, small_classifier
 

@@ -8,8 +8,8 @@ from common.compute import Compute
 from common.datasets.records import Record
 from common.images import BadImage
 from stage1_bc import composites
+from stage1_bc.cells import GRID, on_grid
 from stage1_bc.composites import paste, read_composites
-from stage1_bc.pixel_unit import GRID, on_grid
 from tests.networks import small_classifier
 
 SIDE = 64

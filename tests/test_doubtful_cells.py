@@ -7,12 +7,14 @@ from common.compute import Compute
 from common.datasets import open_backgrounds, open_dataset
 from stage1_bc import agreement, classifier_training
 from stage1_bc.agreement import label_by_agreement
+from stage1_bc.cells import GRID
 from stage1_bc.classifier import build_classifier, state_digest
 from stage1_bc.classifier_training import ClassifierConfig, train_units
 from stage1_bc.composites import read_composites
 from stage1_bc.doubtful_cells import doubtful_cells
+from stage1_bc.first_labels import label_seeds
 from stage1_bc.mask_clusters import CLUSTER_COUNT
-from stage1_bc.pixel_unit import GRID, Moments, label_seeds
+from stage1_bc.moments import Moments
 from stage1_bc.reading import read_images
 from tests.examples import write_inputs
 

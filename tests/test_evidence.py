@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from stage1_bc import evidence
+from stage1_bc.cells import GRID, on_grid, resize_maps
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.evidence import evidence_map, train_evidence_unit
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import GRID, PixelUnit, on_grid, pixel_map, resize_maps
+from stage1_bc.pixel_map import pixel_map
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_classifier
 

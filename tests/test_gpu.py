@@ -12,10 +12,13 @@ from common.mask_cache.reader import MaskCache
 from common.mask_cache.writer import write_masks
 from common.memory import in_parts
 from common.threads import map_in_order
+from stage1_bc.cells import GRID
 from stage1_bc.classifier import UNIT_KINDS
+from stage1_bc.first_labels import CellLabels
 from stage1_bc.maker import MaskMaker
+from stage1_bc.moments import Moments
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from stage2_ct.bc_ct import BackgroundSupervised
 from stage2_ct.data import EpochBatches, TrainingBatch, TrainingImages, training_loader

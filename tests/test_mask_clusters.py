@@ -9,9 +9,11 @@ import torch
 
 from common.config import ConfigError
 from common.mask_cache.reader import MaskCache
+from stage1_bc.cells import GRID
 from stage1_bc.mask_clusters import (FeatureClusters, NotTarget, fit_clusters, load_not_target,
                                      save_clusters)
-from stage1_bc.pixel_unit import GRID, Moments, PixelUnit
+from stage1_bc.moments import Moments
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recurring import MaskedCells, assign_masked, recurring_parts
 from tests.examples import TINY, make_masks, run, write_inputs
 from tests.networks import small_backbone

@@ -3,10 +3,13 @@ import dataclasses
 import pytest
 import torch
 
+from stage1_bc.cells import GRID
 from stage1_bc.classifier import build_classifier, load_classifier
+from stage1_bc.first_labels import CellLabels, train_pixel_unit
 from stage1_bc.maker import MaskMaker
+from stage1_bc.moments import Moments
 from stage1_bc.pixel_network import PixelNetwork, train_pixel_network
-from stage1_bc.pixel_unit import GRID, CellLabels, Moments, PixelUnit, train_pixel_unit
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from tests.networks import small_classifier
 

@@ -6,13 +6,17 @@ import torch
 from torch.nn import functional
 
 from common.backbones import build_backbone
-from stage1_bc import pixel_unit
+from stage1_bc import first_labels
+from stage1_bc import moments as moments_module
+from stage1_bc.cells import GRID, on_grid
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.cutting import largest_above
+from stage1_bc.first_labels import label_seeds, read_seeds
 from stage1_bc.maker import MaskMaker
-from stage1_bc.pixel_unit import (GRID, RIDGE, Moments, PixelUnit, label_seeds, on_grid,
-                                  pixel_map, read_seeds)
+from stage1_bc.moments import RIDGE, Moments
+from stage1_bc.pixel_map import pixel_map
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from tests.networks import moments_of, small_backbone, small_classifier, teach_units
 
@@ -91,19 +95,19 @@ def test_a_cell_is_disputed_where_a_plain_cut_differs_from_grabcuts_object(taugh
     moments = moments_of(classifier, targets, targets.clamp_max(0.2))
 
     def plain(frames, scores):
-        return largest_above(scores, pixel_unit.DISPUTED_CUT)
-    monkeypatch.setattr(pixel_unit, "objects", plain)
+        return largest_above(scores, first_labels.DISPUTED_CUT)
+    monkeypatch.setattr(first_labels, "objects", plain)
     seeds = read_seeds(classifier, targets.split(9))
     agreed = label_seeds(classifier, seeds, moments).cells
     assert not agreed.disputed.any() and 0 < agreed.covered.mean() < 1
-    monkeypatch.setattr(pixel_unit, "objects", lambda *given: plain(*given) & False)
+    monkeypatch.setattr(first_labels, "objects", lambda *given: plain(*given) & False)
     apart = label_seeds(classifier, seeds, moments).cells
     assert not apart.covered.any()
-    assert torch.equal(apart.disputed, agreed.covered > pixel_unit.DISPUTED)
+    assert torch.equal(apart.disputed, agreed.covered > first_labels.DISPUTED)
 
 
 def test_some_backgrounds_are_kept_evenly_spread(monkeypatch):
-    monkeypatch.setattr(pixel_unit, "KEPT_BACKGROUNDS", 3)
+    monkeypatch.setattr(moments_module, "KEPT_BACKGROUNDS", 3)
     backgrounds = torch.arange(5.0)[:, None, None].expand(5, GRID ** 2, 2).half()
     kept = Moments(torch.zeros(1, GRID ** 2, 2).half(), backgrounds).backgrounds
     assert kept[:, 0, 0].tolist() == [0, 2, 4]

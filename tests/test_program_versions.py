@@ -15,11 +15,11 @@ from torch.nn import functional
 from common.mask_cache.shards import Provenance
 from stage1_bc import program_versions
 from stage1_bc.agreement import label_by_agreement, salient_cells
+from stage1_bc.cells import GRID
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.evidence import train_evidence_unit
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import MaskSettings, mask_settings, recorded_facts
-from stage1_bc.pixel_unit import GRID
 from stage1_bc.program_versions import VERSIONS, versions_of_classifier, versions_of_recipe
 from stage1_bc.recipe import PIXEL_UNITS, RECIPES
 from tests.networks import small_classifier, teach_units

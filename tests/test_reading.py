@@ -9,11 +9,13 @@ from common.datasets import open_backgrounds, open_dataset
 from common.images import BadImage
 from stage1_bc import agreement, classifier_training
 from stage1_bc.agreement import label_by_agreement
+from stage1_bc.cells import GRID
 from stage1_bc.classifier import BackgroundClassifier, build_classifier
 from stage1_bc.classifier_training import ClassifierConfig, teach_pixels, train_classifier
 from stage1_bc.evidence import train_evidence_unit
+from stage1_bc.first_labels import label_seeds
 from stage1_bc.pixel_network import train_pixel_network
-from stage1_bc.pixel_unit import GRID, PixelUnit, label_seeds
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.reading import _joint_reader, read_images
 from stage1_bc.recipe import PIXEL_UNITS
 from stage1_bc.tuned_network import label_by_masks

@@ -11,7 +11,7 @@ from common import processes
 from common.compute import Compute
 from stage1_bc import classifier_training, reading
 from stage1_bc.classifier_training import ClassifierConfig, train_classifier
-from stage1_bc.pixel_unit import FirstLabels
+from stage1_bc.first_labels import FirstLabels
 from stage1_bc.reading import sample_targets
 from tests.networks import small_classifier
 

@@ -10,12 +10,14 @@ from torch.nn import functional
 
 from common.backbones import build_backbone, full_name, require_side, require_weights, takes_side
 from common.config import ConfigError
+from stage1_bc.cells import GRID, on_grid
 from stage1_bc.classifier import BackgroundClassifier, build_classifier, load_classifier
 from stage1_bc.classifier_training import ClassifierConfig, train_unit
 from stage1_bc.gradient_maps import gradient_map
 from stage1_bc.maker import MaskMaker
 from stage1_bc.mask_settings import mask_settings
-from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, on_grid
+from stage1_bc.moments import Moments
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES, Recipe
 from stage2_ct.run import build_method
 from stage2_ct.training_config import TrainingConfig

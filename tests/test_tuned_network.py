@@ -7,11 +7,14 @@ from torch.nn import functional
 
 from common.config import ConfigError
 from stage1_bc import tuned_network
+from stage1_bc.cells import GRID, on_grid
 from stage1_bc.classifier import build_classifier, load_classifier
 from stage1_bc.composites import Composites
 from stage1_bc.maker import MaskMaker
+from stage1_bc.moments import Moments, TailInputs
+from stage1_bc.pixel_map import pixel_map
 from stage1_bc.pixel_network import PixelNetwork
-from stage1_bc.pixel_unit import GRID, Moments, PixelUnit, TailInputs, on_grid, pixel_map
+from stage1_bc.pixel_unit import PixelUnit
 from stage1_bc.recipe import RECIPES
 from stage1_bc.sharpening import SIDE
 from stage1_bc.tuned_network import TunedNetwork, label_by_masks, train_tuned_network
