@@ -5,7 +5,7 @@ import click
 from common.datasets.listed_once import Images
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import localization_of
-from pipelines.jobs.training_job import TrainingJob, trained
+from pipelines.jobs.training_job import TrainingJob, note_on_recipe, trained
 from stage1_bc.stage1_job import ensure_classifier, make_masks
 
 
@@ -22,6 +22,8 @@ def command(**arguments):
             for source in ("cached", "online", "joint")}
     first = jobs["cached"]
     make_masks(first.stage1, ensure_classifier(first.stage1), "train", [first.delta])
+    if note := note_on_recipe(jobs["joint"]):
+        click.echo(note)
     click.echo(f"{'masks':10}{'Top-1 cls':>11}{'GT-known':>10}{'Top-1 loc':>11}"
                f"{'seconds per epoch':>19}")
     localization = localization_of(first)

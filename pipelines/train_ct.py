@@ -9,7 +9,7 @@ from common.system_errors import CannotWrite
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import localization_of, record_tau
 from pipelines.jobs.terminal import report_bad_images
-from pipelines.jobs.training_job import SOURCES, TrainingJob, plan, train
+from pipelines.jobs.training_job import SOURCES, TrainingJob, note_on_recipe, plan, train
 from stage1_bc.mask_settings import describe_masks, require_agreement
 from stage2_ct.run import load_run, losses_of
 from stage2_ct.tensorboard_log import TensorBoardLog
@@ -37,6 +37,8 @@ def command(resume, tensorboard, on_bad_image, **arguments):
                               options.given_options())
         if planned.supervision is not None and processes.rank() == 0:
             click.echo(describe_masks(planned.supervision))
+        if note := note_on_recipe(job):
+            click.echo(note)
         if planned.run.checkpoint.is_file() and not resume:
             raise click.ClickException(
                 f"{planned.run.folder} has been trained already, wholly or in part; add --resume "

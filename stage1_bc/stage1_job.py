@@ -206,9 +206,6 @@ def training_maker(job: Stage1Job, kind: str, delta: float) -> OnlineMaker:
     if kind == "online":
         return OnlineMaker(build_maker(job, ensure_classifier(job)), delta)
     settings = joint_settings(job.settings)
-    if settings is not job.settings:
-        job.reports.say(f"joint masks are made by the recipe {settings.recipe_name}: "
-                        f"{job.settings.recipe_name} reads units that finished masks teach")
     return joint_maker(new_classifier(settings), settings.recipe, delta, job.backgrounds.records,
                        settings.config.seed, job.compute.device, job.reports.warn)
 

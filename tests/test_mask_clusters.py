@@ -180,7 +180,7 @@ def test_masks_are_made_again_without_what_is_named(checked):
 
 
 @pytest.mark.parametrize("arguments, problem", [
-    (["--not-target", "nowhere:1"], "no file of mask clusters 'nowhere'"),
+    (["--not-target", "nowhere:1"], "no folder of bcct check-masks 'nowhere'"),
     (["--not-target", "{masks}:1,9"], "no cluster 9"),
     (["--not-target", "{masks}:1", "--recipe", "guided-layers"], "no unit for pixels")])
 def test_what_cannot_be_named_is_refused_before_work_starts(checked, arguments, problem):

@@ -163,6 +163,7 @@ def test_cached_and_online_masks_are_the_same_when_nothing_is_augmented(inputs):
 
 def test_three_ways_side_by_side(inputs):
     output = run(inputs, "compare", *STAGE2_ONLY).output
+    assert "joint masks are made by the recipe guided-layers" in output
     assert [line.split()[0] for line in output.splitlines()[-3:]] == ["cached", "online", "joint"]
 
 

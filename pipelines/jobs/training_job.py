@@ -151,6 +151,15 @@ def _made_masks(job: TrainingJob) -> list:
     return [job.masks, facts["recipe"], digest(facts, job.stage1.backgrounds.digest)[:12]]
 
 
+def note_on_recipe(job: TrainingJob) -> str | None:
+    """A sentence where joint masks are made by another recipe than the job names."""
+    named, used = job.stage1.settings, joint_settings(job.stage1.settings)
+    if not job.makes_masks or job.masks != "joint" or used is named:
+        return None
+    return (f"joint masks are made by the recipe {used.recipe_name}: {named.recipe_name} reads "
+            "units that finished masks teach")
+
+
 def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
     """Train a run, or resume it where it stopped.
 
