@@ -13,7 +13,8 @@ from evaluation.localization import Protocol
 from evaluation.report import figures_as_text, write_report
 from evaluation.report_building import report_of_folder
 from pipelines.jobs import options
-from pipelines.jobs.evaluating import RunLocalization, evaluate, report_of_runs
+from pipelines.jobs.evaluating import (RunLocalization, evaluate, record_tau, record_where_same,
+                                       report_of_runs)
 from pipelines.jobs.terminal import report_bad_images
 from pipelines.jobs.training_job import (SOURCES, TrainingJob, find_run, job_of_run, open_run,
                                          trained)
@@ -62,8 +63,11 @@ TAU_SOURCE = options.Checked("masks|val|test|NUMBER", _read_tau_source,
 @click.option("--metadata", type=options.PATH,
               help="wsolevaluation's four files for the score maps.")
 @click.option("--out", type=options.PATH, help="Folder of the report.  [default: RUN/report]")
+@click.option("--record", is_flag=True, help="Make bcct localize cut the run's boxes as here. "
+              "Without it, tau is recorded only where boxes are cut as before (the same variant, "
+              "score map and input size).")
 def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_size, seeds, beside,
-            scoremaps, metadata, out, on_bad_image, **arguments):
+            scoremaps, metadata, out, record, on_bad_image, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
     RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs
@@ -72,6 +76,7 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
     """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
     unreadable = {}
+    _refuse_idle(protocol, scoremaps is not None, record)
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
@@ -81,18 +86,43 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
         runs, localization = _trained_runs(run, seeds, protocol, unreadable, arguments)
         out = out or runs[0].run.folder / "report"
         require_writable(out)
-        main = evaluate(runs, localization)
-        other = None
-        if beside:
-            folder = resolve(beside, arguments["cache"] / RUNS, "run")
-            other = evaluate([load_run(folder, localization.compute.device)], localization,
-                             record=False)
+        other = beside and _other_run(beside, arguments["cache"], runs[0], localization)
+        main = evaluate(runs, localization, record_tau if record else record_where_same)
+        if other:
+            other = evaluate([other], localization)
         report = report_of_runs(main, localization, other, {
             "command": options.command_line(), "date": f"{datetime.date.today()}"})
     page = write_report(out, report)
     click.echo(figures_as_text(report))
     click.echo(f"wrote {page}")
     report_bad_images(unreadable, on_bad_image)
+
+
+def _refuse_idle(protocol, of_score_maps, record):
+    """Refuse options that would do nothing."""
+    given = options.given_options()
+    if of_score_maps:
+        idle = given & {"run", "score_map", "boxes_per_class", "input_size", "seeds", "beside",
+                        "record", "variant", "masks", *DECIDED_BY_RUN, *options.COMPUTE}
+        because = "with --scoremaps, nothing is localized here"
+    else:
+        idle = given & {"metadata", *(() if protocol.tau_from == "val" else ("boxes_per_class",))}
+        because = "--metadata is for --scoremaps, --boxes-per-class for --tau-from val"
+    if idle:
+        listed = ", ".join("RUN" if name == "run" else options.spelled(name)
+                           for name in sorted(idle))
+        raise click.UsageError(f"{because}: leave out {listed}")
+    if record and (protocol.tau_from == "test" or protocol.box_rule != "largest"):
+        raise click.UsageError("--record is neither for an oracle's tau nor for another box rule")
+
+
+def _other_run(named, cache, run, localization):
+    folder = resolve(named, cache / RUNS, "run")
+    other = load_run(folder, localization.compute.device)
+    if other.classes != run.classes:
+        raise click.UsageError(f"--beside: {folder} was trained on other classes than "
+                               f"{run.run.folder}")
+    return other
 
 
 def _trained_runs(run, seeds, protocol, unreadable, arguments):
@@ -137,4 +167,4 @@ def _score_folder(folder, metadata, arguments, protocol, unreadable):
     if metadata is None and arguments["data"] is None:
         raise click.UsageError("--scoremaps needs --metadata, or --data")
     return report_of_folder(folder, protocol, metadata or open_dataset(
-        arguments["dataset"] or "cub", arguments["data"], protocol.split), unreadable)
+        arguments["dataset"] or "auto", arguments["data"], protocol.split), unreadable)

@@ -45,9 +45,10 @@ def command(resume, tensorboard, on_bad_image, **arguments):
                 "to continue it, or remove it to start again")
         if processes.rank() == 0:
             click.echo(weights_source(job.backbone, job.weights))
+        held = _recorded_tau(planned)
         _train(planned, _tensorboard(planned) if tensorboard else None)
         if processes.rank() == 0:
-            click.echo(_choose_tau(planned))
+            click.echo(held or _choose_tau(planned))
             _report(planned.run)
             report_bad_images(planned.run.manifest()["unreadable"], on_bad_image)
 
@@ -73,6 +74,16 @@ def _train(planned, on_epoch=None):
                      "make the masks again, which says how to do without it")
         raise click.ClickException(f"{error} It could be read before: put it back and continue "
                                    f"with --resume, or {otherwise}") from error
+
+
+def _recorded_tau(planned):
+    """A sentence on the tau of a run that is finished already; None where it has none."""
+    run, job = planned.run, planned.job
+    if not run.checkpoint.is_file() or len(run.logged()) < job.config.epochs:
+        return None
+    held = run.manifest().get("localization")
+    return held and (f"tau {held['tau']:.2f} stays, of the variant {held['variant']}; bcct "
+                     f"evaluate {run.folder} --variant {job.variant} --record replaces it")
 
 
 def _choose_tau(planned):

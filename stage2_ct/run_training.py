@@ -42,7 +42,8 @@ def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
         run: Run; its folder is made if need be.
         manifest: what the run's manifest is to say. Its ``description`` holds the seed, the
             backbone and the classes, ``weights`` those that the backbone starts from, and
-            ``unreadable`` the images to leave out. tau of an earlier manifest stays.
+            ``unreadable`` the images to leave out. What an earlier manifest says of cutting boxes
+            stays: its score map and tau.
         variant: key of ``VARIANTS``.
         records: the training images.
         supervision: MaskCache that supervises; None where ``build_source`` gives masks otherwise.
@@ -60,7 +61,8 @@ def train_run(run: Run, manifest: dict, variant: str, config: TrainingConfig,
     source = build_source()
     if rank == 0:
         with contextlib.suppress(ValueError):
-            if (known := run.manifest().get("localization")) is not None:
-                manifest = {**manifest, "localization": known}
+            known = run.manifest()
+            manifest = {**manifest, **{name: known[name] for name in ("score_map", "localization")
+                                       if name in known}}
         run.write_manifest(manifest)
     fit(method, source, loader, config, run, compute.device, description, progress, on_epoch)

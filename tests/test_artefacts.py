@@ -187,6 +187,45 @@ def test_a_comparison_leaves_what_localize_does(trained, comparison):
     assert (trained / "config.json").read_bytes() == before
 
 
+def test_variants_that_share_a_run_leave_it_as_it_is(folder, trained):
+    before = (trained / "config.json").read_bytes()
+    other = ("--variant", "bc-ct-class-map")
+    run("evaluate", *data(folder), *TINY, *TRAINING, *other, "--seeds", "0")
+    assert (trained / "config.json").read_bytes() == before
+    output = run("train-ct", *data(folder), *TINY, *TRAINING, *other, "--resume").output
+    assert "stays, of the variant bc-ct; " in output
+    assert (trained / "config.json").read_bytes() == before
+
+
+def test_record_makes_localize_cut_boxes_as_evaluate_did(trained):
+    output = run("evaluate", trained, "--variant", "bc-ct-class-map", "--tau-from", "0.125",
+                 "--record").output
+    assert f"in the run {trained.name}: bcct localize cuts boxes so from now on" in output
+    recorded = json.loads((trained / "config.json").read_text())["localization"]
+    assert (recorded["variant"], recorded["score_map"], recorded["tau"]) == (
+        "bc-ct-class-map", "class", 0.125)
+    refused = run("evaluate", trained, "--tau-from", "test", "--record")
+    assert refused.exit_code == 2 and "--record is neither for an oracle's tau" in refused.output
+
+
+def test_evaluate_refuses_options_that_would_do_nothing(folder, trained):
+    for arguments, idle in ((("--metadata", folder), "--metadata"),
+                            (("--boxes-per-class", "2"), "--boxes-per-class"),
+                            (("--scoremaps", folder, "--out", folder / "out"), "RUN")):
+        refused = run("evaluate", trained, *arguments)
+        assert refused.exit_code == 2 and f"leave out {idle}\n" in refused.output
+
+
+def test_a_run_of_other_classes_is_not_shown_beside(folder, trained):
+    other = folder / "other"
+    shutil.copytree(trained, other)
+    manifest = json.loads((other / "config.json").read_text())
+    manifest["description"]["classes"] = ["001.Disc", "003.Other"]
+    (other / "config.json").write_text(json.dumps(manifest))
+    refused = run("evaluate", trained, "--beside", other)
+    assert refused.exit_code == 2 and "was trained on other classes" in refused.output
+
+
 def test_the_other_run_of_a_comparison_keeps_its_tau(folder, trained):
     other = folder / "other"
     shutil.copytree(trained, other)

@@ -1,8 +1,9 @@
 """Trained runs on a data set: localizing with them, their figures, and their report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 
 from common.artefacts import MASKS
@@ -72,15 +73,16 @@ def localization_of(job: TrainingJob, **options) -> RunLocalization:
 
 
 def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization,
-             record: bool = True) -> Evaluated:
+             record: Callable | None = None) -> Evaluated:
     """Figures of finished runs that differ in their seed only.
 
-    Their manifests record tau, if ``record`` and if boxes are cut as ``bcct localize`` cuts them.
+    Args:
+        record: ``record_tau`` or ``record_where_same``; None leaves the runs as they are.
     """
     results = [localization.localize(trained) for trained in runs]
-    if record:
+    if record is not None:
         for trained, result in zip(runs, results):
-            _record_where_same(trained, result.tau, localization)
+            record(trained, result.tau, localization)
     over_seeds = {}
     if len(runs) > 1:
         over_seeds = seeds_summary([{name: figure.value for name, figure in result.metrics.items()}
@@ -95,7 +97,8 @@ def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization,
         settings=_settings(first, localization)))
 
 
-def _record_where_same(trained, choice, localization):
+def record_where_same(trained: TrainedRun, choice: TauChoice, localization: RunLocalization
+                      ) -> None:
     """``record_tau``, unless boxes are cut in another way than those of other pictures will be.
 
     A comparison must not change what ``bcct localize`` does with a run.
@@ -105,7 +108,7 @@ def _record_where_same(trained, choice, localization):
               if own[name] != value]
     if others:
         warn(f"tau is not recorded in the run {trained.run.folder.name}: bcct localize cuts its "
-             f"boxes in another way ({', '.join(others)})")
+             f"boxes in another way ({', '.join(others)}); --record changes that")
     else:
         record_tau(trained, choice, localization)
 
@@ -129,9 +132,16 @@ def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocaliza
     run = trained.run
     try:
         with write_lock(run.folder, notify=warn):  # a second train-ct may have the run by now
-            run.write_manifest({**run.manifest(), "localization": found})
+            manifest = run.manifest()
+            run.write_manifest({**manifest, "localization": found})
     except OSError as error:  # a read-only run is used all the same
         warn(f"tau is not recorded in the run: {error}")
+        return
+    before = manifest.get("localization")
+    if before is not None and any(before.get(name) != found[name] for name in (
+            "tau", *trained.localizes_by)):
+        click.echo(f"tau {choice.tau:.2f} takes the place of {before['tau']:.2f} in the run "
+                   f"{run.folder.name}: bcct localize cuts boxes so from now on")
 
 
 def _settings(trained, localization):

@@ -192,7 +192,8 @@ def _manifest(planned: PlannedRun, unreadable: dict) -> dict:
     """The run's manifest: everything that later commands need."""
     job, cache = planned.job, planned.cache
     settings = job.stage1.settings
-    return {"description": planned.description, "score_map": job.config.score_map,
+    own = job.config if job.variant == job.trained_variant else VARIANTS[job.trained_variant].config
+    return {"description": planned.description, "score_map": own.score_map,
             "data": {"kind": job.images.split("train").name,
                      "folder": os.path.abspath(job.images.root)},
             "weights": absolute_weights(job.weights),

@@ -7,7 +7,8 @@ import click
 from common.files import write_json
 from evaluation.mask_figures import mask_figures
 from evaluation.report import write_report
-from pipelines.jobs.evaluating import evaluate, localization_of, report_of_runs
+from pipelines.jobs.evaluating import (evaluate, localization_of, record_where_same,
+                                       report_of_runs)
 from pipelines.jobs.training_job import trained
 from pipelines.paper.measuring import FIGURES, mask_rates, percent
 from stage1_bc.stage1_job import ensure_classifier, make_masks
@@ -30,7 +31,8 @@ def run_experiment(rows, folder):
     evaluated, masks = {}, {}
     for name, jobs in rows.items():
         masks[name] = _prepare_masks(jobs[0])
-        evaluated[name] = evaluate([trained(each) for each in jobs], localization)
+        evaluated[name] = evaluate([trained(each) for each in jobs], localization,
+                                   record_where_same)
     first, last = list(evaluated.values())[0], list(evaluated.values())[-1]
     report = report_of_runs(last, localization, first)
     without_model = {name: percent(result.metrics["gt_known"].value)
