@@ -32,8 +32,9 @@ def command(source, name, out, segmentation, delta, data, kind, overwrite, cache
     SOURCE is a mask cache (its folder, or the beginning of its name in CACHE/masks) or the folder
     of bcct localize. Invalid masks and unreadable pictures are left out.
     """
-    if out.exists() and not overwrite and (out.is_file() or any(out.iterdir())):
-        raise click.UsageError(f"{out} is there already: name another, or add --overwrite")
+    for path in (out, *([out.with_suffix(".xml")] if name == "labelstudio" else ())):
+        if path.exists() and not overwrite and (path.is_file() or any(path.iterdir())):
+            raise click.UsageError(f"{path} is there already: name another, or add --overwrite")
     annotations = open_annotations(resolve(source, cache / MASKS, "mask cache"), data, kind, delta)
     arguments = {"polygons": segmentation == "polygon"} if name == "coco" else {}
     click.echo(f"wrote {FORMATS[name].write(out, annotations, **arguments)}")

@@ -1,8 +1,12 @@
 """Exports read back by readers that are not ours; boxes agree to the pixel."""
 
 import csv
+import dataclasses
 import json
+import os
 import shutil
+import unicodedata
+from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
 
 import cv2
@@ -10,8 +14,12 @@ import numpy as np
 import pytest
 
 from common.boxes import mask_to_box
-from common.exports.annotated_pictures import AnnotatedObject, ExportError
+from common.exports.annotated_pictures import (AnnotatedObject, AnnotatedPicture, Annotations,
+                                               ExportError)
+from common.exports.formats import FORMATS, write_overlays
 from common.exports.sources import open_annotations
+from common.exports.yolo import write_yolo
+from common.text import composed
 from tests.examples import TINY, make_masks, run, write_inputs
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
@@ -121,6 +129,83 @@ def test_yolo_by_supervision(source, tmp_path):
         assert len(found) == len(objects)
         for box, (_, ours, _) in zip(found.xyxy, objects):
             assert np.abs(box - ours).max() < 1e-3
+
+
+@pytest.fixture
+def oddly_named(tmp_path):
+    """Annotations of pictures in a folder called images, decomposed and not in UTF-8."""
+    names = ("images/plain.jpg", unicodedata.normalize("NFD", "B\u00e4r.jpg"),
+             os.fsdecode(b"lat\xe9in.jpg"))
+    mask = np.zeros((48, 64), bool)
+    mask[8:40, 8:56] = True
+    for name in names:
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (tmp_path / "pictures" / name).write_bytes(cv2.imencode(".jpg", np.zeros(
+                (48, 64, 3), np.uint8))[1].tobytes())
+        except OSError:
+            pytest.skip("the file system refuses names that are not UTF-8")
+    objects = (AnnotatedObject("disc", (8, 8, 56, 40), mask, (48, 64)),)
+    pictures = [AnnotatedPicture(composed(name), (48, 64), objects, "disc") for name in names]
+    return Annotations(tmp_path / "pictures", ("disc",), lambda: iter(pictures), "by hand"), names
+
+
+def test_yolo_programs_find_a_label_for_each_picture(oddly_named, tmp_path):
+    annotations, names = oddly_named
+    for _ in range(2):  # again, over what is there
+        write_yolo(tmp_path / "yolo", annotations)
+    for task in ("detect", "segment"):
+        images = (tmp_path / "yolo" / task / "images").resolve()  # as Ultralytics does
+        found = [path for path in images.rglob("*") if path.is_file()]
+        assert {path.resolve() for path in found} == {
+            (annotations.root / name).resolve() for name in names}
+        for path in found:
+            label = "/labels/".join(str(path).rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+            assert open(label).read().startswith("0 0.")
+
+
+def test_a_yolo_export_replaces_an_earlier_one(oddly_named, tmp_path):
+    annotations, _ = oddly_named
+    write_yolo(tmp_path / "yolo", annotations)
+    first = next(annotations.read())
+    write_yolo(tmp_path / "yolo", dataclasses.replace(annotations, read=lambda: iter([first])))
+    for kind in ("images", "labels"):
+        held = [path.stem for path in (tmp_path / "yolo/detect" / kind).rglob("*.*")]
+        assert held == ["plain"]
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_names_files_as_they_are_on_the_disk(oddly_named, tmp_path, name):
+    annotations, names = oddly_named
+    wrote = FORMATS[name].write(tmp_path / "out", annotations)
+    if name == "coco":
+        held = [each["file_name"] for each in json.loads(wrote.read_text())["images"]]
+        assert held == list(names)
+    if name == "labelstudio":
+        held = [unquote_to_bytes(each["data"]["image"].partition("?d=")[2])
+                for each in json.loads(wrote.read_text())]
+        assert held == [os.fsencode(each) for each in names]
+    if name == "png":
+        assert all((wrote / f"{each}.png").is_file() for each in names)
+
+
+def test_overlays_show_every_picture(oddly_named, tmp_path):
+    annotations, names = oddly_named
+    assert len(list(write_overlays(tmp_path / "out", annotations).rglob("*.jpg"))) == len(names)
+
+
+def test_the_largest_outline_comes_first():
+    mask = np.zeros((80, 80), bool)
+    mask[20:60, 20:60] = True
+    mask[0:10:2, 0:10] = mask[0:10, 0] = True  # a comb: small, with many corners
+    outlines = AnnotatedObject("disc", (0, 0, 60, 60), mask, (80, 80)).polygons()
+    assert len(outlines[0]) == 4 < len(outlines[1])
+
+
+def test_label_studios_interface_is_not_overwritten(source, tmp_path):
+    (tmp_path / "tasks.xml").write_text("mine")
+    refused = run("export", source, "--format", "labelstudio", "--out", tmp_path / "tasks.json")
+    assert refused.exit_code == 2 and "tasks.xml is there already" in refused.output
 
 
 def test_png_masks_are_the_masks(source, tmp_path):

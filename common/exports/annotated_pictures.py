@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from common.boxes import resize_mask
+from common.text import spellings
 
 
 class ExportError(ValueError):
@@ -45,13 +46,19 @@ class AnnotatedObject:
         """Outlines of the mask along the edges of its pixels; holes are left out.
 
         Returns:
-            list of (P, 2) int arrays of x, y corners, in pixels of the picture; the tightest box
-            around them is that of the mask.
+            list of (P, 2) int arrays of x, y corners, in pixels of the picture, the one around the
+            largest area first; the tightest box around all of them is that of the mask.
         """
         doubled = np.repeat(np.repeat(self.mask.astype(np.uint8), 2, 0), 2, 1)
         contours = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[-2]
         # A pixel's left half is its left edge, and its right half its right edge.
-        return [_corners((contour[:, 0] + 1) // 2) for contour in contours]
+        outlines = [_corners((contour[:, 0] + 1) // 2) for contour in contours]
+        return sorted(outlines, key=_area, reverse=True)
+
+
+def _area(outline):
+    """The pixels that an outline surrounds."""
+    return cv2.contourArea(outline.astype(np.float32))
 
 
 def _corners(points):
@@ -91,19 +98,24 @@ class Annotations:
     origin: str
     """What the annotations were made by, in words."""
 
+    def file_name(self, picture: AnnotatedPicture) -> str:
+        """The path of the picture's file below the folder: its id, spelled as on the disk."""
+        return next((name for name in spellings(picture.image_id) if (self.root / name).exists()),
+                    picture.image_id)
+
     def path(self, picture: AnnotatedPicture) -> Path:
         """The picture's file."""
-        return self.root / picture.image_id
+        return self.root / self.file_name(picture)
 
     def stems(self) -> Iterator[tuple[AnnotatedPicture, str]]:
-        """Pictures with their ids without the ending, for formats that name files so.
+        """Pictures with their file names without the ending, for formats that name files so.
 
         Raises:
             ExportError: two pictures differ in their endings only.
         """
         seen: dict[str, str] = {}
         for picture in self.read():
-            stem = os.path.splitext(picture.image_id)[0]
+            stem = os.path.splitext(self.file_name(picture))[0]
             if other := seen.get(stem):
                 raise ExportError(f"the pictures {other!r} and {picture.image_id!r} differ in "
                                   "their endings only, and this format names its files without "

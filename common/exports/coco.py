@@ -35,8 +35,8 @@ def write_coco(path: Path, annotations: Annotations, polygons: bool = False) -> 
             number = 0
             for index, picture in enumerate(annotations.read(), 1):
                 listed.write(("," if index > 1 else "") + "\n" + json.dumps(
-                    {"id": index, "file_name": picture.image_id, "height": picture.size[0],
-                     "width": picture.size[1]}))
+                    {"id": index, "file_name": annotations.file_name(picture),
+                     "height": picture.size[0], "width": picture.size[1]}))
                 for each in picture.objects:
                     number += 1
                     out.write(("," if number > 1 else "") + "\n" + json.dumps(

@@ -1,6 +1,7 @@
 """Predictions for Label Studio, to be corrected instead of drawn from scratch."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,7 +40,8 @@ def _task(picture: AnnotatedPicture, annotations: Annotations) -> dict[str, Any]
     scores = [each.score for each in picture.objects if each.score is not None]
     if scores:
         prediction["score"] = round(min(scores), 6)
-    return {"data": {"image": f"/data/local-files/?d={quote(picture.image_id)}",
+    name = quote(os.fsencode(annotations.file_name(picture)))  # whatever its encoding
+    return {"data": {"image": f"/data/local-files/?d={name}",
                      "image_id": picture.image_id}, "predictions": [prediction]}
 
 
@@ -51,7 +53,7 @@ def _regions(each: AnnotatedObject, name: str) -> list[dict[str, Any]]:
               "image_rotation": 0}
     if each.score is not None:
         shared["score"] = round(each.score, 6)
-    outline = max(each.polygons(), key=len) * 100 / np.array([width, height])
+    outline = each.polygons()[0] * 100 / np.array([width, height])
     return [{**shared, "id": f"box{name}", "from_name": "box", "type": "rectanglelabels",
              "value": {"x": 100 * x0 / width, "y": 100 * y0 / height,
                        "width": 100 * (x1 - x0) / width, "height": 100 * (y1 - y0) / height,

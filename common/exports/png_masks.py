@@ -10,7 +10,7 @@ from common.files import write_bytes
 
 
 def write_png(folder: Path, annotations: Annotations) -> Path:
-    """Write ``IMAGE_ID.png`` for each picture; the picture's own ending stays in the name.
+    """Write ``FILE_NAME.png`` for each picture; the picture's own ending stays in the name.
 
     Returns:
         The folder.
@@ -19,5 +19,6 @@ def write_png(folder: Path, annotations: Annotations) -> Path:
         mask = np.zeros(picture.size, np.uint8)
         for each in picture.objects:
             mask[each.mask] = 255
-        write_bytes(folder / f"{picture.image_id}.png", cv2.imencode(".png", mask)[1].tobytes())
+        write_bytes(folder / f"{annotations.file_name(picture)}.png",
+                    cv2.imencode(".png", mask)[1].tobytes())
     return folder

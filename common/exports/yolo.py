@@ -8,27 +8,55 @@ from pathlib import Path
 from common.exports.annotated_pictures import AnnotatedObject, Annotations
 from common.files import write_bytes
 
+TASKS = ("detect", "segment")
+
 
 def write_yolo(folder: Path, annotations: Annotations) -> Path:
     """Write ``detect`` and ``segment``: ``labels/IMAGE.txt`` for each picture, and ``data.yaml``.
 
-    Training programs look for ``labels`` next to ``images``, which is a link to the folder of the
-    pictures; where links cannot be made, ``data.yaml`` says what to copy. Coordinates are fractions
-    of the picture's width and height.
+    Training programs take the last ``images`` in a picture's path for the folder next to
+    ``labels``, and follow links to folders. So ``images`` is a folder with a link to each picture,
+    and a subfolder called ``images`` becomes ``images_``. Where links cannot be made,
+    ``data.yaml`` says what to copy. Labels and links of an earlier export are removed. Coordinates
+    are fractions of the picture's width and height.
 
     Returns:
         The folder.
     """
+    for task in TASKS:
+        _clear(folder / task)
     number = {name: index for index, name in enumerate(annotations.classes)}
     for picture, stem in annotations.stems():
         boxes = [f"{number[each.label]} {_box(each)}" for each in picture.objects]
         outlines = [f"{number[each.label]} {_outline(each)}" for each in picture.objects]
-        for task, lines in (("detect", boxes), ("segment", outlines)):
-            write_bytes(folder / task / "labels" / f"{stem}.txt",
+        place, path = _place(stem), annotations.path(picture)
+        for task, lines in zip(TASKS, (boxes, outlines), strict=True):
+            write_bytes(folder / task / "labels" / f"{place}.txt",
                         "".join(line + "\n" for line in lines).encode())
-    for task in ("detect", "segment"):
+            _link(folder / task / "images" / f"{place}{path.suffix}", path)
+    for task in TASKS:
         _describe(folder / task, annotations)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier export has left: label files and links."""
+    images, labels = folder / "images", folder / "labels"
+    if images.is_symlink():  # as earlier versions made it
+        images.unlink()
+    links = [path for path in images.rglob("*") if path.is_symlink()]
+    for path in (*links, *labels.rglob("*.txt")):
+        path.unlink()
+
+
+def _place(stem: str) -> str:
+    return "/".join("images_" if part == "images" else part for part in stem.split("/"))
+
+
+def _link(link: Path, path: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # a file system or a user without links, or a copy is there
+        link.symlink_to(os.path.abspath(path))
 
 
 def _box(each: AnnotatedObject) -> str:
@@ -39,9 +67,9 @@ def _box(each: AnnotatedObject) -> str:
 
 
 def _outline(each: AnnotatedObject) -> str:
-    """The longest outline: YOLO's lines hold one polygon."""
+    """The largest outline: YOLO's lines hold one polygon."""
     height, width = each.size
-    outline = max(each.polygons(), key=len)
+    outline = each.polygons()[0]
     return _numbers((outline / [width, height]).reshape(-1).tolist())
 
 
@@ -50,16 +78,12 @@ def _numbers(values):
 
 
 def _describe(folder: Path, annotations: Annotations) -> None:
-    """Write ``data.yaml`` and link the pictures."""
-    link = folder / "images"
-    with contextlib.suppress(OSError):
-        if not link.is_symlink():
-            link.symlink_to(os.path.abspath(annotations.root), target_is_directory=True)
+    """Write ``data.yaml``."""
     # JSON's strings are YAML's too, whatever the names hold.
     names = "".join(f"  {index}: {json.dumps(name)}\n"
                     for index, name in enumerate(annotations.classes))
     text = (f"# {annotations.origin}\n"
-            f"# images: a link to {annotations.root}, or a copy of it\n"
+            f"# images: links to the pictures in {annotations.root}, or copies of them\n"
             f"path: {json.dumps(os.path.abspath(folder))}\ntrain: images\nval: images\n"
             f"names:\n{names}")
     write_bytes(folder / "data.yaml", text.encode("utf-8", "replace"))
