@@ -31,9 +31,10 @@ MASKS ?=
 RUN ?=
 # Anything else that a command takes, such as ARGS="--set epochs=20".
 ARGS ?=
-# For localize: files and folders of pictures, and the folder of the result.
+# For localize: files and folders of pictures, and the folder of the result (found). For pack and
+# export, OUT is the file or folder to write.
 PICTURES ?=
-OUT ?= found
+OUT ?=
 # For export: a mask cache or the folder of localize, and a format.
 SOURCE ?=
 FORMAT ?= coco
@@ -51,6 +52,9 @@ STAGE1 = $(TARGETS) $(call option,background,$(BACKGROUND))
 FIRST_DELTA = --delta $(firstword $(DELTA))
 # Only if they were given: train-ct refuses named masks that were made otherwise.
 GIVEN_BC_SEED = $(if $(filter-out file,$(origin BC_SEED)),--bc-seed $(BC_SEED))
+GIVEN_SPLIT = $(if $(filter-out file,$(origin SPLIT)),--split $(SPLIT))
+GIVEN_VARIANT = $(if $(filter-out file,$(origin VARIANT)),--variant $(VARIANT))
+GIVEN_SEED = $(if $(filter-out file,$(origin SEED)),--seed $(SEED))
 GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
 TRAINING = $(STAGE1) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) --seed $(SEED)
 STAGE2 = $(TRAINING) $(call option,masks,$(MASKS))
@@ -127,26 +131,27 @@ train-ct: install ## Stage 2: train VARIANT under the cached masks.
 	$(SHARED) train-ct $(STAGE2) $(ARGS)
 
 evaluate: install ## Localize with RUN, or with the run that the settings made; write its report.
-	$(BCCT) evaluate $(if $(RUN),$(FINISHED),$(STAGE2)) $(ARGS)
+	$(BCCT) evaluate $(if $(RUN),$(FINISHED) $(GIVEN_VARIANT) $(GIVEN_SEED),$(STAGE2)) \
+		$(GIVEN_SPLIT) $(ARGS)
 
 refine-masks: install ## Make the training images' masks again with RUN, for train-ct MASKS=NAME.
 	$(SHARED) refine-masks $(FINISHED) --split $(SPLIT) \
 		$(foreach delta,$(DELTA),--delta $(delta)) $(ARGS)
 
 localize: install ## Find objects in PICTURES with RUN; writes boxes, masks and a page to OUT.
-	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+	$(BCCT) localize "$(RUN)" $(PICTURES) --out "$(or $(OUT),found)" --cache "$(CACHE)" $(ARGS)
 
 export: install ## Write the masks or boxes in SOURCE as FORMAT (coco, yolo, voc ...) to OUT.
-	$(BCCT) export "$(SOURCE)" --format $(FORMAT) --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+	$(BCCT) export "$(SOURCE)" --format $(FORMAT) $(call option,out,$(OUT)) --cache "$(CACHE)" $(ARGS)
 
 pack: install ## Put RUN into one file, OUT (ARGS=--onnx for ONNX).
-	$(BCCT) pack "$(RUN)" --out "$(OUT)" --cache "$(CACHE)" $(ARGS)
+	$(BCCT) pack "$(RUN)" $(call option,out,$(OUT)) --cache "$(CACHE)" $(ARGS)
 
 plot: install ## Draw the losses of RUN.
 	$(BCCT) plot "$(RUN)" --cache "$(CACHE)" $(ARGS)
 
-export-scoremaps: install ## Write the score maps of RUN for other evaluation code (ARGS="--out ...").
-	$(BCCT) export-scoremaps $(FINISHED) $(ARGS)
+export-scoremaps: install ## Write the score maps of RUN for other evaluation code to OUT.
+	$(BCCT) export-scoremaps $(FINISHED) $(call option,out,$(OUT)) $(GIVEN_SPLIT) $(ARGS)
 
 list: install ## Show the classifiers, masks and runs in CACHE.
 	$(BCCT) list --cache "$(CACHE)" $(ARGS)

@@ -23,7 +23,7 @@ COLUMNS = ("image_id", "label", "probability", "x0", "y0", "x1", "y1", "score")
 # What may be removed by --overwrite: names that this program gives, and none that a user chose.
 OURS = (LOCALIZED, "boxes.csv", "pictures.jsonl", "index.html", "masks", "parts", "overlays",
         "coco.json", "yolo", "voc", "png", "objects.csv", "label_studio.json",
-        "label_studio.xml", ".lock")
+        "label_studio.xml")
 
 
 class LocalizedError(ValueError):
@@ -118,36 +118,42 @@ class LocalizedFolder:
                                  f"no {LOCALIZED}")
         return manifest
 
-    def start(self, description: dict[str, Any], overwrite: bool = False) -> bool:
-        """Make the folder ready, or find that it holds a stopped run of the same.
+    def holds_stopped_run(self, description: dict[str, Any], overwrite: bool = False) -> bool:
+        """Whether there are parts of a stopped run to resume from; changes nothing.
 
         Args:
             description: all that the results depend on, as plain values.
-            overwrite: whether results of another run are removed.
-
-        Returns:
-            Whether there are parts of a stopped run to resume from.
+            overwrite: whether results of another run are to be removed.
 
         Raises:
             LocalizedError: the folder holds other results, or anything else.
         """
-        wanted = digest(description)
         if (self.folder / LOCALIZED).is_file():
             manifest = self.manifest()
-            same = manifest["digest"] == wanted
-            if same and not manifest["finished"] and not overwrite:
-                return True
-            if not overwrite:
-                what = "these results already" if same else "results of another model, other " \
-                    "pictures or other settings"
-                raise LocalizedError(f"{self.folder} holds {what}: name another folder, or add "
+            same = manifest["digest"] == digest(description)
+            if overwrite:
+                return False
+            if same and manifest["finished"]:
+                raise LocalizedError(f"{self.folder} holds these results already: bcct export "
+                                     f"{self.folder} writes them in other formats; name another "
+                                     "folder, or add --overwrite to make them again")
+            if not same:
+                raise LocalizedError(f"{self.folder} holds results of another model, other "
+                                     "pictures or other settings: name another folder, or add "
                                      "--overwrite to replace them")
-            self._clear()
-        elif self.folder.is_dir() and any(entry.name != ".lock"
-                                          for entry in self.folder.iterdir()):
+            return True
+        if self.folder.is_dir() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
             raise LocalizedError(f"{self.folder} holds something else than results of bcct "
                                  "localize, which is not overwritten: name another folder")
-        self._write_manifest({"description": description, "digest": wanted, "finished": False})
+        return False
+
+    def start(self, description: dict[str, Any], overwrite: bool = False) -> bool:
+        """Make the folder ready unless it holds a stopped run; as ``holds_stopped_run``."""
+        if self.holds_stopped_run(description, overwrite):
+            return True
+        self._clear()
+        self._write_manifest({"description": description, "digest": digest(description),
+                              "finished": False})
         return False
 
     def _clear(self):

@@ -49,7 +49,7 @@ def list_pictures(given: Sequence[str | os.PathLike]) -> PictureFiles:
     Raises:
         DatasetError: a path does not exist, or there is no picture.
     """
-    paths = [Path(os.path.realpath(path)) for path in given]
+    paths = [_place(path) for path in given]
     for path, name in zip(paths, given):
         if not path.exists():
             raise DatasetError(f"there is no picture or folder {quoted(name)}")
@@ -65,6 +65,14 @@ def list_pictures(given: Sequence[str | os.PathLike]) -> PictureFiles:
             f"{quoted(name)} holds {content(path)}" for name, path in zip(given[:3], paths)))
     repeated = tuple(sorted(composed(name) for name, count in counts.items() if count > 1))
     return PictureFiles(root, records, repeated, notes.skipped)
+
+
+def _place(given):
+    """Where a file or folder really is; a link to a file keeps its own name."""
+    if os.path.isdir(given):
+        return Path(os.path.realpath(given))
+    folder, name = os.path.split(os.path.abspath(given))
+    return Path(os.path.realpath(folder), name)
 
 
 def _files(path, root, notes):

@@ -64,7 +64,8 @@ def command(masks, count, shown, seed, data, cache, **compute):
     save_clusters(folder / CLUSTERS_FILE, clusters, {
         "masks": shown_masks.key, "backbone": about["backbone"],
         "weights": recorded_facts(shown_masks.manifest)["weights"]})
-    click.echo(f"{len(parts)} clusters in {len(records):,} masks, the most doubtful first:")
+    click.echo(f"{len(parts)} clusters in {len(records):,} masks of delta {shown_masks.delta:.2f}, "
+               "the most doubtful first:")
     for part in parts[:LISTED]:
         click.echo(f"  {part.number:3d}: in {part.masks:.0%} of the masks, {part.of_class:.0%} "
                    f"within a class, likeness to target {part.likeness:.2f}")

@@ -37,4 +37,5 @@ def command(source, name, out, segmentation, delta, data, kind, overwrite, cache
             raise click.UsageError(f"{path} is there already: name another, or add --overwrite")
     annotations = open_annotations(resolve(source, cache / MASKS, "mask cache"), data, kind, delta)
     arguments = {"polygons": segmentation == "polygon"} if name == "coco" else {}
+    click.echo(annotations.origin)
     click.echo(f"wrote {FORMATS[name].write(out, annotations, **arguments)}")

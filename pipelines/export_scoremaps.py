@@ -1,5 +1,7 @@
 """``bcct export-scoremaps``: score maps for other people's evaluation code."""
 
+import shutil
+
 import click
 
 from common.datasets import KINDS
@@ -27,8 +29,9 @@ from stage2_ct.score_maps import SCORE_MAPS
               "run's data set]")
 @click.option("--dataset", type=click.Choice(KINDS),
               help="Layout of --data.  [default: recognized]")
+@click.option("--overwrite", is_flag=True, help="Replace the score maps that are in OUT.")
 @options.options("cache", *options.COMPUTE, "on_bad_image")
-def command(run, out, split, score_map, on_bad_image, **arguments):
+def command(run, out, split, score_map, overwrite, on_bad_image, **arguments):
     """Write one .npy per image, in the folder convention of wsolevaluation.
 
     RUN is the folder of a training run. Each map is that of the image's true class, float32 in
@@ -36,9 +39,15 @@ def command(run, out, split, score_map, on_bad_image, **arguments):
     """
     unreadable = {}
     require_writable(out)
+    held = [folder for folder in (out / "scoremaps", out / "metadata") if folder.exists()]
+    if held and not overwrite:
+        raise click.UsageError(f"{held[0]} is there already, and maps of two runs or splits would "
+                               "be mixed: name another folder, or add --overwrite")
     trained, images, compute = open_run(run, **arguments)
     localization = RunLocalization(images, Protocol(split, score_map), compute,
                                    unreadable=unreadable)
+    for folder in held:
+        shutil.rmtree(folder)
     for batch, maps, _ in localization.scored(trained, localization.dataset.records, "score maps",
                                               unreadable=unreadable):
         for record, score in zip(batch, maps):

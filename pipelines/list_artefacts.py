@@ -94,10 +94,16 @@ def _headline(path):
     """The headline figures of a report, or nothing before there is one."""
     if not path.is_file():
         return "not evaluated"
-    metrics = read_json(path)["metrics"]
-    return ", ".join(f"{label} {metrics[name]['value']:.1f}" for name, label in (
+    report = read_json(path)
+    metrics = report["metrics"]
+    figures = [f"{label} {metrics[name]['value']:.1f}" for name, label in (
         ("gt_known", "GT-known"), ("top1_loc", "Top-1 loc."), ("top1_cls", "Top-1 class."))
-        if name in metrics)
+        if name in metrics]
+    if report["tau"]["source"].startswith("test"):
+        figures.append("tau by an oracle")
+    if report["split"] != "test":
+        figures.append(f"{report['split']} images")
+    return ", ".join(figures)
 
 
 def _when(path):

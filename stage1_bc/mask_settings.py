@@ -207,7 +207,10 @@ def maker_of_masks(cache: MaskCache, device: str = "cpu") -> MaskMaker:
     if cache.model:
         raise ValueError(f"the masks in {cache.folder} were made by the trained model "
                          f"{cache.model}, not by a background classifier: name masks of bcct masks")
-    checkpoint = load_checkpoint(about.get("classifier_file", ""))
+    if "classifier_file" not in about:
+        raise ValueError(f"the masks in {cache.folder} do not say which background classifier made "
+                         "them: name masks of bcct masks")
+    checkpoint = load_checkpoint(about["classifier_file"])
     if checkpoint.get("digest") != provenance["classifier"]:
         raise ValueError(f"{about['classifier_file']} is not the background classifier that made "
                          f"the masks in {cache.folder}")

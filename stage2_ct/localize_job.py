@@ -70,10 +70,11 @@ def localize_pictures(job: LocalizeJob, overwrite: bool, progress: Callable,
     Raises:
         LocalizedError: the folder holds something else.
     """
-    resumed = job.folder.start(job.description(), overwrite)
+    job.folder.holds_stopped_run(job.description(), overwrite)  # or refuses, before it is locked
     parts = shard_slices(len(job.files.records), job.part_size)
     with (write_lock(job.folder.folder, notify=notify),
           progress(len(job.files.records), "localizing", "pictures") as advance):
+        resumed = job.folder.start(job.description(), overwrite)
         for index, part in enumerate(parts):
             records = job.files.records[part]
             if resumed and job.folder.part_is_done(index):
@@ -102,6 +103,9 @@ def _localize_part(job, index, records, advance):
         for row, record, result in zip(rows, batch, results):
             checksums[row] = file_crc32(record.path)
             pictures.append(localized_picture(job.localizer, record, result))
+    for record in records:
+        if record.image_id in unreadable:
+            checksums[place[record.image_id]] = file_crc32(record.path)
     write_shard(shard_path(job.folder.masks, index), [record.image_id for record in records],
                 {job.delta: masks}, job.provenance, unreadable, checksums)
     job.folder.write_part(index, pictures, unreadable)

@@ -22,7 +22,7 @@ from common.localized import BoxedObject, PictureResult
 from common.mask_cache.contact_sheet import draw_box, overlay
 from common.progress import silent
 from common.threads import one_thread_per_operation
-from stage2_ct.found_objects import FrameObject, cut_objects
+from stage2_ct.found_objects import OBJECTS, FrameObject, cut_objects
 from stage2_ct.model import Prediction
 from stage2_ct.model_file import PackedModel, read_model
 from stage2_ct.prediction import default_input_side, predict, predict_frames, score_prediction
@@ -103,9 +103,14 @@ class Localizer:
 
     Args:
         objects: "one" or "many", see ``cut_objects``.
+
+    Raises:
+        ValueError: ``objects`` is neither.
     """
 
     def __init__(self, model: PackedModel, compute: Compute, objects: str = "one"):
+        if objects not in OBJECTS:
+            raise ValueError(f"objects is {objects!r}; it must be one of {', '.join(OBJECTS)}")
         self.model, self.compute, self.objects = model, compute, objects
         method = model.build().to(compute.device)
         self.method = method.to(memory_format=torch.channels_last).eval()

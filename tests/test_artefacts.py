@@ -82,6 +82,11 @@ def test_nothing_asks_for_backgrounds_that_are_gone(folder, trained):
     assert "4 images" in run("evaluate", trained).output
     assert "from fixed" in run("evaluate", trained, "--tau-from", "0.5").output
     assert "4 score maps" in run("export-scoremaps", trained, "--out", folder / "maps").output
+    train_split = ("export-scoremaps", trained, "--out", folder / "maps", "--split", "train")
+    refused = run(*train_split)
+    assert refused.exit_code == 2 and "scoremaps is there already" in refused.output
+    assert "8 score maps" in run(*train_split, "--overwrite").output
+    assert len(list((folder / "maps" / "scoremaps").rglob("*.npy"))) == 8
     assert train(folder, "--seed", "5").is_dir()
     assert train(folder, "--seed", "6", "--background", folder / "backgrounds").is_dir()
 
@@ -281,6 +286,8 @@ def test_the_list_shows_what_there_is(folder, trained):
     assert "8 images" in output and "recipe default" in output and "finished" in output
     run("evaluate", trained)
     assert "GT-known" in run("list", "--cache", folder / "cache").output
+    run("evaluate", trained, "--tau-from", "test", "--split", "train")
+    assert "tau by an oracle, train images" in run("list", "--cache", folder / "cache").output
     assert "mask clusters: none" in run("list", "--cache", folder / "cache").output
     masks = next((folder / "cache" / "masks").iterdir())
     run("check-masks", masks.name, "--cache", folder / "cache", "--clusters", "2")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import bcct
 from common.boxes import mask_to_box, whole_pixels
 from common.localized import LocalizedError, LocalizedFolder
 from common.mask_cache.reader import MaskCache
@@ -205,3 +206,37 @@ def test_ids_are_paths_below_the_given_folder(tmp_path):
     os.symlink(tmp_path / "one", tmp_path / "link")
     assert [record.image_id for record in list_pictures([tmp_path / "link"]).records] == [
         record.image_id for record in files.records]
+
+
+def test_links_to_pictures_keep_their_names(model, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "links").mkdir()
+    picture = next((model / "pictures").rglob("*.jpg"))
+    shutil.copy(picture, tmp_path / "store" / "3f9a77")
+    for name in ("wren.jpg", "wren2.jpg"):
+        (tmp_path / "links" / name).symlink_to(tmp_path / "store" / "3f9a77")
+    listed = list_pictures([tmp_path / "links" / "wren.jpg", tmp_path / "links" / "wren2.jpg"])
+    assert [record.image_id for record in listed.records] == ["wren.jpg", "wren2.jpg"]
+    assert not listed.repeated
+    (tmp_path / "other").symlink_to(tmp_path / "links")  # a link to the folder is the folder
+    again = list_pictures([tmp_path / "links" / "wren.jpg", tmp_path / "other" / "wren.jpg"])
+    assert again.repeated == ("wren.jpg",)
+
+
+def test_masks_of_unreadable_pictures_are_verified_and_repaired_by_localize(model, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(model / "pictures", pictures)
+    (pictures / "half.jpg").write_bytes(next(pictures.rglob("*.jpg")).read_bytes()[:300])
+    localize(model, pictures, "--out", tmp_path / "out")
+    masks = tmp_path / "out" / "masks"
+    assert "nothing is wrong" in run("verify", masks, "--data", pictures).output
+    with pytest.raises(ValueError, match="do not say which background classifier made them"):
+        run("check-masks", masks, "--cache", tmp_path / "cache")
+    (masks / "shard-00000.h5").write_bytes(b"")
+    result = run("verify", masks)
+    assert result.exit_code == 1 and "bcct localize and --overwrite" in result.output
+
+
+def test_objects_are_one_or_many(model):
+    with pytest.raises(ValueError, match="objects is 'several'; it must be one of one, many"):
+        bcct.load(model / "run", objects="several")

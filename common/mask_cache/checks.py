@@ -254,6 +254,9 @@ def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))
     if not files:
         return "other images than the cache's need masks of their own"
+    if "run" in manifest["about"]:  # of bcct localize
+        return ("the masks belong to the boxes beside them: make both again with the same bcct "
+                "localize and --overwrite")
     again = _command_of(manifest)
     original = original_of(folder, manifest)
     if original is None:
