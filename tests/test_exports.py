@@ -202,6 +202,15 @@ def test_the_largest_outline_comes_first():
     assert len(outlines[0]) == 4 < len(outlines[1])
 
 
+def test_what_does_not_apply_to_localized_pictures_is_refused(sources, tmp_path):
+    for arguments, sentence in ((("--delta", "0.5"), "leave out --delta"),
+                                (("--dataset", "cub"), "leave out --delta and --dataset"),
+                                (("--data", tmp_path / "nowhere"), "there is no folder .*nowhere")):
+        with pytest.raises(ExportError, match=sentence):
+            run("export", sources["found"], "--format", "csv", "--out", tmp_path / "x.csv",
+                *arguments)
+
+
 def test_label_studios_interface_is_not_overwritten(source, tmp_path):
     (tmp_path / "tasks.xml").write_text("mine")
     refused = run("export", source, "--format", "labelstudio", "--out", tmp_path / "tasks.json")

@@ -30,15 +30,21 @@ def open_annotations(source: str | os.PathLike, data: str | os.PathLike | None =
         delta: threshold of a mask cache with several.
 
     Raises:
-        ExportError: the folder is neither, or the pictures of a mask cache are not where they were.
+        ExportError: the folder is neither, or the pictures of a mask cache are not where they were,
+            or ``data`` is no folder, or ``kind`` or ``delta`` is given for what has neither.
         MaskCacheError: the cache is damaged, or a picture has changed since.
     """
     folder = Path(source)
+    if data is not None and not Path(data).is_dir():
+        raise ExportError(f"there is no folder {data} of pictures")
     if (folder / LOCALIZED).is_file():
         manifest = LocalizedFolder(folder).manifest()
         if not manifest["finished"]:
             raise ExportError(f"{folder} is not finished: run the same bcct localize again, which "
                               "goes on where it stopped")
+        if kind is not None or delta is not None:
+            raise ExportError(f"{folder} is of bcct localize and has one threshold and no layout: "
+                              "leave out --delta and --dataset")
         return open_localized(folder, manifest if data is None else {**manifest, "root": data})
     if not folder.is_dir() or not ((folder / MANIFEST).is_file() or list(folder.glob("*.h5"))):
         raise ExportError(f"{folder} is neither a mask cache nor a folder that bcct localize wrote")
