@@ -23,8 +23,9 @@ from stage2_ct.tensorboard_log import TensorBoardLog
 def command(resume, tensorboard, on_bad_image, **arguments):
     """Train one variant with one seed, under masks of bcct masks or bcct refine-masks.
 
-    Finished masks need nothing of what made them, so --background is for --masks online and joint
-    alone. At the end tau, the threshold that boxes are cut at, is chosen from the masks. Writes
+    Finished masks need nothing of what made them: --background is for --masks online and joint, to
+    tell several masks apart, and to warn of masks made with other background images. At the end
+    tau, the threshold that boxes are cut at, is chosen from the masks. Writes
     CACHE/ct/VARIANT-sSEED-KEY/: config.json, log.jsonl, last.pt. Under torchrun, the processes
     share each batch.
     """

@@ -249,7 +249,8 @@ def find_run(job: TrainingJob) -> Run:
     found, backgrounds = [run for run, _ in fitting], job.stage1.backgrounds
     if backgrounds is not None and backgrounds.root.is_dir() and (
             len(found) > 1 or job.makes_masks):
-        found = [run for run, manifest in fitting if _of_backgrounds(manifest, job)]
+        same = [run for run, manifest in fitting if _of_backgrounds(manifest, job)]
+        found = same if same or job.makes_masks else found
     if len(found) == 1:
         return found[0]
     if found:
