@@ -7,6 +7,7 @@ from common.datasets import KINDS
 from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import delta_name
 from common.mask_cache.summary import dataset_of_masks, summary_lines, summary_sections
 from evaluation.mask_figures import figure_lines, score_masks
 from pipelines.jobs import options
@@ -32,8 +33,9 @@ def command(masks, data, kind, delta, against, count, seed, cache):
     """Summarize masks and write a contact sheet.
 
     MASKS is the folder of a mask cache, or the beginning of its name in CACHE/masks. Writes
-    CACHE/inspect/NAME.png: masks at random, the worst and the best against boxes, invalid masks,
-    and the same images of another cache next to them.
+    CACHE/inspect/NAME.png (NAME-DELTA.png where the cache holds several): masks at random, the
+    worst and the best against boxes, invalid masks, and the same images of another cache next to
+    them.
     """
     require_writable(cache / "inspect")
     root = cache / MASKS
@@ -47,7 +49,18 @@ def command(masks, data, kind, delta, against, count, seed, cache):
         click.echo("\n".join(["\nagainst", *summary_lines(other), *figure_lines(second)]))
     ious = result.iou_by_image if result is not None else None
     sheet = contact_sheet(summary_sections(shown, dataset, ious, other, count, seed))
-    name = shown.folder.resolve().name + (f"-against-{other.key}" if other is not None else "")
-    path = cache / "inspect" / f"{name}.png"
+    path = cache / "inspect" / f"{_name(shown, other)}.png"
     save_picture(path, sheet)
     click.echo(f"wrote {path}")
+
+
+def _name(shown, other):
+    """The contact sheet's name; one of other masks, thresholds or comparisons has another."""
+    folder = shown.folder.resolve()
+    parts = [folder.parent.name] if folder.name == "masks" else []  # of bcct localize
+    parts.append(folder.name)
+    if len(shown.deltas) > 1:
+        parts.append(delta_name(shown.delta))
+    if other is not None:
+        parts.append(f"against-{other.key}")
+    return "-".join(parts)

@@ -50,6 +50,13 @@ def test_the_summary_and_the_sheet(folder, masks, other_masks):
     assert Image.open(sheet).size[0] == 8 * (contact_sheet.SIDE + gap) + gap
 
 
+def test_each_threshold_has_a_sheet_of_its_own(folder):
+    made = make_masks(folder, "--delta", "0.7", "--delta", "0.75", "--recipe", "guided-layers")
+    sheets = {run("inspect", made, "--delta", delta, "--cache", folder / "cache").output.split(
+        "wrote ")[-1].strip() for delta in ("0.70", "0.75")}
+    assert {sheet[-9:] for sheet in sheets} == {"-0.70.png", "-0.75.png"}
+
+
 def test_without_a_data_set_masks_are_shown_alone(folder, masks):
     output = run("inspect", masks, "--cache", folder / "alone").output
     assert "strict" not in output and "area " in output
