@@ -153,7 +153,7 @@ plot: install ## Draw the losses of RUN.
 export-scoremaps: install ## Write the score maps of RUN for other evaluation code to OUT.
 	$(BCCT) export-scoremaps $(FINISHED) $(call option,out,$(OUT)) $(GIVEN_SPLIT) $(ARGS)
 
-list: install ## Show the classifiers, masks and runs in CACHE.
+list: install ## Show the classifiers, masks, mask clusters and runs in CACHE.
 	$(BCCT) list --cache "$(CACHE)" $(ARGS)
 
 recipes: install ## Measure the masks of several recipes, side by side.

@@ -14,7 +14,7 @@ from evaluation.report import figures_as_text, write_report
 from evaluation.report_building import report_of_folder
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import (RunLocalization, evaluate, record_tau, record_where_same,
-                                       report_of_runs)
+                                       records_tau, report_of_runs)
 from pipelines.jobs.terminal import report_bad_images
 from pipelines.jobs.training_job import (SOURCES, TrainingJob, find_run, job_of_run, open_run,
                                          trained)
@@ -103,7 +103,7 @@ def _refuse_idle(protocol, of_score_maps, record):
     given = options.given_options()
     if of_score_maps:
         idle = given & {"run", "score_map", "boxes_per_class", "input_size", "seeds", "beside",
-                        "record", "variant", "masks", *DECIDED_BY_RUN, *options.COMPUTE}
+                        "record", "masks"}
         because = "with --scoremaps, nothing is localized here"
     else:
         idle = given & {"metadata", *(() if protocol.tau_from == "val" else ("boxes_per_class",))}
@@ -112,7 +112,7 @@ def _refuse_idle(protocol, of_score_maps, record):
         listed = ", ".join("RUN" if name == "run" else options.spelled(name)
                            for name in sorted(idle))
         raise click.UsageError(f"{because}: leave out {listed}")
-    if record and (protocol.tau_from == "test" or protocol.box_rule != "largest"):
+    if record and not records_tau(protocol):
         raise click.UsageError("--record is neither for an oracle's tau nor for another box rule")
 
 

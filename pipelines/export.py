@@ -24,7 +24,8 @@ from pipelines.jobs import options
               "one]")
 @click.option("--dataset", "kind", type=click.Choice(KINDS), help="Layout of the data set that a "
               "mask cache was made from.  [default: the recorded one]")
-@click.option("--overwrite", is_flag=True, help="Replace the file, or write into the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the file, or write into the folder "
+              "(yolo: links of an earlier export and their labels are removed).")
 @options.options("cache")
 def command(source, name, out, segmentation, delta, data, kind, overwrite, cache):
     """Write the masks and boxes in SOURCE in another program's format.

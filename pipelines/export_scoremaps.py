@@ -1,7 +1,5 @@
 """``bcct export-scoremaps``: score maps for other people's evaluation code."""
 
-import shutil
-
 import click
 
 from common.datasets import KINDS
@@ -29,7 +27,8 @@ from stage2_ct.score_maps import SCORE_MAPS
               "run's data set]")
 @click.option("--dataset", type=click.Choice(KINDS),
               help="Layout of --data.  [default: recognized]")
-@click.option("--overwrite", is_flag=True, help="Replace the score maps that are in OUT.")
+@click.option("--overwrite", is_flag=True, help="Remove the score maps that are in "
+              "OUT/scoremaps first.")
 @options.options("cache", *options.COMPUTE, "on_bad_image")
 def command(run, out, split, score_map, overwrite, on_bad_image, **arguments):
     """Write one .npy per image, in the folder convention of wsolevaluation.
@@ -39,15 +38,16 @@ def command(run, out, split, score_map, overwrite, on_bad_image, **arguments):
     """
     unreadable = {}
     require_writable(out)
-    held = [folder for folder in (out / "scoremaps", out / "metadata") if folder.exists()]
+    held = sorted((out / "scoremaps").rglob("*.npy"))
     if held and not overwrite:
-        raise click.UsageError(f"{held[0]} is there already, and maps of two runs or splits would "
-                               "be mixed: name another folder, or add --overwrite")
+        raise click.UsageError(f"{out / 'scoremaps'} holds score maps already, and those of two "
+                               "runs or splits would be mixed: name another folder, or add "
+                               "--overwrite")
     trained, images, compute = open_run(run, **arguments)
     localization = RunLocalization(images, Protocol(split, score_map), compute,
                                    unreadable=unreadable)
-    for folder in held:
-        shutil.rmtree(folder)
+    for path in held:
+        path.unlink()
     for batch, maps, _ in localization.scored(trained, localization.dataset.records, "score maps",
                                               unreadable=unreadable):
         for record, score in zip(batch, maps):

@@ -83,8 +83,9 @@ def _recorded_tau(planned):
     if not run.checkpoint.is_file() or len(run.logged()) < job.config.epochs:
         return None
     held = run.manifest().get("localization")
-    return held and (f"tau {held['tau']:.2f} stays, of the variant {held['variant']}; bcct "
-                     f"evaluate {run.folder} --variant {job.variant} --record replaces it")
+    return held and (f"the run keeps tau {held['tau']:.2f}, chosen for the variant "
+                     f"{held['variant']}; bcct evaluate {run.folder} --variant {job.variant} "
+                     "--record replaces it")
 
 
 def _choose_tau(planned):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common import processes
 from common.artefacts import CLASSIFIERS, MASKS, resolve
+from common.datasets import DatasetError
 from common.datasets.listed_once import Images
 from common.mask_cache.finding import caches_of_images, find_by_key, holds_delta
 from common.mask_cache.reader import MaskCache
@@ -32,7 +33,10 @@ def find_masks(job: Stage1Job, split: str, delta: float) -> MaskCache:
     fitting = _fitting(caches, job.settings.facts(), delta)
     if fitting and job.backgrounds is not None and job.backgrounds.root.is_dir():
         made_with = {folder: caches[folder]["about"].get("backgrounds") for folder in fitting}
-        same = [folder for folder in fitting if made_with[folder] == job.backgrounds.digest]
+        try:
+            same = [folder for folder in fitting if made_with[folder] == job.backgrounds.digest]
+        except DatasetError:  # there is no picture in the folder
+            same = []
         if len(fitting) == 1 and not same and made_with[fitting[0]] and processes.rank() == 0:
             job.reports.warn(f"the masks {fitting[0].name} were made with other background images "
                              f"than those in {job.backgrounds.root}; for masks made with these, "

@@ -84,7 +84,7 @@ def test_nothing_asks_for_backgrounds_that_are_gone(folder, trained):
     assert "4 score maps" in run("export-scoremaps", trained, "--out", folder / "maps").output
     train_split = ("export-scoremaps", trained, "--out", folder / "maps", "--split", "train")
     refused = run(*train_split)
-    assert refused.exit_code == 2 and "scoremaps is there already" in refused.output
+    assert refused.exit_code == 2 and "holds score maps already" in refused.output
     assert "8 score maps" in run(*train_split, "--overwrite").output
     assert len(list((folder / "maps" / "scoremaps").rglob("*.npy"))) == 8
     assert train(folder, "--seed", "5").is_dir()
@@ -188,7 +188,7 @@ def test_tau_and_its_source_travel_with_the_run(trained):
 def test_a_comparison_leaves_what_localize_does(trained, comparison):
     before = (trained / "config.json").read_bytes()
     output = run("evaluate", trained, *comparison).output
-    assert "tau is not recorded in the run" in output
+    assert "tau is not recorded in the run" in output and ", not " in output
     assert (trained / "config.json").read_bytes() == before
 
 
@@ -198,14 +198,16 @@ def test_variants_that_share_a_run_leave_it_as_it_is(folder, trained):
     run("evaluate", *data(folder), *TINY, *TRAINING, *other, "--seeds", "0")
     assert (trained / "config.json").read_bytes() == before
     output = run("train-ct", *data(folder), *TINY, *TRAINING, *other, "--resume").output
-    assert "stays, of the variant bc-ct; " in output
+    assert "the run keeps tau " in output and "chosen for the variant bc-ct; " in output
     assert (trained / "config.json").read_bytes() == before
 
 
 def test_record_makes_localize_cut_boxes_as_evaluate_did(trained):
     output = run("evaluate", trained, "--variant", "bc-ct-class-map", "--tau-from", "0.125",
                  "--record").output
-    assert f"in the run {trained.name}: bcct localize cuts boxes so from now on" in output
+    assert f"recorded in the run {trained.name} for bcct localize: tau 0.12, variant " in output
+    evaluated = run("evaluate", trained).output
+    assert "in another way (variant bc-ct-class-map, not bc-ct, score_map class, not" in evaluated
     recorded = json.loads((trained / "config.json").read_text())["localization"]
     assert (recorded["variant"], recorded["score_map"], recorded["tau"]) == (
         "bc-ct-class-map", "class", 0.125)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from common.artefacts import ArtefactError
 from common.mask_cache.shards import MaskCacheError
 from stage1_bc.online import TEACHER
 from tests.examples import TINY, make_masks, run, write_inputs
@@ -58,6 +59,11 @@ def test_a_run_that_makes_its_masks_is_of_its_backgrounds(folder, kind):
     run("evaluate", folder / first, "--cache", folder / "cache", "--tau-from", "0.5", "--seeds",
         "0,1")
     assert len(list((folder / "cache" / "ct").glob("bc-ct-s1-*"))) == 1
+    (folder / "backgrounds" / "0.jpg").unlink()
+    with pytest.raises(ArtefactError, match="other seeds would be of other backgrounds"):
+        run("evaluate", folder / first, "--cache", folder / "cache", "--seeds", "0,2")
+    with pytest.raises(ArtefactError, match="had other background images than those in"):
+        train(folder, *settings, folder / "backgrounds", command="evaluate")
 
 
 def test_joint_masks_say_which_recipe_makes_them(folder):

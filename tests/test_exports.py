@@ -164,6 +164,16 @@ def test_yolo_programs_find_a_label_for_each_picture(oddly_named, tmp_path):
             assert open(label).read().startswith("0 0.")
 
 
+def test_yolo_labels_are_one_file_for_each_picture(oddly_named, tmp_path):
+    annotations, _ = oddly_named
+    first = next(annotations.read())
+    pictures = [first, dataclasses.replace(first, image_id="images_/plain.jpg")]
+    with pytest.raises(ExportError, match="'images/plain.jpg' and 'images_/plain.jpg' would be"):
+        write_yolo(tmp_path / "yolo", dataclasses.replace(
+            annotations, read=lambda: iter(pictures)))
+    assert not (tmp_path / "yolo").exists()
+
+
 def test_a_yolo_export_replaces_an_earlier_one(oddly_named, tmp_path):
     annotations, _ = oddly_named
     write_yolo(tmp_path / "yolo", annotations)

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from common.exports.annotated_pictures import AnnotatedObject, Annotations
+from common.exports.annotated_pictures import AnnotatedObject, Annotations, ExportError
 from common.files import write_bytes
 
 TASKS = ("detect", "segment")
@@ -17,19 +17,23 @@ def write_yolo(folder: Path, annotations: Annotations) -> Path:
     Training programs take the last ``images`` in a picture's path for the folder next to
     ``labels``, and follow links to folders. So ``images`` is a folder with a link to each picture,
     and a subfolder called ``images`` becomes ``images_``. Where links cannot be made,
-    ``data.yaml`` says what to copy. Labels and links of an earlier export are removed. Coordinates
-    are fractions of the picture's width and height.
+    ``data.yaml`` says what to copy. Links of an earlier export are removed, and their labels.
+    Coordinates are fractions of the picture's width and height.
 
     Returns:
         The folder.
+
+    Raises:
+        ExportError: two pictures would have the same label file.
     """
+    places = _places(annotations)
     for task in TASKS:
         _clear(folder / task)
     number = {name: index for index, name in enumerate(annotations.classes)}
-    for picture, stem in annotations.stems():
+    for (picture, _), place in zip(annotations.stems(), places):
         boxes = [f"{number[each.label]} {_box(each)}" for each in picture.objects]
         outlines = [f"{number[each.label]} {_outline(each)}" for each in picture.objects]
-        place, path = _place(stem), annotations.path(picture)
+        path = annotations.path(picture)
         for task, lines in zip(TASKS, (boxes, outlines), strict=True):
             write_bytes(folder / task / "labels" / f"{place}.txt",
                         "".join(line + "\n" for line in lines).encode())
@@ -40,17 +44,27 @@ def write_yolo(folder: Path, annotations: Annotations) -> Path:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier export has left: label files and links."""
-    images, labels = folder / "images", folder / "labels"
+    """Remove what an earlier export has left: links and their labels."""
+    images = folder / "images"
     if images.is_symlink():  # as earlier versions made it
         images.unlink()
-    links = [path for path in images.rglob("*") if path.is_symlink()]
-    for path in (*links, *labels.rglob("*.txt")):
-        path.unlink()
+    for link in [path for path in images.rglob("*") if path.is_symlink()]:
+        label = folder / "labels" / link.relative_to(images).with_suffix(".txt")
+        label.unlink(missing_ok=True)
+        link.unlink()
 
 
-def _place(stem: str) -> str:
-    return "/".join("images_" if part == "images" else part for part in stem.split("/"))
+def _places(annotations: Annotations) -> list[str]:
+    """Where each picture and its labels go, below images and labels, without the ending."""
+    places: dict[str, str] = {}
+    for picture, stem in annotations.stems():
+        place = "/".join("images_" if part == "images" else part for part in stem.split("/"))
+        if other := places.get(place):
+            raise ExportError(f"the labels of {other!r} and {picture.image_id!r} would be one "
+                              "file, since images becomes images_: rename one folder, or use "
+                              "--format coco or csv")
+        places[place] = picture.image_id
+    return list(places)
 
 
 def _link(link: Path, path: Path) -> None:

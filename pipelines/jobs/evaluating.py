@@ -103,14 +103,19 @@ def record_where_same(trained: TrainedRun, choice: TauChoice, localization: RunL
 
     A comparison must not change what ``bcct localize`` does with a run.
     """
-    recorded, own = trained.localizes_by, _way(trained, localization)
-    others = [f"{name} {own[name]}, not {value}" for name, value in recorded.items()
+    if not records_tau(localization.protocol):
+        return
+    own = _way(trained, localization)
+    others = [f"{name} {value}, not {own[name]}" for name, value in trained.localizes_by.items()
               if own[name] != value]
-    if others:
+    if not others:
+        record_tau(trained, choice, localization)
+    elif "localization" in trained.manifest:
         warn(f"tau is not recorded in the run {trained.run.folder.name}: bcct localize cuts its "
              f"boxes in another way ({', '.join(others)}); --record changes that")
     else:
-        record_tau(trained, choice, localization)
+        warn(f"the run {trained.run.folder.name} has no tau for bcct localize yet: evaluate it as "
+             "it is, or add --record to localize as here")
 
 
 def _way(trained, localization):
@@ -118,14 +123,19 @@ def _way(trained, localization):
     return {"variant": trained.variant, **localization.facts(trained)}
 
 
-def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocalization) -> None:
-    """Write tau and what it depends on into a run's manifest, for localizing other pictures.
+def records_tau(protocol: Protocol) -> bool:
+    """Whether a protocol's tau may be recorded for localizing other pictures.
 
     Not where test boxes were looked at, nor where boxes were cut by another rule than the one that
     new pictures are localized by.
     """
+    return protocol.tau_from != "test" and protocol.box_rule == "largest"
+
+
+def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocalization) -> None:
+    """Write tau and what it depends on into a run's manifest, if ``records_tau``."""
     protocol = localization.protocol
-    if protocol.tau_from == "test" or protocol.box_rule != "largest":
+    if not records_tau(protocol):
         return
     found = {"tau": choice.tau, "source": choice.source, "note": choice.note,
              "box_rule": protocol.box_rule, **_way(trained, localization)}
@@ -140,8 +150,9 @@ def record_tau(trained: TrainedRun, choice: TauChoice, localization: RunLocaliza
     before = manifest.get("localization")
     if before is not None and any(before.get(name) != found[name] for name in (
             "tau", *trained.localizes_by)):
-        click.echo(f"tau {choice.tau:.2f} takes the place of {before['tau']:.2f} in the run "
-                   f"{run.folder.name}: bcct localize cuts boxes so from now on")
+        click.echo(f"recorded in the run {run.folder.name} for bcct localize: tau "
+                   f"{choice.tau:.2f}, variant {found['variant']} (before: "
+                   f"{before['tau']:.2f}, {before['variant']})")
 
 
 def _settings(trained, localization):

@@ -128,8 +128,10 @@ def _masks_of(job: TrainingJob) -> MaskCache | None:
     except MaskCacheError as error:
         if job.uses_masks and job.masks == "cached":
             raise
-        if isinstance(error, SeveralFit):
-            warn(f"tau will not be chosen from masks: {error}")
+        if isinstance(error, SeveralFit) and processes.rank() == 0:
+            warn("tau will not be chosen from masks: several caches fit; bcct evaluate RUN --masks "
+                 "NAME chooses it from one" if job.makes_masks else
+                 f"tau will not be chosen from masks: {error}")
         return None
 
 
@@ -251,8 +253,14 @@ def find_run(job: TrainingJob) -> Run:
             len(found) > 1 or job.makes_masks):
         same = [run for run, manifest in fitting if _of_backgrounds(manifest, job)]
         found = same if same or job.makes_masks else found
+    elif job.makes_masks and backgrounds is not None:
+        raise ArtefactError(f"there is no folder {backgrounds.root} of background images")
     if len(found) == 1:
         return found[0]
+    if fitting and not found:
+        raise ArtefactError(
+            f"{', '.join(run.folder.name for run, _ in fitting)} in {root} had other background "
+            f"images than those in {backgrounds.root}, or is of an earlier version; name one")
     if found:
         raise ArtefactError("these settings made several runs: "
                             f"{', '.join(run.folder.name for run in found)}; name one")
@@ -285,7 +293,11 @@ def _of_backgrounds(manifest: dict, job: TrainingJob) -> bool:
 
 def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
                seed: int) -> TrainingJob:
-    """The job that trains a run's variant again with another seed, over the same masks."""
+    """The job that trains a run's variant again with another seed, over the same masks.
+
+    Raises:
+        ArtefactError: the run makes its masks, and its background images are other ones by now.
+    """
     manifest, description = found.manifest, found.manifest["description"]
     made = manifest["mask_settings"]
     settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"],
@@ -296,6 +308,11 @@ def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
         source = manifest["masks"]["folder"]
     folder = manifest.get("background")
     backgrounds = Backgrounds(Path(folder)) if folder else None
-    return TrainingJob(Stage1Job(images, backgrounds, settings, compute, cache, reports=TERMINAL),
-                       description["backbone"], manifest["weights"], found.variant, source,
-                       made["delta"], seed, found.config)
+    job = TrainingJob(Stage1Job(images, backgrounds, settings, compute, cache, reports=TERMINAL),
+                      description["backbone"], manifest["weights"], found.variant, source,
+                      made["delta"], seed, found.config)
+    if job.makes_masks and _made_masks(job) != masks:
+        raise ArtefactError(f"the background images in {folder} are not those that the run "
+                            f"{found.run.folder.name} was trained with: other seeds would be of "
+                            "other backgrounds")
+    return job
