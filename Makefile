@@ -50,12 +50,13 @@ TARGETS = $(IMAGES) --backbone $(BACKBONE) --weights "$(WEIGHTS)" \
 	$(GIVEN_BC_SEED) --cache "$(CACHE)"
 STAGE1 = $(TARGETS) $(call option,background,$(BACKGROUND))
 FIRST_DELTA = --delta $(firstword $(DELTA))
-# Only if they were given: train-ct refuses named masks that were made otherwise.
-GIVEN_BC_SEED = $(if $(filter-out file,$(origin BC_SEED)),--bc-seed $(BC_SEED))
-GIVEN_SPLIT = $(if $(filter-out file,$(origin SPLIT)),--split $(SPLIT))
-GIVEN_VARIANT = $(if $(filter-out file,$(origin VARIANT)),--variant $(VARIANT))
-GIVEN_SEED = $(if $(filter-out file,$(origin SEED)),--seed $(SEED))
-GIVEN_RECIPE = $(if $(filter-out file,$(origin RECIPE)),--recipe $(RECIPE))
+# Only if they were given: train-ct refuses named masks that were made otherwise, and a run decides.
+given = $(if $(filter-out file,$(origin $(2))),--$(1) $($(2)))
+GIVEN_BC_SEED = $(call given,bc-seed,BC_SEED)
+GIVEN_SPLIT = $(call given,split,SPLIT)
+GIVEN_VARIANT = $(call given,variant,VARIANT)
+GIVEN_SEED = $(call given,seed,SEED)
+GIVEN_RECIPE = $(call given,recipe,RECIPE)
 TRAINING = $(STAGE1) $(GIVEN_RECIPE) $(FIRST_DELTA) --variant $(VARIANT) --seed $(SEED)
 STAGE2 = $(TRAINING) $(call option,masks,$(MASKS))
 # A finished run needs only the data set, and records where that is.

@@ -86,6 +86,12 @@ class TrainingJob:
         """Whether masks are made during training."""
         return self.uses_masks and self.masks in ("online", "joint")
 
+    @property
+    def making(self) -> MaskSettings:
+        """How masks are made during training, see ``joint_settings``."""
+        settings = self.stage1.settings
+        return joint_settings(settings) if self.masks == "joint" else settings
+
     def description(self) -> dict:
         """What the trained model depends on, apart from masks and classes, as plain values."""
         return {"variant": self.trained_variant, "config": self.config.of_training(),
@@ -148,15 +154,14 @@ def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
 def _made_masks(job: TrainingJob) -> list:
     """What masks that are made during training depend on."""
     require_options({"background": job.stage1.backgrounds}, "background")
-    settings = job.stage1.settings
-    facts = (joint_settings(settings) if job.masks == "joint" else settings).facts()
+    facts = job.making.facts()
     return [job.masks, facts["recipe"], digest(facts, job.stage1.backgrounds.digest)[:12]]
 
 
 def note_on_recipe(job: TrainingJob) -> str | None:
     """A sentence where joint masks are made by another recipe than the job names."""
-    named, used = job.stage1.settings, joint_settings(job.stage1.settings)
-    if not job.makes_masks or job.masks != "joint" or used is named:
+    named, used = job.stage1.settings, job.making
+    if not job.makes_masks or used is named:
         return None
     return (f"joint masks are made by the recipe {used.recipe_name}: {named.recipe_name} reads "
             "units that finished masks teach")
