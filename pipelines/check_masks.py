@@ -7,6 +7,7 @@ from common.compute import choose_compute
 from common.files import require_writable
 from common.mask_cache.contact_sheet import contact_sheet, save_picture
 from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import delta_name
 from common.mask_cache.summary import dataset_of_masks
 from pipelines.jobs import options
 from pipelines.jobs.terminal import progress_bar
@@ -23,6 +24,7 @@ LISTED = 10  # parts in the text; the contact sheet shows all of them
 
 @options.grouped_command("check-masks")
 @click.argument("masks")
+@click.option("--delta", type=options.DELTA, help="Threshold of a mask cache that holds several.")
 @click.option("--clusters", "count", type=click.IntRange(2), default=CLUSTER_COUNT,
               show_default=True, help="Number of clusters.")
 @click.option("--shown", type=click.IntRange(1), default=8, show_default=True,
@@ -30,17 +32,18 @@ LISTED = 10  # parts in the text; the contact sheet shows all of them
 @click.option("--seed", type=options.SEED, default=0, show_default=True,
               help="Seed of the sample of masks and of the clusters.")
 @options.options("data", "cache", *options.COMPUTE)
-def command(masks, count, shown, seed, data, cache, **compute):
+def command(masks, delta, count, shown, seed, data, cache, **compute):
     """Group what recurs in masks into clusters, and show each of them.
 
     MASKS is the folder of a mask cache, or the beginning of its name in CACHE/masks. Look through
     the contact sheet; where a row shows what is not the target (a perch, a hand, a feeder), note
     its number. Then give them to bcct masks as --not-target NAME:NUMBERS, with the same settings
     otherwise: masks are made again without them. No box is drawn. Reads at most 1,000 masks.
-    Writes CACHE/clusters/NAME/: contact_sheet.png, clusters.pt.
+    Writes CACHE/clusters/NAME/ (NAME-DELTA where the cache holds several): contact_sheet.png,
+    clusters.pt.
     """
     require_writable(cache / CLUSTERS)
-    shown_masks = MaskCache(resolve(masks, cache / MASKS, "mask cache"))
+    shown_masks = MaskCache(resolve(masks, cache / MASKS, "mask cache"), delta)
     shown_masks.require_valid()
     about = shown_masks.manifest["about"]
     machine = choose_compute(**compute)
@@ -58,7 +61,7 @@ def command(masks, count, shown, seed, data, cache, **compute):
     clusters = fit_clusters(cells.features[cells.covered], count, seed)
     assigned = assign_masked(clusters, cells)
     parts = recurring_parts(assigned, cells, [record.label for record in records])
-    folder = cache / CLUSTERS / shown_masks.folder.resolve().name
+    folder = cache / CLUSTERS / _name(shown_masks)
     save_picture(folder / "contact_sheet.png", contact_sheet(
         part_sections(parts, assigned, records, shown), shown))
     save_clusters(folder / CLUSTERS_FILE, clusters, {
@@ -71,3 +74,9 @@ def command(masks, count, shown, seed, data, cache, **compute):
                    f"within a class, likeness to target {part.likeness:.2f}")
     click.echo(f"look at {folder / 'contact_sheet.png'}\nnext: bcct masks with the same settings "
                f"and --not-target {folder.name}:NUMBERS")
+
+
+def _name(masks):
+    """The folder's name; clusters of masks of another threshold have another."""
+    name = masks.folder.resolve().name
+    return name if len(masks.deltas) == 1 else f"{name}-{delta_name(masks.delta)}"

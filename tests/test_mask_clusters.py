@@ -9,6 +9,7 @@ import torch
 
 from common.config import ConfigError
 from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
 from stage1_bc.cells import GRID
 from stage1_bc.mask_clusters import (FeatureClusters, NotTarget, fit_clusters, load_not_target,
                                      save_clusters)
@@ -199,3 +200,20 @@ def test_masks_of_a_recipe_without_a_unit_for_pixels_are_refused(checked):
     masks = make_masks(folder, "--recipe", "guided-layers")
     result = run("check-masks", masks, "--cache", folder / "cache", "--workers", "0")
     assert result.exit_code == 1 and "has no unit for pixels" in result.output
+
+
+def test_masks_of_each_threshold_have_clusters_of_their_own(tmp_path):
+    write_inputs(tmp_path)
+    masks = Path(make_masks(tmp_path, "--delta", "0.7", "--delta", "0.8"))
+
+    def check(*arguments):
+        return run("check-masks", masks, "--cache", tmp_path / "cache", "--clusters", "2",
+                   "--shown", "1", "--workers", "0", *arguments)
+    assert "masks of delta 0.80" in check().output
+    result = check("--delta", "0.7")
+    assert "masks of delta 0.70" in result.output
+    assert f"--not-target {masks.name}-0.70:NUMBERS" in result.output
+    folders = (tmp_path / "cache" / "clusters").iterdir()
+    assert sorted(folder.name for folder in folders) == [f"{masks.name}-0.70", f"{masks.name}-0.80"]
+    with pytest.raises(MaskCacheError, match="holds delta 0.70, 0.80 but not 0.90"):
+        check("--delta", "0.9")
