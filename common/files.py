@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.system_errors import MISSING, cannot_read, cannot_write
+from common.system_errors import MISSING, SystemRefusal, cannot_read, cannot_write
 
 TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
 
@@ -23,7 +23,8 @@ TEMPORARY = ".tmp"  # what the name of an unfinished file ends in
 def replacing(path: str | Path) -> Iterator[Path]:
     """Context that yields a temporary path next to ``path`` and renames it to ``path`` at the end.
 
-    When the body raises, the temporary file is removed and ``path`` stays as it was. A killed
+    When the body raises, the temporary file is removed and ``path`` stays as it was. A
+    SystemRefusal of another file that the body reads or writes is passed on as it is. A killed
     process leaves at most the temporary file, which the next writer of ``path`` overwrites.
 
     Args:
@@ -47,7 +48,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, SystemRefusal):
             raise cannot_write(path, error) from error
         raise
 

@@ -13,6 +13,7 @@ import numpy as np
 from common.datasets import Dataset, Record
 from common.datasets.listed_once import Images
 from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
 from evaluation.evaluator import Evaluator, Result
 from evaluation.tau_sources import tau_from_boxes, tau_from_masks, tau_oracle
 from evaluation.threshold import TauChoice, choose_validation, fixed_tau
@@ -80,6 +81,10 @@ class Localization(abc.ABC):
     def masks(self, model: Any) -> MaskCache:
         """The masks of a model's training images."""
 
+    def training_images(self, model: Any) -> Images:
+        """The data set whose masks tau is chosen on; ``images``, unless a subclass knows better."""
+        return self.images
+
     @property
     def dataset(self) -> Dataset:
         """The images that the figures are of."""
@@ -114,9 +119,9 @@ class Localization(abc.ABC):
         if tuning is None:
             return fixed_tau(float(self.protocol.tau_from))
         from_masks = self.protocol.tau_from == "masks"
+        images = self.training_images(model) if from_masks else self.images
         chosen = {truth.image_id for truth in tuning}
-        records = [record for record in self.images.split("train").records
-                   if record.image_id in chosen]
+        records = [record for record in images.split("train").records if record.image_id in chosen]
         evaluator = self._accumulate(model, records, "choosing tau",
                                      self._evaluator(model, tuning),
                                      self.masks(model) if from_masks else None)
@@ -129,7 +134,7 @@ class Localization(abc.ABC):
             masks.require_valid()
             if masks.folder not in self._tuning:
                 self._tuning[masks.folder] = mask_truths(
-                    masks, self.images.split("train").records)
+                    masks, self.training_images(model).split("train").records)
             return self._tuning[masks.folder]
         return self._validation if self.protocol.tau_from == "val" else None
 
@@ -161,10 +166,18 @@ class Localization(abc.ABC):
 
 
 def mask_truths(cache: MaskCache, records: Sequence[Record]) -> list[Truth]:
-    """Truths of up to 500 training images, drawn at random, from their valid cached masks."""
+    """Truths of up to 500 training images, drawn at random, from their valid cached masks.
+
+    Raises:
+        MaskCacheError: the cache holds a valid mask of none of them.
+    """
     order = np.random.default_rng(0).permutation(len(records))
-    valid = (index for index in order if cache.read(records[index].image_id)[1])
+    valid = (index for index in order if records[index].image_id in cache
+             and cache.read(records[index].image_id)[1])
     chosen = sorted(itertools.islice(valid, TAU_IMAGES))
+    if not chosen:
+        raise MaskCacheError(f"{cache.folder} holds a valid mask of none of these training images; "
+                             "name other masks with --masks, or give --tau-from a number")
     return [truth_from_mask(record.image_id, cache[record.image_id], record.label)
             for record in (records[index] for index in chosen)]
 

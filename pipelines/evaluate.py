@@ -70,9 +70,9 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
             scoremaps, metadata, out, record, on_bad_image, **arguments):
     """Localize with a trained model and write report.json, boxes.csv and report.html.
 
-    RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs
-    only the data set: what it was made from may be gone. Without RUN, the run in CACHE that the
-    given options made is taken.
+    RUN is the folder of a training run, or the beginning of its name in CACHE/ct. It needs only
+    the data set, and the training images' masks if tau is chosen on them. Without RUN, the run in
+    CACHE that the given options made is taken.
     """
     protocol = Protocol(split, score_map, box_rule, tau_from, boxes_per_class, input_size)
     unreadable = {}
@@ -147,15 +147,16 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
         named, images, compute = open_run(
             run, variant=arguments["variant"] if "variant" in given else None, **{
                 name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
+        learnt_from = named.training_images(images, click.echo)
         runs = [named if seed == named.seed else trained(
-            job_of_run(named, images, compute, cache, seed)) for seed in seeds] or [named]
+            job_of_run(named, learnt_from, compute, cache, seed)) for seed in seeds] or [named]
     if protocol.input_size is not None:
         require_side(protocol.input_size, runs[0].manifest["description"]["backbone"],
                      runs[0].config.fine)
     masks = None
     if run is not None and arguments["masks"] not in SOURCES:
         masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
-            "delta"], images)
+            "delta"], learnt_from)
     return runs, RunLocalization(images, protocol, compute, [cache / MASKS], masks, unreadable)
 
 

@@ -68,11 +68,15 @@ def _mask_caches(root):
 def _clusters(root):
     lines = []
     for path in sorted(root.glob(f"*/{CLUSTERS_FILE}")):
-        checkpoint = load_checkpoint(path)
-        about = checkpoint["about"]
-        lines.append((path.parent.name, f"masks {about['masks'][:12]}, {about['backbone']}",
-                      _when(path), _size(_bytes_in(path.parent)), "finished",
-                      f"{len(checkpoint['clusters']['centres'])} clusters"))
+        try:
+            checkpoint = load_checkpoint(path)
+            about, count = checkpoint["about"], len(checkpoint["clusters"]["centres"])
+            made, state, held = (f"masks {about['masks'][:12]}, {about['backbone']}", "finished",
+                                 f"{count} clusters")
+        except (KeyError, ValueError):
+            made, state, held = "", "damaged", ""
+        lines.append((path.parent.name, made, _when(path), _size(_bytes_in(path.parent)), state,
+                      held))
     return lines
 
 
@@ -94,8 +98,11 @@ def _headline(path):
     """The headline figures of a report, or nothing before there is one."""
     if not path.is_file():
         return "not evaluated"
-    report = read_json(path)
-    metrics = report["metrics"]
+    try:
+        report = read_json(path)
+        metrics = report["metrics"]
+    except (KeyError, ValueError):
+        return "its report is damaged: evaluate it again"
     figures = [f"{label} {metrics[name]['value']:.1f}" for name, label in (
         ("gt_known", "GT-known"), ("top1_loc", "Top-1 loc."), ("top1_cls", "Top-1 class."))
         if name in metrics]

@@ -275,15 +275,19 @@ def _with_doubtful(network, readings, first, config):
 
 @torch.no_grad()
 def background_accuracy(classifier: BackgroundClassifier, records: Sequence[Record],
-                        compute: Compute) -> float:
-    """Fraction of background images that a trained classifier recognizes as such.
+                        compute: Compute) -> tuple[float, int]:
+    """How many background images a trained classifier recognizes as such.
 
     Args:
         records: sequence of Record; unreadable images are left out.
+
+    Returns:
+        (their fraction, number of images that it is of).
     """
     classifier.to(compute.device)
     logits = [classifier(to_float(batch.images.to(compute.device))).cpu()
               for batch in load_frames(records, (classifier.image_size,) * 2,
                                        consecutive(len(records), compute.batch_size),
                                        compute.workers) if batch.positions]
-    return float((torch.cat(logits) <= 0).float().mean())
+    right = torch.cat(logits) <= 0
+    return float(right.float().mean()), len(right)

@@ -36,14 +36,14 @@ VERSIONS = {
     "doubting": 3,
 }
 SIGNALS = {"tuned": ("tuned map", "tuning", "pixels"), "network": ("network", "pixels"),
-           "pixels": ("pixels",), "evidence": ("evidence",),
+           "pixels": ("pixels",), "evidence": ("evidence", "pixels"),
            "agreement": ("pixels", "evidence")}
 """The parts that make the map of a signal; gradients where it is not listed."""
 TEACHING = {"pixel_unit": ("teaching", "gradients", "cutting", "sharpening"),
             "pixel_network": ("network", "teaching", "gradients", "cutting", "sharpening"),
             "tuned_network": ("tuning", "agreement", "evidence", "network", "teaching",
                               "gradients", "sharpening", "cutting"),
-            "evidence_unit": ("teaching", "evidence", "sharpening")}
+            "evidence_unit": ("teaching", "evidence", "sharpening", "cutting")}
 """The parts that teach each unit for pixels."""
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common import processes
-from common.artefacts import CLASSIFIERS, CLUSTERS, MASKS, file_name, resolve
+from common.artefacts import (CLASSIFIERS, CLUSTERS, MASKS, ArtefactError, file_name,
+                              resolve)
 from common.backbones import weights_source
 from common.compute import Compute, choose_compute
 from common.config import digest
@@ -144,8 +145,18 @@ def classifier_name(job: Stage1Job) -> str:
 
 
 def train_and_save(job: Stage1Job) -> StoredClassifier:
-    """Train the background classifier and save its file; the caller holds the lock."""
+    """Train the background classifier and save its file; the caller holds the lock.
+
+    Raises:
+        ArtefactError: the settings name clusters that are not the target, and the job has only
+            their digest, as one that is read from a run's manifest.
+    """
     settings = job.settings
+    if settings.not_target and job.not_target is None:
+        raise ArtefactError(
+            "the background classifier learns clusters that --not-target named, and it is not in "
+            f"{job.cache / CLASSIFIERS} any more; make it again with bcct train-bc, the same "
+            "settings and that --not-target")
     job.reports.say(weights_source(settings.backbone, settings.weights))
     classifier = new_classifier(settings)
     targets, most = job.images.split("train").records, settings.config.pixel_targets

@@ -10,7 +10,7 @@ import torch
 from common.config import digest
 from common.files import load_checkpoint, save_checkpoint
 from stage2_ct.model import LocalizationMethod
-from stage2_ct.run import build_method
+from stage2_ct.run import method_of_state
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
 
@@ -52,11 +52,7 @@ class PackedModel:
         if variant not in VARIANTS:
             raise ValueError(f"the model is of the variant {variant!r}, which this version does "
                              "not know; install a newer version")
-        method = build_method(variant, self.description["backbone"], "none", len(self.classes),
-                              self.config, self.description["seed"],
-                              scaled_as=self.description["weights"])
-        method.load_state_dict(self.weights)
-        return method
+        return method_of_state(variant, self.description, self.config, self.weights)
 
     def digest(self) -> str:
         """Hexadecimal digest of the weights and of all else that boxes depend on."""

@@ -14,6 +14,7 @@ import torch
 from common.artefacts import ArtefactError
 from common.backbones import build_backbone
 from common.config import digest
+from common.datasets import DatasetError
 from common.datasets.listed_once import Images
 from common.files import (load_checkpoint, read_json, read_whole, save_checkpoint, write_bytes,
                           write_json)
@@ -80,15 +81,15 @@ class Run:
         return state["epoch"]
 
     def log(self, line: dict) -> None:
-        """Append one JSON line, whole or not at all."""
-        path = self.folder / "log.jsonl"
-        before = read_whole(path) if path.is_file() else b""
-        write_bytes(path, before + json.dumps(line, sort_keys=True).encode() + b"\n")
+        """Append an epoch's line, whole or not at all; replaces one of the same epoch."""
+        lines = [*(held for held in self.logged() if held["epoch"] < line["epoch"]), line]
+        write_bytes(self.folder / "log.jsonl", b"".join(
+            json.dumps(each, sort_keys=True).encode() + b"\n" for each in lines))
 
     def logged(self) -> list[dict]:
         """The lines of the log."""
         path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = read_whole(path).decode().splitlines() if path.is_file() else []
         return [json.loads(line) for line in lines]
 
 
@@ -126,6 +127,26 @@ class TrainedRun:
             ArtefactError: the run's data set is not where it was, and no other is named.
         """
         return recorded_images(self.manifest["data"], data, dataset, notify, self.classes)
+
+    def training_images(self, images: Images, notify: Callable[[str], object] = ignore) -> Images:
+        """The data set that it learnt from, which other ``images`` may be evaluated beside.
+
+        Args:
+            images: the data set that a command line names.
+            notify: as for ``Images``.
+
+        Returns:
+            ``images`` if they are that data set, wherever it is now, or if the run's own is no
+            longer where it was.
+        """
+        own = Path(self.manifest["data"]["folder"])
+        if not own.is_dir() or own.resolve() == images.root.resolve():
+            return images
+        try:
+            same = images.digest("train") == self.manifest["description"]["dataset"]
+        except DatasetError:  # they have no training images
+            same = False
+        return images if same else self.images(notify=notify)
 
     @property
     def localizes_by(self) -> dict:
@@ -205,15 +226,30 @@ def load_run(folder: Path | str, device: str = "cpu", variant: str | None = None
     if variant != description["variant"]:
         config = TrainingConfig(**description["config"],
                                 score_map=VARIANTS[variant].config.score_map)
-    method = build_method(variant, description["backbone"], "none", len(description["classes"]),
-                          config, description["seed"], scaled_as=description["weights"])
-    method.load_state_dict(_finished_state(run, config.epochs))
+    method = method_of_state(variant, description, config, _finished_state(run, config.epochs))
     method.to(device).to(memory_format=torch.channels_last)
     return TrainedRun(run, manifest, variant, config, method.eval())
 
 
+def method_of_state(variant: str, description: dict, config: TrainingConfig,
+                    state: dict) -> LocalizationMethod:
+    """A trained method; the random numbers of the program that loads it stay as they are.
+
+    Args:
+        variant: key of ``VARIANTS``.
+        description: of the run, see ``Run.manifest``.
+        config: of the method.
+        state: the method's state dict.
+    """
+    with torch.random.fork_rng(devices=[]):  # new layers are drawn before the state is loaded
+        method = build_method(variant, description["backbone"], "none", len(description["classes"]),
+                              config, None, scaled_as=description["weights"])
+    method.load_state_dict(state)
+    return method
+
+
 def build_method(variant: str, backbone: str, weights: str, classes: int, config: TrainingConfig,
-                 seed: int, scaled_as: str | None = None) -> LocalizationMethod:
+                 seed: int | None, scaled_as: str | None = None) -> LocalizationMethod:
     """An untrained method, its new layers drawn from the seed.
 
     Args:
@@ -221,14 +257,16 @@ def build_method(variant: str, backbone: str, weights: str, classes: int, config
         backbone: the backbone's name, see ``build_backbone``.
         weights: the backbone's weights, see there.
         classes: number of classes.
-        seed: of the new layers' weights.
+        seed: of the new layers' weights, and of all that is drawn after them; None to go on with
+            the random numbers as they are.
         scaled_as: identity of the weights that the method was trained from, where its state is
             loaded afterwards; see ``build_backbone``.
 
     Raises:
         ValueError: the backbone has fewer layers than are to be frozen.
     """
-    torch.manual_seed(seed)
+    if seed is not None:
+        torch.manual_seed(seed)
     network = build_backbone(backbone, weights, fine=config.fine, scaled_as=scaled_as)
     network.freeze(config.frozen_layers)
     return VARIANTS[variant].method(network, classes, config)

@@ -133,9 +133,9 @@ def fit(method: LocalizationMethod, source: MaskSource, loader: BatchLoader, con
         schedule.step()
         seconds = round(time.perf_counter() - start, 3)
         if processes.rank() == 0:
-            run.save(epoch + 1, parts, description)
             line = {"epoch": epoch + 1, "seconds": seconds,
                     "precision": format_name(precision), **rates, **losses}
-            run.log(line)
+            run.log(line)  # first: whoever is stopped in between logs this epoch again
+            run.save(epoch + 1, parts, description)
             if on_epoch is not None:
                 on_epoch(method, line)

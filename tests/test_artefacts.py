@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from common.artefacts import ArtefactError, resolve
 from common.datasets import listed_once
+from common.mask_cache.shards import MaskCacheError
 from pipelines.__main__ import cli
 from pipelines.jobs import training_job
 from stage1_bc import stage1_job
@@ -164,8 +165,18 @@ def test_other_images_count_and_must_be_of_known_classes(folder, trained):
     ids = [path.relative_to(photographs) for path in photographs.rglob("*.jpg")]
     (photographs / "boxes.csv").write_text("image_id,x0,y0,x1,y1\n" + "".join(
         f"{each},8,8,40,40\n" for each in ids))
-    assert "12 images" in run("evaluate", trained, "--data", photographs, "--tau-from", "0.5",
-                              "--out", folder / "report").output
+    run("evaluate", trained)
+    result = run("evaluate", trained, "--data", photographs, "--out", folder / "report")
+    assert "12 images" in result.output
+    own, other = (json.loads((path / "report.json").read_text())["tau"]
+                  for path in (trained / "report", folder / "report"))
+    assert other["source"] == "masks" and other["value"] == own["value"]
+    with pytest.raises(ArtefactError, match="not those that the run .* learnt from"):
+        (folder / "cub").rename(folder / "gone")
+        run("evaluate", trained, "--data", photographs, "--seeds", "1")
+    with pytest.raises(MaskCacheError, match="a valid mask of none of these training images"):
+        run("evaluate", trained, "--data", photographs)
+    (folder / "gone").rename(folder / "cub")
     (photographs / "boxes.csv").unlink()
     (photographs / "test" / "001.Disc").rename(photographs / "test" / "003.Other")
     with pytest.raises(ValueError, match="classes that the model does not know: '003.Other'"):
@@ -297,6 +308,11 @@ def test_the_list_shows_what_there_is(folder, trained):
     assert f"{masks.name}  masks " in output and "2 clusters" in output
     (masks / "manifest.json").unlink()
     assert "not finished" in run("list", "--cache", folder / "cache").output
+    for damaged in (trained / "report" / "report.json",
+                    next((folder / "cache" / "clusters").glob("*/clusters.pt"))):
+        damaged.write_bytes(b"{")
+    output = run("list", "--cache", folder / "cache").output
+    assert "its report is damaged" in output and "  damaged" in output
     assert "training runs: none" in run("list", "--cache", folder / "none").output
 
 

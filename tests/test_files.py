@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.files import load_checkpoint, read_json, replacing, save_checkpoint, write_json
-from common.system_errors import CannotWrite
+from common.system_errors import CannotRead, CannotWrite, cannot_read
 
 
 def test_replacing_leaves_the_old_file_when_the_body_fails(tmp_path):
@@ -18,6 +18,15 @@ def test_replacing_leaves_the_old_file_when_the_body_fails(tmp_path):
             raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_passes_on_what_the_body_could_not_read(tmp_path):
+    refusal = cannot_read(tmp_path / "shard.h5", OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(CannotRead, match="cannot read .*shard.h5"):
+        with replacing(tmp_path / "coco.json") as temporary:
+            temporary.write_text("half")
+            raise refusal
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_value_gives_the_same_bytes(tmp_path):

@@ -91,7 +91,11 @@ def test_a_packed_model_needs_no_other_file(trained, model, tmp_path):
     assert content["origin"]["run"] == "run"
     assert "the mean that its weights expect" in content["preprocessing"]
     shutil.copy(tmp_path / "model.pt", tmp_path / "renamed.bin")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
     packed = bcct.load(tmp_path / "renamed.bin", "cpu")
+    assert torch.equal(torch.rand(3), expected)  # loading leaves the caller's random numbers alone
     paths = sorted((trained / "cub" / "images").rglob("*.jpg"))
     assert [one.box for one in packed.localize(paths)] == [
         one.box for one in model.localize(paths)]

@@ -119,6 +119,22 @@ def test_a_finished_cache_is_left_alone_and_its_damage_repaired(whole, pictures,
     assert same(folder, whole)
 
 
+def test_a_shard_made_again_with_other_bytes_is_taken(whole, pictures, tmp_path):
+    folder, changed = tmp_path / "cache", tmp_path / "pictures"
+    shutil.copytree(whole, folder)
+    shutil.copytree(pictures, changed)
+    path = changed / sorted(each.name for each in pictures.iterdir())[3 * SHARD_SIZE]
+    path.write_bytes(path.read_bytes() + b" ")  # the same picture in another file
+    shard_path(folder, 3).unlink()
+    assert make_tiny_part(changed, folder, 3, 7) == [3]
+    assert make_tiny_part(changed, folder, 3, 7) == []
+    finish_tiny_masks(changed, folder, 7)
+    checksums = [{entry["file"]: entry["sha256"] for entry in MaskCache(each).manifest["shards"]}
+                 for each in (folder, whole)]
+    assert {name for name in checksums[0] if checksums[0][name] != checksums[1][name]} == {
+        shard_path(folder, 3).name}
+
+
 def test_a_further_delta_is_made_ready_while_the_masks_stay_in_use(whole, pictures, tmp_path):
     folder = tmp_path / "cache"
     shutil.copytree(whole, folder)

@@ -161,6 +161,8 @@ def test_a_delta_that_is_not_there_is_refused_with_the_command(tmp_path):
     with pytest.raises(MaskCacheError, match="holds delta 0.70, 0.85 but not 0.80.*--delta 0.80"):
         MaskCache(tmp_path, 0.8)
     assert MaskCache(tmp_path).delta == 0.7
+    with pytest.raises(MaskCacheError, match="holds delta 0.70, 0.85 but not 0.80"):
+        MaskCache(tmp_path).read(IMAGE_IDS[0], 0.8)
 
 
 def test_the_default_delta_is_the_papers_where_there_is_one(tmp_path):

@@ -7,6 +7,7 @@ import cv2
 import pytest
 import torch
 
+from common.artefacts import ArtefactError
 from common.config import ConfigError
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
@@ -178,6 +179,19 @@ def test_masks_are_made_again_without_what_is_named(checked):
                    *arguments).output
     assert masks.name in train()
     assert other.name in train("--not-target", f"{masks.name}:0")
+
+
+def test_another_seed_of_online_masks_needs_the_classifier_that_learnt_what_was_named(checked):
+    folder, masks, _ = checked
+    output = run("train-ct", "--data", folder / "cub", "--background", folder / "backgrounds",
+                 "--cache", folder / "cache", *TINY, "--set", "epochs=1", "--set", "width=4",
+                 "--set", "mask_width=4", "--masks", "online", "--not-target",
+                 f"{masks.name}:0").output
+    trained = folder / output.split("wrote ")[-1].strip()
+    evaluate = ("evaluate", trained, "--tau-from", "0.5", "--seeds")
+    run(*evaluate, "1", "--cache", folder / "cache")
+    with pytest.raises(ArtefactError, match="learns clusters that --not-target named"):
+        run(*evaluate, "2", "--cache", folder / "other")
 
 
 @pytest.mark.parametrize("arguments, problem", [

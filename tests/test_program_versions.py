@@ -128,6 +128,7 @@ def test_only_units_for_pixels_at_other_scales_record_a_version():
     ("sharpening", "pixels", False, True), ("sharpening", "blurred", False, False),
     ("gradients", "blurred", True, False), ("cutting", "paper", True, False),
     ("doubting", "default", False, True), ("doubting", "frozen", False, False),
+    ("pixels", "evidence", True, False), ("cutting", "evidence", True, True),
     ("teaching", "default", False, True), ("learning", "blurred", False, True)])
 def test_a_new_version_is_another_key(monkeypatch, part, recipe, of_masks, of_classifier):
     settings = mask_settings("tiny", "none", None, None, 0, "pooled", (), SIDE, recipe)

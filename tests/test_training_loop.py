@@ -123,6 +123,13 @@ def test_frozen_layers_keep_their_weights_and_the_others_are_trained(images, tmp
     assert changed == trained and len(trained) > 1
 
 
+def test_the_log_has_one_line_per_epoch_after_a_stop_before_its_checkpoint(tmp_path):
+    run = Run(tmp_path)
+    for epoch in (1, 2, 3, 2):  # stopped twice: the checkpoint is of the first epoch
+        run.log({"epoch": epoch, "classification": 1 / epoch})
+    assert [line["epoch"] for line in run.logged()] == [1, 2]
+
+
 def test_more_frozen_layers_than_there_are_is_refused():
     with pytest.raises(ValueError, match="tiny has [0-9]+ layers, so the first 99 cannot"):
         build_method("cam", "tiny", "none", 2, dataclasses.replace(CONFIG, frozen_layers=99), 0)

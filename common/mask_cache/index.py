@@ -30,7 +30,7 @@ PLACE_FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 class MaskIndex:
-    """An index in memory: 17 bytes per image, and 25 more for each delta that is read.
+    """An index in memory: 16 bytes per image, and 25 more for each delta that is read.
 
     Args:
         path: the index file.

@@ -79,7 +79,7 @@ def write_part(job: MaskJob, build_maker: Callable[[], Maker], folder: str | Pat
             raise MaskCacheError(f"mask cache {folder} was stopped while a new delta was put in "
                                  "place; run bcct masks --finish first, which takes seconds")
         plan = ShardPlan.of_cache(job, folder, *survey_held(folder, job.shard_size, own))
-        missing = [index for index in own if not plan.is_done(index)]
+        missing = [index for index in own if not _is_done(plan, index)]
         progress(sum(len(job.ids(index)) for index in set(own) - set(missing)))
         if missing:
             make_shards(plan, missing, build_maker(), batch_size, workers, progress)
@@ -112,13 +112,22 @@ def finish_parts(job: MaskJob, folder: str | Path, about: dict | None = None,
         plan = ShardPlan.of_cache(job, folder, held, damaged)
         missing = []
         for index in range(count):
-            if not plan.is_done(index):
+            if not _is_done(plan, index):
                 missing.append(index)
             progress(len(job.ids(index)))
         if missing:
             raise _unfinished(folder, missing, parts or count, plan.job.deltas)
         if plan.target != folder or damaged != {}:
             plan.close(folder, about)
+
+
+def _is_done(plan, index):
+    """Whether a shard is sound: as the manifest has it, or made again by a part since.
+
+    Another machine need not give the same bytes, so a part may replace a damaged shard by a sound
+    one that has another checksum. The manifest learns it when the parts are finished.
+    """
+    return plan.is_done(index) or plan.is_sound(index)
 
 
 def _unfinished(folder, missing, parts, deltas):

@@ -115,9 +115,9 @@ class MaskCache:
 
         Raises:
             KeyError: the cache does not hold this image.
-            MaskCacheError: its shard is damaged.
+            MaskCacheError: it does not hold this delta, or the image's shard is damaged.
         """
-        name = delta_name(self.delta if delta is None else delta)
+        name = delta_name(self.delta if delta is None else self._choose(delta))
         stored, places, position = self._stored(image_id, name)
         if zlib.crc32(stored) != places["crc32"][position]:
             self.manifest = read_manifest(self.folder)  # a new delta may have been added since

@@ -37,6 +37,7 @@ class RunLocalization(Localization):
         super().__init__(images, protocol, mask_roots, unreadable)
         self.compute = compute
         self._named_masks, self._masks = masks, {}
+        self._training_images: dict[Path, Images] = {}
 
     def masks(self, model: TrainedRun) -> MaskCache:
         """The masks of a run's training images."""
@@ -45,8 +46,15 @@ class RunLocalization(Localization):
             roots = dict.fromkeys(root.resolve() for root in (folder.parent.parent / MASKS,
                                                               *self.mask_roots))
             self._masks[folder] = self._named_masks or masks_of_run(
-                model.manifest, self.images, roots)
+                model.manifest, self.training_images(model), roots)
         return self._masks[folder]
+
+    def training_images(self, model: TrainedRun) -> Images:
+        """A run's own training images, also where other images are evaluated."""
+        folder = model.run.folder.resolve()
+        if folder not in self._training_images:
+            self._training_images[folder] = model.training_images(self.images, click.echo)
+        return self._training_images[folder]
 
     def frame(self, model: TrainedRun) -> int:
         """The side that a run was trained at."""
@@ -181,7 +189,7 @@ def report_of_runs(main: Evaluated, localization: RunLocalization,
 def _gradients(trained, localization):
     """Rows like those of Fig. 3, of images spread evenly over the data set.
 
-    None if the background classifier that made the masks is no longer there: a finished run does
+    () if the background classifier that made the masks is no longer there: a finished run does
     not need it.
     """
     records = readable_dataset(localization).records

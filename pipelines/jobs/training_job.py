@@ -9,7 +9,7 @@ import click
 import tqdm
 
 from common import processes
-from common.artefacts import RUNS, ArtefactError, resolve
+from common.artefacts import MASKS, RUNS, ArtefactError, resolve
 from common.backbones import require_weights
 from common.compute import Compute, choose_compute
 from common.config import digest, override
@@ -20,7 +20,7 @@ from common.mask_cache.shards import MaskCacheError
 from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.options import require_options
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
-from stage1_bc.mask_choice import SeveralFit, find_masks, open_named_masks
+from stage1_bc.mask_choice import SeveralFit, find_masks, masks_of_run, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.online import joint_settings
 from stage1_bc.stage1_job import Stage1Job, training_maker
@@ -301,16 +301,23 @@ def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
     """The job that trains a run's variant again with another seed, over the same masks.
 
     Raises:
-        ArtefactError: the run makes its masks, and its background images are other ones by now.
+        ArtefactError: the images are not those that the run learnt from; or it makes its masks,
+            and its background images are other ones by now.
+        MaskCacheError: its masks are gone.
     """
     manifest, description = found.manifest, found.manifest["description"]
     made = manifest["mask_settings"]
     settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"],
                                        f"the masks of the run {found.run.folder}")
+    if images.digest("train") != description["dataset"]:
+        raise ArtefactError(f"the training images in {images.root} are not those that the run "
+                            f"{found.run.folder.name} learnt from: other seeds would learn from "
+                            "other images; give --data the folder with those")
     masks = description["masks"]
     source = masks[0] if isinstance(masks, list) else "cached"
     if isinstance(masks, str):
-        source = manifest["masks"]["folder"]
+        roots = [found.run.folder.resolve().parent.parent / MASKS, cache / MASKS]
+        source = str(masks_of_run(manifest, images, roots).folder)
     folder = manifest.get("background")
     backgrounds = Backgrounds(Path(folder)) if folder else None
     job = TrainingJob(Stage1Job(images, backgrounds, settings, compute, cache, reports=TERMINAL),

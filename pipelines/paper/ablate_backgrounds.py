@@ -76,10 +76,12 @@ def study(size, setting, row, outside, masks_only):
     make_masks(stage1, stored, "train", [row.delta])
     folder = make_masks(stage1, stored, "test", [row.delta])
     masks = mask_figures(stage1.images.split("test"), folder, row.delta)
-    right = about["background_accuracy"] if outside is None else background_accuracy(
-        stored.build(stage1.settings.weights), outside, stage1.compute)
+    right, judged = about["background_accuracy"], about["held_back_backgrounds"]
+    if outside is not None:
+        right, judged = background_accuracy(stored.build(stage1.settings.weights), outside,
+                                            stage1.compute)
     line = {"backgrounds": size, "bc_background": percent(right),
-            "judged": about["held_back_backgrounds"] if outside is None else len(outside),
+            "judged": judged,
             "bc_target": percent(about["target_accuracy"]), **mask_rates(masks)}
     click.echo(f"{size} background images: {line}")
     return {**line, **(over_seeds(jobs, train=not masks_only) or {})}

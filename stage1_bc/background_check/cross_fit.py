@@ -11,6 +11,19 @@ from stage1_bc.classifier_training import ClassifierConfig, train_unit
 FOLDS = 5  # fewer where there are too few pictures
 
 
+def fold_count(targets: int, backgrounds: int) -> int:
+    """How many folds so many pictures are dealt into.
+
+    Raises:
+        ValueError: fewer than four pictures of either kind.
+    """
+    fewest = min(targets, backgrounds)
+    if fewest < 4:
+        raise ValueError(f"{targets} targets and {backgrounds} backgrounds are too few to judge "
+                         "some by the others; at least four of each are needed")
+    return min(FOLDS, fewest // 2)
+
+
 def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgrounds: torch.Tensor,
               config: ClassifierConfig) -> tuple[np.ndarray, np.ndarray]:
     """Logits of "holds a target", each from a unit that never saw the picture.
@@ -30,11 +43,7 @@ def cross_fit(classifier: BackgroundClassifier, targets: torch.Tensor, backgroun
     Raises:
         ValueError: fewer than four pictures of either kind.
     """
-    fewest = min(len(targets), len(backgrounds))
-    if fewest < 4:
-        raise ValueError(f"{len(targets)} targets and {len(backgrounds)} backgrounds are too few "
-                         "to judge some by the others; at least four of each are needed")
-    folds = min(FOLDS, fewest // 2)
+    folds = fold_count(len(targets), len(backgrounds))
     # The unit's own validation split is not used here and would only cost training pictures.
     config = dataclasses.replace(config, held_back=0.0)
     parts = [_deal(len(features), folds, config.seed) for features in (targets, backgrounds)]

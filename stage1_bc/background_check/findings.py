@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.stored_weights import weights_identity
-from stage1_bc.background_check.cross_fit import FOLDS
+from stage1_bc.background_check.cross_fit import fold_count
 from stage1_bc.background_check.duplicates import look_alikes, same_bytes
 from stage1_bc.background_check.examination import Examination
 from stage1_bc.background_check.shortcuts import Comparison, compare
@@ -35,7 +35,8 @@ def background_report(backgrounds: Examination, targets: Examination, others: Ex
         "about": {"folder": str(job.backgrounds.root), "data": str(job.images.root),
                   "dataset": job.images.split("train").name, "backbone": settings.backbone,
                   "weights": weights_identity(settings.weights),
-                  "classifier": dataclasses.asdict(settings.config), "folds": FOLDS},
+                  "classifier": dataclasses.asdict(settings.config),
+                  "folds": fold_count(*map(len, logits))},
         "pictures": {"backgrounds": len(backgrounds.records), "targets": len(targets.records),
                      "other_images": len(others.records)},
         "unreadable": _reasons(backgrounds),
