@@ -12,6 +12,9 @@ from common.datasets import Record
 from common.images import read_header
 
 
+BEYOND = 0.1  # of a side, what an annotator's box may reach beyond the picture
+
+
 class AnnotationWarning(UserWarning):
     """Boxes that may lie in another frame than their pictures; the message names pictures."""
 
@@ -44,8 +47,10 @@ def displayed_boxes(record: Record) -> DisplayedBoxes:
     """
     header = read_header(record.path)
     boxes, frame = record.boxes, record.frame
-    if frame is None or not boxes:
+    if not boxes:
         return DisplayedBoxes(boxes, header.size)
+    if frame is None:
+        return DisplayedBoxes(boxes, header.size, _doubt(boxes, header.size))
     sideways = header.stored_size != header.size
     if frame == header.stored_size and sideways:
         return DisplayedBoxes(turned_boxes(boxes, header.orientation, header.stored_size),
@@ -59,3 +64,15 @@ def displayed_boxes(record: Record) -> DisplayedBoxes:
     scaled = tuple(map(tuple, rescale(boxes, frame, header.size).tolist()))
     return DisplayedBoxes(scaled, header.size, "have another size than their annotations say; the "
                           "boxes are scaled to the pictures")
+
+
+def _doubt(boxes, size):
+    """Half a sentence where boxes cannot be in pixels of a picture of a size; "" otherwise."""
+    height, width = size
+    right, bottom = (max(box[edge] for box in boxes) for edge in (2, 3))
+    if max(right, bottom) <= 1 < min(size):
+        return "have boxes of at most a pixel, but boxes are in pixels, not in fractions"
+    if right > (1 + BEYOND) * width or bottom > (1 + BEYOND) * height:
+        return ("have boxes that reach far beyond them, but boxes are in pixels of the picture as "
+                "it is")
+    return ""

@@ -1,4 +1,4 @@
-"""Number formats that a network computes in during training."""
+"""Number formats that networks compute in."""
 
 import torch
 

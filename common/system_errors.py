@@ -53,9 +53,9 @@ def cannot_read(path: str | Path, error: OSError) -> CannotRead:
         path: the file.
         error: what the operating system raised.
     """
-    remedy = _REMEDIES.get(error.errno or 0, "see to that")
-    return CannotRead(error.errno, f"cannot read {path} ({reason_of(error)}), which says nothing "
-                      f"about what is in it; {remedy}, and run the same command again")
+    remedy = _REMEDIES.get(error.errno or 0, "find the cause")
+    return CannotRead(error.errno, f"cannot read {path} ({reason_of(error)}); the file itself may "
+                      f"be sound; {remedy}, and run the same command again")
 
 
 def reason_of(error: OSError) -> str:

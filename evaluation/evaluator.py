@@ -11,7 +11,7 @@ from common import boxes as box_geometry
 from common.box_rules import Candidates, box_rule
 from evaluation import metrics
 from evaluation.bootstrap import Figure, bootstrap
-from evaluation.threshold import TauChoice, fixed_tau
+from evaluation.threshold import TauChoice, agreement, best_tau, fixed_tau
 from evaluation.truth import EvaluationError, Truth, Truths, first_names
 
 CURVE_IOUS = tuple(step / 100 for step in range(101))
@@ -53,6 +53,7 @@ class Result:
         rows: ImageResult of each image, in the order of the truths.
         tau_curve: {"tau": (T,), "iou_30", "iou_50", "iou_70": (T,) share of single boxes that
             reach this IoU}; None for masks, and where no image has a box.
+        oracle_tau: the tau that is best for these boxes themselves; None where tau_curve is.
         iou_curve: {"iou": (101,), "share": (101,) share of boxes at tau that reach it}; None
             where no image has a box.
     """
@@ -65,6 +66,7 @@ class Result:
     warnings: tuple[str, ...]
     rows: tuple[ImageResult, ...]
     tau_curve: dict[str, np.ndarray] | None
+    oracle_tau: float | None
     iou_curve: dict[str, np.ndarray] | None
 
     @property
@@ -256,6 +258,7 @@ class Evaluator:
                       images=len(self.truths.all), with_boxes=int(self.truths.with_boxes.sum()),
                       warnings=self._warnings(column), rows=self._rows(column),
                       tau_curve=self._tau_curve() if boxed else None,
+                      oracle_tau=best_tau(self.taus, agreement(self.ious)) if boxed else None,
                       iou_curve=_iou_curve(self._at(column)) if boxed else None)
 
     def _put_boxes(self, place, candidates):
@@ -441,4 +444,5 @@ class MaskEvaluator:
                      for place, truth in enumerate(self.truths.all))
         return Result(metrics=bootstrap(statistics, len(boxed), resamples, seed), tau=None,
                       box_rule="largest", images=len(boxed), with_boxes=int(boxed.sum()),
-                      warnings=warnings, rows=rows, tau_curve=None, iou_curve=_iou_curve(ious))
+                      warnings=warnings, rows=rows, tau_curve=None,
+                      oracle_tau=None, iou_curve=_iou_curve(ious))

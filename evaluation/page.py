@@ -1,5 +1,6 @@
 """The report as one page: a template filled in, every picture within it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -122,9 +123,9 @@ def _first_sentences(figures):
     name, images, boxed = figures["name"], figures["images"], figures["images_with_boxes"]
     what = (f"The model {name}, trained on image labels"
             f"{' and stage-1 masks' if figures['hashes'].get('masks') else ''} but no boxes, "
-            f"drew a box in each of {images:,} images of {figures['dataset']} "
+            f"localized the object in {images:,} images of {figures['dataset']} "
             f"({figures['split']}).") if figures["hashes"] else (
-        f"{name} drew a box in each of {images:,} images of {figures['dataset']}.")
+        f"{name} localized the object in {images:,} images of {figures['dataset']}.")
     if not boxed:
         return (f"{what} None of them has an annotated box, so this report says how well they are "
                 "classified, and how well boxes and stage-1 masks agree where there are masks.")
@@ -155,22 +156,23 @@ def _columns(figures):
 
 def _card(report, item):
     height, width = item.truth.size
+    methods = filter(None, (report.method, report.beside))
     label = item.truth.label
     return Card(item.truth.image_id, item.kind, label, _name_of_class(report, label),
                 data_uris.thumbnail(item.image), width, height,
                 tuple(_rectangle(box) for box in item.truth.boxes),
-                tuple(_pane(report, view, item.truth.size) for view in item.views))
+                tuple(_pane(report, view, method.result, item.truth.size)
+                      for view, method in zip(item.views, methods)))
 
 
-def _pane(report, view, size):
+def _pane(report, view, found, size):
     row = view.row
     known = row.predicted is not None
-    found = report.method.result if view.name == report.method.name else report.beside.result
     outline = ""
     if found.tau is not None:
         outline = outline_path(largest_component(view.score_map >= np.float32(found.tau.tau)), size)
     return Pane(view.name, data_uris.heat(view.score_map), _rectangle(row.box), outline,
-                None if row.iou is None else round(100 * row.iou),
+                None if row.iou is None else math.floor(100 * row.iou),  # 49.8 % is a miss
                 _name_of_class(report, row.predicted) if known else None,
                 row.predicted == row.label if known else None)
 

@@ -17,8 +17,7 @@ from common.files import write_bytes, write_json
 from evaluation.evaluator import Result
 from evaluation.page import render
 from evaluation.report_content import Report
-from evaluation.threshold import best_tau
-from evaluation.truth import first_names
+from evaluation.truth import EvaluationError, first_names
 
 KEYS = {
     "title": "what was evaluated, in words",
@@ -135,6 +134,18 @@ def pick_gallery(result: Result, each: int = 8, worst: int = 50,
     return tuple(sorted(list(picked.items())[:limit], key=lambda item: order.index(item[1])))
 
 
+def require_report_folder(folder: Path) -> None:
+    """Make sure that a report replaces nothing but a report.
+
+    Raises:
+        EvaluationError: the folder holds a boxes.csv that no report has written, such as a data
+            set's annotations or the boxes of ``bcct localize``.
+    """
+    if (folder / "boxes.csv").exists() and not (folder / "report.json").exists():
+        raise EvaluationError(f"{folder / 'boxes.csv'} is not of a report, which would replace it; "
+                              "name another folder for the report (--out).")
+
+
 def write_report(folder: str | Path, report: Report) -> Path:
     """Write ``report.json``, ``boxes.csv`` and ``report.html``.
 
@@ -148,8 +159,12 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
     Returns:
         Path of ``report.html``.
+
+    Raises:
+        EvaluationError: see ``require_report_folder``.
     """
     folder = Path(folder)
+    require_report_folder(folder)
     figures = summary(report)
     write_json(folder / "report.json", figures)
     write_bytes(folder / "boxes.csv", _boxes(report))
@@ -277,9 +292,8 @@ def _warnings(report):
 
 
 def _oracle(result):
-    shares = np.asarray(result.tau_curve["iou_50"])
-    best = float(shares.max())
-    return {"tau": round(best_tau(result.tau_curve["tau"], shares), 6), "gt_known": _percent(best),
+    best = float(np.max(result.tau_curve["iou_50"]))
+    return {"tau": round(result.oracle_tau, 6), "gt_known": _percent(best),
             "behind": _percent(best - result.metrics["gt_known"].value)}
 
 

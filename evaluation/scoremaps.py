@@ -210,6 +210,18 @@ def read_metadata(folder: str | os.PathLike) -> list[Truth]:
                   labels[image_id][0]) for image_id in image_ids]
 
 
+def require_metadata_ids(image_ids: Iterable[str]) -> None:
+    """Make sure that ``write_metadata`` can write such ids.
+
+    Raises:
+        EvaluationError: it cannot; names the first.
+    """
+    for image_id in image_ids:
+        if set(",\n\r") & set(image_id) or image_id != image_id.strip():
+            raise EvaluationError(f"{image_id!r} holds a comma or a line break, or begins or "
+                                  "ends with a blank, which these files cannot; rename the image.")
+
+
 def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
     """Write the four text files, whole or not at all, for the published code to score our maps.
 
@@ -220,10 +232,7 @@ def write_metadata(folder: str | os.PathLike, truths: Iterable[Truth]) -> None:
     """
     folder = Path(folder)
     truths = tuple(truths)
-    for truth in truths:
-        if set(",\n\r") & set(truth.image_id) or truth.image_id != truth.image_id.strip():
-            raise EvaluationError(f"{truth.image_id!r} holds a comma or a line break, or begins or "
-                                  "ends with a blank, which these files cannot; rename the image.")
+    require_metadata_ids(truth.image_id for truth in truths)
     lines = {
         "image_ids.txt": [truth.image_id for truth in truths],
         "class_labels.txt": [f"{truth.image_id},{truth.label}" for truth in truths],

@@ -90,7 +90,8 @@ def choose_validation(truths: Iterable[Truth], per_class: int = 5,
         if truth.boxes:
             by_class.setdefault(truth.label, []).append(truth.image_id)
     if not by_class:
-        raise EvaluationError("no validation image has a box; choose tau from masks, or state it.")
+        raise EvaluationError("no training image has an annotated box; choose tau from masks, or "
+                              "state it.")
     generator = np.random.default_rng(seed)
     chosen = []
     for label in sorted(by_class):

@@ -38,9 +38,9 @@ def command(masks, delta, count, shown, seed, data, cache, **compute):
     MASKS is the folder of a mask cache, or the beginning of its name in CACHE/masks. Look through
     the contact sheet; where a row shows what is not the target (a perch, a hand, a feeder), note
     its number. Then give them to bcct masks as --not-target NAME:NUMBERS, with the same settings
-    otherwise: masks are made again without them. No box is drawn. Reads at most 1,000 masks.
-    Writes CACHE/clusters/NAME/ (NAME-DELTA where the cache holds several): contact_sheet.png,
-    clusters.pt.
+    otherwise: masks are made again without them. No box is drawn. Of more than 1,000 masks, a
+    sample is used. Writes CACHE/clusters/NAME/: contact_sheet.png, clusters.pt. NAME also says the
+    threshold where the cache holds several, and the number of clusters and the seed if given.
     """
     require_writable(cache / CLUSTERS)
     shown_masks = MaskCache(resolve(masks, cache / MASKS, "mask cache"), delta)
@@ -61,7 +61,7 @@ def command(masks, delta, count, shown, seed, data, cache, **compute):
     clusters = fit_clusters(cells.features[cells.covered], count, seed)
     assigned = assign_masked(clusters, cells)
     parts = recurring_parts(assigned, cells, [record.label for record in records])
-    folder = cache / CLUSTERS / _name(shown_masks)
+    folder = cache / CLUSTERS / _name(shown_masks, count, seed)
     save_picture(folder / "contact_sheet.png", contact_sheet(
         part_sections(parts, assigned, records, shown), shown))
     save_clusters(folder / CLUSTERS_FILE, clusters, {
@@ -76,7 +76,13 @@ def command(masks, delta, count, shown, seed, data, cache, **compute):
                f"and --not-target {folder.name}:NUMBERS")
 
 
-def _name(masks):
-    """The folder's name; clusters of masks of another threshold have another."""
-    name = masks.folder.resolve().name
-    return name if len(masks.deltas) == 1 else f"{name}-{delta_name(masks.delta)}"
+def _name(masks, count, seed):
+    """The folder's name; other clusters have another, so that noted numbers keep their meaning."""
+    parts = [masks.folder.resolve().name]
+    if len(masks.deltas) > 1:
+        parts.append(delta_name(masks.delta))
+    if count != CLUSTER_COUNT:
+        parts.append(f"{count}-clusters")
+    if seed:
+        parts.append(f"seed-{seed}")
+    return "-".join(parts)

@@ -10,14 +10,14 @@ from common.boxes import LARGEST_SIDE
 from common.datasets import open_dataset
 from common.files import require_writable
 from evaluation.localization import Protocol
-from evaluation.report import figures_as_text, write_report
+from evaluation.report import figures_as_text, require_report_folder, write_report
 from evaluation.report_building import report_of_folder
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import (RunLocalization, evaluate, record_tau, record_where_same,
-                                       records_tau, report_of_runs)
+                                       records_tau, report_of_runs, told_apart)
+from pipelines.jobs.run_choice import find_run, job_of_run, open_run
 from pipelines.jobs.terminal import report_bad_images
-from pipelines.jobs.training_job import (SOURCES, TrainingJob, find_run, job_of_run, open_run,
-                                         trained)
+from pipelines.jobs.training_job import SOURCES, TrainingJob, trained
 from stage1_bc.mask_choice import open_named_masks
 from stage2_ct.run import load_run
 from stage2_ct.score_maps import SCORE_MAPS
@@ -80,22 +80,28 @@ def command(run, split, score_map, box_rule, tau_from, boxes_per_class, input_si
     if scoremaps is not None:
         if out is None:
             raise click.UsageError("--scoremaps needs --out, the folder of the report")
-        require_writable(out)
+        _require_free(out)
         report = _score_folder(scoremaps, metadata, arguments, protocol, unreadable)
     else:
         runs, localization = _trained_runs(run, seeds, protocol, unreadable, arguments)
         out = out or runs[0].run.folder / "report"
-        require_writable(out)
+        _require_free(out)
         other = beside and _other_run(beside, arguments["cache"], runs[0], localization)
         main = evaluate(runs, localization, record_tau if record else record_where_same)
         if other:
-            other = evaluate([other], localization)
+            main, other = told_apart(main, evaluate([other], localization))
         report = report_of_runs(main, localization, other, {
             "command": options.command_line(), "date": f"{datetime.date.today()}"})
     page = write_report(out, report)
     click.echo(figures_as_text(report))
     click.echo(f"wrote {page}")
     report_bad_images(unreadable, on_bad_image)
+
+
+def _require_free(out):
+    """Make sure, before any work, that the report can be written and replaces nothing else."""
+    require_writable(out)
+    require_report_folder(out)
 
 
 def _refuse_idle(protocol, of_score_maps, record):
@@ -113,11 +119,13 @@ def _refuse_idle(protocol, of_score_maps, record):
                            for name in sorted(idle))
         raise click.UsageError(f"{because}: leave out {listed}")
     if record and not records_tau(protocol):
-        raise click.UsageError("--record is neither for an oracle's tau nor for another box rule")
+        raise click.UsageError("--record cannot be used with --tau-from test or --box-rule wsol")
 
 
 def _other_run(named, cache, run, localization):
     folder = resolve(named, cache / RUNS, "run")
+    if folder.resolve() == run.run.folder.resolve():
+        raise click.UsageError(f"--beside names the run itself, {folder}; name another one")
     other = load_run(folder, localization.compute.device)
     if other.classes != run.classes:
         raise click.UsageError(f"--beside: {folder} was trained on other classes than "

@@ -5,12 +5,12 @@ import click
 from common.datasets import KINDS
 from common.files import require_writable
 from evaluation.localization import Protocol
-from evaluation.scoremaps import write_metadata, write_score_map
+from evaluation.scoremaps import require_metadata_ids, write_metadata, write_score_map
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs import options
 from pipelines.jobs.evaluating import RunLocalization
+from pipelines.jobs.run_choice import open_run
 from pipelines.jobs.terminal import report_bad_images
-from pipelines.jobs.training_job import open_run
 from stage2_ct.score_maps import SCORE_MAPS
 
 
@@ -46,6 +46,7 @@ def command(run, out, split, score_map, overwrite, on_bad_image, **arguments):
     trained, images, compute = open_run(run, **arguments)
     localization = RunLocalization(images, Protocol(split, score_map), compute,
                                    unreadable=unreadable)
+    require_metadata_ids(record.image_id for record in localization.dataset.records)
     for path in held:
         path.unlink()
     for batch, maps, _ in localization.scored(trained, localization.dataset.records, "score maps",

@@ -42,6 +42,11 @@ def command(masks, data, kind, delta, against, count, seed, cache):
     shown = MaskCache(resolve(masks, root, "mask cache"), delta)
     other = MaskCache(resolve(against, root, "mask cache"), delta) if against else None
     dataset = dataset_of_masks(shown, data, kind) if data else None
+    if dataset and other is not None:
+        missing = [record.image_id for record in dataset.records if record.image_id not in other]
+        if missing:
+            raise click.UsageError(f"--against: {other.folder} holds no mask of {missing[0]!r}; "
+                                   "compare masks of the same images, or leave out --data")
     result = score_masks(shown, dataset, seed) if dataset else None
     click.echo("\n".join(summary_lines(shown) + figure_lines(result)))
     if other is not None:

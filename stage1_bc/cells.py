@@ -18,7 +18,8 @@ def on_one_grid(outputs: Iterable[torch.Tensor], side: int = GRID) -> torch.Tens
 
 
 def on_grid(masks: np.ndarray) -> torch.Tensor:
-    """Share of each grid cell that a mask covers: (N, H, W) bool to (N, GRID ** 2) float."""
+    """Share of each grid cell that a mask, or a map in [0, 1], covers: (N, H, W) to (N, GRID ** 2)
+    float."""
     covered = torch.from_numpy(masks).float()[:, None]
     return functional.adaptive_avg_pool2d(covered, GRID).flatten(1)
 

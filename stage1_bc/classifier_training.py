@@ -46,7 +46,7 @@ class ClassifierConfig:
     weight_decay: float = 0.05
     """L2 penalty on the unit's weights."""
     held_back: float = 0.1
-    """Fraction of each kind kept for validation."""
+    """Fraction of each kind kept for validation; at least one image is."""
     max_targets: int = 20000
     """Target images used at most; more are sampled down to this many."""
     pixel_unit: bool = False
@@ -61,8 +61,8 @@ class ClassifierConfig:
     tuned_network: bool = False
     """Also tune a copy of the backbone's last layers, which the recipe "default" needs. It learns
     the masks of a second network for pixels, which is taught by what a linear and an evidence unit
-    agree on. With doubtful clusters, another network for pixels finds these. None of them is kept
-    for its sake."""
+    agree on. With doubtful clusters, another network for pixels finds these. These helpers are not
+    stored."""
     pixel_targets: int = 1000
     """Target images that units for pixels learn from at most; a sample where there are more."""
     doubtful_clusters: int = 0

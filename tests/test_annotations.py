@@ -72,6 +72,17 @@ def test_a_copy_in_another_size(picture, tmp_path):
     assert found.boxes == (BOX,) and "scaled" in found.remark
 
 
+@pytest.mark.parametrize("boxes, remark", [
+    (((0.2, 0.1, 0.9, 1.0),), "pixels, not in fractions"),
+    (((0, 0, 10, 10), (20, 10, 80, 40)), "reach far beyond them"),
+    (((0, 60, 10, 70),), "reach far beyond them"),
+    (((0.5, 0.5, 66, 48.5),), ""), (((0, 0, 1, 1.5),), "")])
+def test_boxes_that_cannot_be_of_pixels_are_named(picture, tmp_path, boxes, remark):
+    picture(1)
+    found = displayed_boxes(record(tmp_path, None, boxes))
+    assert found.boxes == boxes and (remark in found.remark if remark else not found.remark)
+
+
 def ilsvrc(root, picture, names, size=(64, 48)):
     picture(1, "Data/CLS-LOC/train/n1/a.JPEG.png")
     for name in names:

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from common.artefacts import ArtefactError, resolve
-from common.datasets import listed_once
+from common.config import ConfigError
+from common.datasets import listed_once, open_dataset
 from common.mask_cache.shards import MaskCacheError
 from pipelines.__main__ import cli
-from pipelines.jobs import training_job
+from pipelines.jobs import run_choice, training_job
 from stage1_bc import stage1_job
 from tests.examples import TINY, make_masks, run, write_inputs
 
@@ -183,6 +184,35 @@ def test_other_images_count_and_must_be_of_known_classes(folder, trained):
         run("evaluate", trained, "--data", photographs, "--tau-from", "0.5")
 
 
+def test_a_report_replaces_nothing_but_a_report(folder, trained):
+    annotations = folder / "elsewhere" / "boxes.csv"
+    annotations.parent.mkdir()
+    annotations.write_text("image_id,x0,y0,x1,y1\n")
+    with pytest.raises(ValueError, match="elsewhere/boxes.csv is not of a report"):
+        run("evaluate", trained, "--out", annotations.parent)
+    assert annotations.read_text() == "image_id,x0,y0,x1,y1\n"
+    for _ in range(2):
+        run("evaluate", trained, "--out", folder / "report")
+
+
+def test_an_unreadable_picture_leaves_two_runs_comparable(folder, trained):
+    other = train(folder, "--seed", "1")
+    bad = open_dataset("auto", folder / "cub", "test").records[0].path
+    bad.write_bytes(bad.read_bytes()[:-400])  # its header can still be read
+    result = run("evaluate", trained, "--beside", other, "--tau-from", "0.5", "--on-bad-image",
+                 "skip")
+    report = json.loads((trained / "report" / "report.json").read_text())
+    assert result.exit_code == 0 and report["images"] == report["beside"]["images"] == 3
+    assert (report["name"], report["beside"]["name"]) == (trained.name, other.name)
+    assert "--beside names the run itself" in run("evaluate", trained, "--beside", trained).output
+
+
+def test_a_score_map_is_not_changed_by_training_settings(folder, trained):
+    for command in ("evaluate", "train-ct"):
+        with pytest.raises(ConfigError, match="cuts its boxes from the score map .*--score-map c"):
+            run(command, *data(folder), *TINY, *TRAINING, "--set", "score_map=class")
+
+
 def test_tau_and_its_source_travel_with_the_run(trained):
     at_the_end_of_training = (trained / "config.json").read_bytes()
     run("evaluate", trained, "--tau-from", "test")
@@ -223,7 +253,8 @@ def test_record_makes_localize_cut_boxes_as_evaluate_did(trained):
     assert (recorded["variant"], recorded["score_map"], recorded["tau"]) == (
         "bc-ct-class-map", "class", 0.125)
     refused = run("evaluate", trained, "--tau-from", "test", "--record")
-    assert refused.exit_code == 2 and "--record is neither for an oracle's tau" in refused.output
+    assert refused.exit_code == 2
+    assert "--record cannot be used with --tau-from test" in refused.output
 
 
 def test_evaluate_refuses_options_that_would_do_nothing(folder, trained):
@@ -305,7 +336,7 @@ def test_the_list_shows_what_there_is(folder, trained):
     masks = next((folder / "cache" / "masks").iterdir())
     run("check-masks", masks.name, "--cache", folder / "cache", "--clusters", "2")
     output = run("list", "--cache", folder / "cache").output
-    assert f"{masks.name}  masks " in output and "2 clusters" in output
+    assert f"{masks.name}-2-clusters  masks " in output and "2 clusters" in output
     (masks / "manifest.json").unlink()
     assert "not finished" in run("list", "--cache", folder / "cache").output
     for damaged in (trained / "report" / "report.json",
@@ -330,7 +361,7 @@ def counted(monkeypatch):
     monkeypatch.setattr(os, "scandir", counting("listed", scandir))
     monkeypatch.setattr(os, "stat", counting("looked at", stat))
     for module, name in ((listed_once, "open_dataset"), (stage1_job, "read_classifier"),
-                         (training_job, "load_run"), (training_job, "find_masks")):
+                         (run_choice, "load_run"), (training_job, "find_masks")):
         monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
     return counts
 

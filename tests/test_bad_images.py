@@ -38,7 +38,7 @@ def test_all_the_others_are_done_and_the_bad_ones_listed(one_bad):
     assert result.exit_code == 1
     assert "'002.Disc/1.jpg': the file is truncated" in result.output
     assert "007.png': the file is truncated" in result.output
-    assert "2 image(s) could not be read; everything else is done" in result.output
+    assert "2 image(s) could not be read; all others are done" in result.output
     cache = MaskCache(result.output.split("wrote ")[1].split()[0])
     assert list(cache.manifest["unreadable"]) == ["002.Disc/1.jpg"] and len(cache) == 8
     result = run(one_bad, "masks", "--on-bad-image", "skip")
@@ -112,7 +112,7 @@ def test_evaluation_finishes_the_others_and_lists_the_bad(inputs):
     assert result.exit_code == 1 and "2 images, box rule" in result.output
     for name in ("001.Disc/0.jpg", "002.Disc/3.jpg", "001.Disc/2.jpg"):
         assert f"'{name}': " in result.output
-    assert "3 image(s) could not be read; everything else is done" in result.output
+    assert "3 image(s) could not be read; all others are done" in result.output
     report = read_json(Path(folder) / "report/report.json")
     assert sorted(report["unreadable"]) == ["001.Disc/0.jpg", "001.Disc/2.jpg", "002.Disc/3.jpg"]
     assert report["images"] == 2

@@ -68,7 +68,7 @@ def test_a_run_that_makes_its_masks_is_of_its_backgrounds(folder, kind):
 
 def test_joint_masks_say_which_recipe_makes_them(folder):
     output = train(folder, "--masks", "joint", "--background", folder / "backgrounds").output
-    assert f"joint masks are made by the recipe {TEACHER}: default reads units" in output
+    assert f"joint masks are made by the recipe {TEACHER}: default needs units" in output
     run_folder = folder / output.split("wrote ")[-1].strip()
     assert json.loads((run_folder / "config.json").read_text())["description"]["masks"][1][
         "signal"] == "layers"

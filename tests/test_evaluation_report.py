@@ -13,10 +13,13 @@ from evaluation.bootstrap import seeds_summary
 from evaluation.charts import Line, Mark, line_chart
 from evaluation.data_uris import black_and_white, grey, heat, thumbnail
 from evaluation.evaluator import Evaluator, ImageResult, MaskEvaluator
+from evaluation.outlines import outline_path
+from evaluation.page import _card
 from evaluation.references import reference_rows
 from evaluation.report import pick_gallery, summary, write_report
 from evaluation.report_content import GalleryItem, GradientItem, Method, Report, View
-from evaluation.threshold import TauChoice
+from evaluation.tau_sources import tau_oracle
+from evaluation.threshold import TauChoice, best_tau
 from evaluation.truth import EvaluationError, Truth
 
 SIZE = (8, 8)
@@ -83,6 +86,44 @@ def test_every_key_is_explained():
     found = summary(report())
     assert set(found) == set(found["keys"])
     assert set(found["metrics"]) | set(found["masks"]) == set(found["definitions"])
+
+
+def test_the_oracle_is_the_tau_that_the_oracle_chooses():
+    scored = Evaluator(TRUTHS[:2], size=SIZE)
+    ramp = np.linspace(0, 0.9, SIZE[1], dtype=np.float32)[::-1] * np.ones(SIZE, np.float32)
+    for truth in TRUTHS[:2]:
+        scored.accumulate(ramp, truth.image_id)
+    chosen = tau_oracle(scored)
+    found = summary(Report("", "", "", (), Method("", scored.compute(chosen, resamples=0))))
+    assert found["oracle"]["tau"] == round(chosen.tau, 6) and found["oracle"]["behind"] == 0
+    shares = scored.compute(chosen, resamples=0).tau_curve["iou_50"]
+    assert best_tau(scored.taus, shares) != chosen.tau  # the tie-break counts here
+
+
+def test_the_outlines_of_two_methods_are_cut_at_their_own_tau():
+    low, high = (method(width=4).result, method(width=4).result)
+    low = dataclasses.replace(low, tau=TauChoice(0.2, "fixed"))
+    soft = np.where(score_map(4) > 0, 1, np.where(score_map(6) > 0, 0.3, 0)).astype(np.float32)
+    first, second = Method("bc-ct", high), Method("bc-ct", low)  # the same name
+    views = tuple(View("bc-ct", soft, each.result.rows[0]) for each in (first, second))
+    item = GalleryItem("best", np.zeros((32, 48, 3), np.uint8), TRUTHS[0], views)
+    made = report(method=first, beside=second, gallery=(item,))
+    outlines = [pane.outline for pane in _card(made, item).panes]
+    assert outlines == [outline_path(score_map(width) > 0, TRUTHS[0].size) for width in (4, 6)]
+
+
+def test_a_box_that_just_misses_is_not_shown_as_half():
+    row = dataclasses.replace(method().result.rows[0], iou=0.4977)
+    item = GalleryItem("worst", np.zeros((32, 48, 3), np.uint8), TRUTHS[0],
+                       (View("bc-ct", score_map(4), row),))
+    assert _card(report(), item).panes[0].iou == 49
+
+
+def test_a_report_replaces_no_other_boxes(tmp_path):
+    (tmp_path / "boxes.csv").write_text("annotations")
+    with pytest.raises(EvaluationError, match="boxes.csv is not of a report"):
+        write_report(tmp_path, report())
+    assert (tmp_path / "boxes.csv").read_text() == "annotations"
 
 
 def test_how_far_tau_lies_from_the_oracle():

@@ -79,7 +79,7 @@ def test_validation_images_depend_on_the_seed_and_not_on_the_order():
     assert [sum(name.startswith(f"{label}/") for name in chosen) for label in range(4)] == [
         4, 4, 4, 1]
     assert "0/none" not in chosen
-    with pytest.raises(EvaluationError, match="no validation image has a box"):
+    with pytest.raises(EvaluationError, match="no training image has an annotated box"):
         choose_validation([Truth("a", (), (2, 2))])
     with pytest.raises(EvaluationError, match="must be positive"):
         choose_validation(truths, per_class=0)

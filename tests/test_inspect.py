@@ -50,6 +50,14 @@ def test_the_summary_and_the_sheet(folder, masks, other_masks):
     assert Image.open(sheet).size[0] == 8 * (contact_sheet.SIDE + gap) + gap
 
 
+def test_only_masks_of_the_same_images_are_compared(folder, masks):
+    others = make_masks(folder, "--delta", "0.8", "--recipe", "guided", "--split", "test")
+    result = run("inspect", masks, "--data", folder / "cub", "--against", others,
+                 "--cache", folder / "cache")
+    assert result.exit_code == 2 and "compare masks of the same images" in result.output
+    assert "valid" not in result.output
+
+
 def test_each_threshold_has_a_sheet_of_its_own(folder):
     made = make_masks(folder, "--delta", "0.7", "--delta", "0.75", "--recipe", "guided-layers")
     sheets = {run("inspect", made, "--delta", delta, "--cache", folder / "cache").output.split(

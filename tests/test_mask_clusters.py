@@ -163,8 +163,8 @@ def checked(tmp_path_factory):
 
 def test_masks_are_made_again_without_what_is_named(checked):
     folder, masks, output = checked
-    assert "the most doubtful first" in output and f"--not-target {masks.name}:NUMBERS" in output
-    clusters = folder / "cache" / "clusters" / masks.name
+    clusters = folder / "cache" / "clusters" / f"{masks.name}-4-clusters"
+    assert "the most doubtful first" in output and f"--not-target {clusters.name}:NUMBERS" in output
     sheet = cv2.imread(str(clusters / "contact_sheet.png"))
     assert sheet.shape[0] > 2 * 128 and sheet.shape[1] > 2 * 128
     other = Path(make_masks(folder, "--not-target", f"{masks.name}:0"))
@@ -216,7 +216,7 @@ def test_masks_of_a_recipe_without_a_unit_for_pixels_are_refused(checked):
     assert result.exit_code == 1 and "has no unit for pixels" in result.output
 
 
-def test_masks_of_each_threshold_have_clusters_of_their_own(tmp_path):
+def test_clusters_of_other_masks_counts_and_seeds_are_kept_apart(tmp_path):
     write_inputs(tmp_path)
     masks = Path(make_masks(tmp_path, "--delta", "0.7", "--delta", "0.8"))
 
@@ -226,8 +226,11 @@ def test_masks_of_each_threshold_have_clusters_of_their_own(tmp_path):
     assert "masks of delta 0.80" in check().output
     result = check("--delta", "0.7")
     assert "masks of delta 0.70" in result.output
-    assert f"--not-target {masks.name}-0.70:NUMBERS" in result.output
+    assert f"--not-target {masks.name}-0.70-2-clusters:NUMBERS" in result.output
+    check("--seed", "1")
     folders = (tmp_path / "cache" / "clusters").iterdir()
-    assert sorted(folder.name for folder in folders) == [f"{masks.name}-0.70", f"{masks.name}-0.80"]
+    assert sorted(folder.name for folder in folders) == [
+        f"{masks.name}-0.70-2-clusters", f"{masks.name}-0.80-2-clusters",
+        f"{masks.name}-0.80-2-clusters-seed-1"]
     with pytest.raises(MaskCacheError, match="holds delta 0.70, 0.80 but not 0.90"):
         check("--delta", "0.9")

@@ -51,7 +51,10 @@ def with_boxes(records: list[Record], root: Path) -> list[Record]:
         if known is None:  # people also write ids with blanks, or on Windows
             known = boxes.get(composed(image_id.strip().replace("\\", "/")))
         if known is None:
-            raise malformed(path, number, f"the image_id of a file in {quoted(root)}", image_id)
+            undecoded = any("\udc80" <= letter <= "\udcff" for letter in image_id)
+            encoding = " (in UTF-8, which this file is not)" if undecoded else ""
+            raise malformed(path, number, f"the image_id of a file in {quoted(root)}{encoding}",
+                            image_id)
         try:
             known.append(box(*corners))
         except ValueError:

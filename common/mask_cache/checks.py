@@ -253,7 +253,7 @@ def how_to_repair(folder: Path, findings: Sequence[Finding]) -> str:
     manifest = read_manifest(folder)
     files = " ".join(sorted({finding.file for finding in findings if finding.file}))
     if not files:
-        return "other images than the cache's need masks of their own"
+        return "these are other images than the cache's: make masks of them with bcct masks"
     if "run" in manifest["about"]:  # of bcct localize
         return ("the masks belong to the boxes beside them: make both again with the same bcct "
                 "localize and --overwrite")

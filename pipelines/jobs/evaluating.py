@@ -1,5 +1,6 @@
 """Trained runs on a data set: localizing with them, their figures, and their report."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def evaluate(runs: Sequence[TrainedRun], localization: RunLocalization,
         settings=_settings(first, localization)))
 
 
+def told_apart(*evaluated: Evaluated) -> tuple[Evaluated, ...]:
+    """The same with the runs' folders for names where two are of one variant."""
+    if len({each.entry.name for each in evaluated}) == len(evaluated):
+        return evaluated
+    return tuple(dataclasses.replace(each, entry=dataclasses.replace(
+        each.entry, name=each.model.run.folder.resolve().name)) for each in evaluated)
+
+
 def record_where_same(trained: TrainedRun, choice: TauChoice, localization: RunLocalization
                       ) -> None:
     """``record_tau``, unless boxes are cut in another way than those of other pictures will be.
@@ -122,8 +131,9 @@ def record_where_same(trained: TrainedRun, choice: TauChoice, localization: RunL
         warn(f"tau is not recorded in the run {trained.run.folder.name}: bcct localize cuts its "
              f"boxes in another way ({', '.join(others)}); --record changes that")
     else:
-        warn(f"the run {trained.run.folder.name} has no tau for bcct localize yet: evaluate it as "
-             "it is, or add --record to localize as here")
+        warn(f"the run {trained.run.folder.name} has no tau for bcct localize yet: evaluate it "
+             "without --variant, --score-map and --input-size, or add --record to localize as "
+             "here")
 
 
 def _way(trained, localization):

@@ -66,7 +66,7 @@ def _read_batch_size(value):
 
 def _read_seeds(value):
     seeds = tuple(int(seed) for seed in value.split(",")) if value else ()
-    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds):
+    if any(not 0 <= seed <= LARGEST_SEED for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError
     return seeds
 
@@ -81,7 +81,7 @@ DELTA = Checked("delta", _read_delta,  # as mask caches name it
                 "{} is not a number in (0, 1] with at most two decimals")
 BATCH_SIZE = Checked("N|auto", _read_batch_size, "must be auto or a whole number from 1")
 SEEDS = Checked("0,1,2", _read_seeds,
-                "must be whole numbers from 0, separated by commas, such as 0,1,2")
+                "must be whole numbers from 0, each once, separated by commas, such as 0,1,2")
 BACKBONE = Checked("name", full_name)
 NOT_TARGET = Checked("CLUSTERS:NUMBERS", _read_clusters,
                      "{!r} is not of the form CLUSTERS:NUMBERS, such as cub-train:3,17")
@@ -149,10 +149,10 @@ _OPTIONS = {
             "--recipe-set", multiple=True, metavar="FIELD=VALUE",
             help="Override a field of the recipe; may be repeated."),
         "not_target": click.option(
-            "--not-target", type=NOT_TARGET, help="Clusters of bcct check-masks (its folder, "
-            "or the beginning of its name) and the numbers of those that are not the target, such "
-            "as cub-train:3,17. The units for pixels learn them as background, in addition to the "
-            "two that the recipe default chooses."),
+            "--not-target", type=NOT_TARGET, help="Clusters that are not the target: the "
+            "folder of bcct check-masks, or the beginning of its name, and their numbers, such as "
+            "cub-train:3,17. They are learned as background, in addition to the two that the "
+            "recipe default chooses."),
         "deltas": click.option(
             "--delta", "deltas", type=DELTA, multiple=True, default=[0.80], show_default=True,
             help="Threshold on the map (Eq. 2); may be repeated."),

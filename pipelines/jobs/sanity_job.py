@@ -15,11 +15,11 @@ from evaluation.bootstrap import paired_difference
 from evaluation.evaluator import MaskEvaluator, Result
 from evaluation.truth import truths_from_dataset
 from pipelines.jobs.terminal import progress_bar
-from stage1_bc.classifier import BackgroundClassifier, build_classifier
+from stage1_bc.classifier import BackgroundClassifier
 from stage1_bc.maker import MaskMaker
 from stage1_bc.recipe import RECIPES, UNITS_READ
 from stage1_bc.sanity import TRAINED, sanity_classifiers
-from stage1_bc.stage1_job import Stage1Job
+from stage1_bc.stage1_job import Stage1Job, new_classifier
 
 SANITY = ("default", "evidence", "agreement", "guided-layers", "pixels")
 HEADER = ("| recipe | classifier | strict | 95 % | mean IoU | 95 % | strict, minus trained | 95 % |"
@@ -56,16 +56,10 @@ def sanity_rows(job: Stage1Job, recipes: Sequence[str], dataset: Dataset, delta:
         same images, its interval that of the paired difference.
     """
     units = {unit for name in recipes for unit in UNITS_READ.get(RECIPES[name].signal, ())}
-    settings = job.settings
-    config = settings.config.with_units(units)
-
-    def build():
-        return build_classifier(settings.backbone, settings.weights, config.head,
-                                config.image_size)
-
     reference = {}
     for name, classifier in sanity_classifiers(
-            build, job.images.split("train").records, job.backgrounds.records, config, job.compute,
+            lambda: new_classifier(job.settings), job.images.split("train").records,
+            job.backgrounds.records, job.settings.config.with_units(units), job.compute,
             wrong_backgrounds, random_units, progress_bar):
         results = measure_recipes(job, classifier, recipes, dataset, delta)
         if name == TRAINED:

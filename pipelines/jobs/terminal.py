@@ -40,6 +40,6 @@ def report_bad_images(unreadable, on_bad_image):
         warn(f"{name!r}: {reason}")
     count = f"{len(unreadable)} image(s) could not be read"
     if on_bad_image == "fail":
-        raise click.ClickException(f"{count}; everything else is done; "
-                                   "--on-bad-image skip accepts that")
+        raise click.ClickException(f"{count}; all others are done. With --on-bad-image skip, "
+                                   "this is no error")
     warn(f"{count} and were left out")

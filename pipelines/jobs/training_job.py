@@ -1,32 +1,30 @@
-"""Stage 2 as commands use it: finding masks and runs, training, opening what is there."""
+"""Stage 2 as commands use it: what a run is to be, its masks, and its training."""
 
 import dataclasses
 import os
 from collections.abc import Callable
-from pathlib import Path
 
-import click
 import tqdm
 
 from common import processes
-from common.artefacts import MASKS, RUNS, ArtefactError, resolve
+from common.artefacts import RUNS
 from common.backbones import require_weights
-from common.compute import Compute, choose_compute
-from common.config import digest, override
-from common.datasets.listed_once import Backgrounds, Images
+from common.compute import Compute
+from common.config import ConfigError, digest, override
+from common.datasets.listed_once import Images
 from common.locks import write_lock
 from common.mask_cache.reader import MaskCache
 from common.mask_cache.shards import MaskCacheError
 from common.stored_weights import absolute_weights, weights_identity
 from pipelines.jobs.options import require_options
 from pipelines.jobs.terminal import TERMINAL, progress_bar, warn
-from stage1_bc.mask_choice import SeveralFit, find_masks, masks_of_run, open_named_masks
+from stage1_bc.mask_choice import SeveralFit, find_masks, open_named_masks
 from stage1_bc.mask_settings import MaskSettings
 from stage1_bc.online import joint_settings
 from stage1_bc.stage1_job import Stage1Job, training_maker
 from stage2_ct.mask_sources import CachedMasks, MadeMasks, NoMasks
 from stage2_ct.prediction import require_sizes
-from stage2_ct.run import Run, TrainedRun, load_run, run_of, stored_runs
+from stage2_ct.run import Run, TrainedRun, load_run, run_of
 from stage2_ct.run_training import train_run, unreadable_images
 from stage2_ct.training_config import TrainingConfig
 from stage2_ct.variants import VARIANTS
@@ -121,6 +119,7 @@ def plan(job: TrainingJob) -> PlannedRun:
     cache = _masks_of(job)
     description = _describe(job, cache)
     planned = PlannedRun(job, cache, description, run_of(description, job.stage1.cache / RUNS))
+    require_score_map(planned.run, job)
     if planned.supervision is not None:
         planned.supervision.require_valid()
     return planned
@@ -144,15 +143,15 @@ def _masks_of(job: TrainingJob) -> MaskCache | None:
 def _describe(job: TrainingJob, cache: MaskCache | None) -> dict:
     masks = None
     if job.makes_masks:
-        masks = _made_masks(job)
+        masks = made_masks(job)
     elif job.uses_masks:
         masks = cache.key
     return {**job.description(), "masks": masks, "delta": job.delta if masks else None,
             "classes": list(job.images.split("train").classes)}
 
 
-def _made_masks(job: TrainingJob) -> list:
-    """What masks that are made during training depend on."""
+def made_masks(job: TrainingJob) -> list:
+    """What masks that are made during training depend on, as plain values."""
     require_options({"background": job.stage1.backgrounds}, "background")
     facts = job.making.facts()
     return [job.masks, facts["recipe"], digest(facts, job.stage1.backgrounds.digest)[:12]]
@@ -163,8 +162,8 @@ def note_on_recipe(job: TrainingJob) -> str | None:
     named, used = job.stage1.settings, job.making
     if not job.makes_masks or used is named:
         return None
-    return (f"joint masks are made by the recipe {used.recipe_name}: {named.recipe_name} reads "
-            "units that finished masks teach")
+    return (f"joint masks are made by the recipe {used.recipe_name}: {named.recipe_name} needs "
+            "units that are taught by finished masks")
 
 
 def train(planned: PlannedRun, on_epoch: Callable | None = None) -> Run:
@@ -230,101 +229,18 @@ def _mask_source(job: TrainingJob):
     return CachedMasks()
 
 
-def open_run(named: str | Path, cache: Path, data: Path | None = None, dataset: str | None = None,
-             device: str = "auto", workers: int | None = None, batch_size: int | None = None,
-             variant: str | None = None) -> tuple[TrainedRun, Images, Compute]:
-    """A finished run with the images and the machine that a command line gives it.
+def require_score_map(run: Run, job: TrainingJob) -> None:
+    """Refuse a score map that a job's --set names and that is not the run's.
 
     Raises:
-        ArtefactError, ValueError: no such run, it is not finished, or the images are of other
-            classes.
+        ConfigError: says how to change the run's.
     """
-    compute = choose_compute(device, batch_size, workers)
-    folder = resolve(named, cache / RUNS, "run")
-    found = load_run(folder, compute.device, variant)
-    return found, found.images(data, dataset, click.echo), compute
-
-
-def find_run(job: TrainingJob) -> Run:
-    """The run in CACHE that a job's settings made, by the runs' manifests; its masks may be gone.
-
-    Raises:
-        ArtefactError: there is none, or there are several, which lists them.
-    """
-    root = job.stage1.cache / RUNS
-    fitting = [(run, manifest) for run, manifest in stored_runs(root) if _fits(manifest, job)]
-    found, backgrounds = [run for run, _ in fitting], job.stage1.backgrounds
-    if backgrounds is not None and backgrounds.root.is_dir() and (
-            len(found) > 1 or job.makes_masks):
-        same = [run for run, manifest in fitting if _of_backgrounds(manifest, job)]
-        found = same if same or job.makes_masks else found
-    elif job.makes_masks and backgrounds is not None:
-        raise ArtefactError(f"there is no folder {backgrounds.root} of background images")
-    if len(found) == 1:
-        return found[0]
-    if fitting and not found:
-        raise ArtefactError(
-            f"{', '.join(run.folder.name for run, _ in fitting)} in {root} had other background "
-            f"images than those in {backgrounds.root}, or is of an earlier version; name one")
-    if found:
-        raise ArtefactError("these settings made several runs: "
-                            f"{', '.join(run.folder.name for run in found)}; name one")
-    raise ArtefactError(
-        f"there is no trained model of these images and settings in {root}; run make train-ct (or "
-        "bcct train-ct) with the same settings first, or name a run: bcct list shows them")
-
-
-def _fits(manifest: dict, job: TrainingJob) -> bool:
-    held = manifest["description"]
-    if any(held[name] != value for name, value in job.description().items()):
-        return False
-    if not job.uses_masks:
-        return True
-    if job.masks not in SOURCES:
-        return held["masks"] == open_named_masks(job.masks, job.stage1.cache, job.delta,
-                                                 job.images).key
-    made = held["masks"][0] if isinstance(held["masks"], list) else "cached"
-    asked = manifest["mask_settings"]
-    return made == job.masks and held["delta"] == job.delta and (
-        asked["facts"] == job.stage1.settings.facts() and not asked.get("model"))
-
-
-def _of_backgrounds(manifest: dict, job: TrainingJob) -> bool:
-    """Whether a run that fits is of the background images that a job names."""
-    if job.makes_masks:
-        return manifest["description"]["masks"] == _made_masks(job)
-    return (manifest["masks"] or {}).get("backgrounds") == job.stage1.backgrounds.digest
-
-
-def job_of_run(found: TrainedRun, images: Images, compute: Compute, cache: Path,
-               seed: int) -> TrainingJob:
-    """The job that trains a run's variant again with another seed, over the same masks.
-
-    Raises:
-        ArtefactError: the images are not those that the run learnt from; or it makes its masks,
-            and its background images are other ones by now.
-        MaskCacheError: its masks are gone.
-    """
-    manifest, description = found.manifest, found.manifest["description"]
-    made = manifest["mask_settings"]
-    settings = MaskSettings.from_facts(made["facts"], made["weights"], made["recipe_name"],
-                                       f"the masks of the run {found.run.folder}")
-    if images.digest("train") != description["dataset"]:
-        raise ArtefactError(f"the training images in {images.root} are not those that the run "
-                            f"{found.run.folder.name} learnt from: other seeds would learn from "
-                            "other images; give --data the folder with those")
-    masks = description["masks"]
-    source = masks[0] if isinstance(masks, list) else "cached"
-    if isinstance(masks, str):
-        roots = [found.run.folder.resolve().parent.parent / MASKS, cache / MASKS]
-        source = str(masks_of_run(manifest, images, roots).folder)
-    folder = manifest.get("background")
-    backgrounds = Backgrounds(Path(folder)) if folder else None
-    job = TrainingJob(Stage1Job(images, backgrounds, settings, compute, cache, reports=TERMINAL),
-                      description["backbone"], manifest["weights"], found.variant, source,
-                      made["delta"], seed, found.config)
-    if job.makes_masks and _made_masks(job) != masks:
-        raise ArtefactError(f"the background images in {folder} are not those that the run "
-                            f"{found.run.folder.name} was trained with: other seeds would be of "
-                            "other backgrounds")
-    return job
+    try:
+        held, asked = run.manifest()["score_map"], job.config.score_map
+    except ValueError:  # a run that is still to be made
+        return
+    usual = VARIANTS[job.variant].config.score_map
+    if job.variant == job.trained_variant and asked not in (held, usual):
+        raise ConfigError(f"the run {run.folder.name} cuts its boxes from the score map {held}, "
+                          "which --set does not change after training; use bcct evaluate "
+                          f"--score-map {asked}, and --record to keep it")

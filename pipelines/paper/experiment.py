@@ -22,8 +22,9 @@ def run_experiment(rows, folder):
             all of them over the same Images. The last one's report shows the first row next to
             it; the last row's masks are those whose figures head the summary.
         folder: where ``report/`` is written, and ``summary.json``: in percent, ``mask_strict`` and
-            ``mask_bc_star`` of the test images' masks, ``centre_box_gt_known``, and ``variants``
-            (row to its figures, means over its seeds); and ``seconds``.
+            ``mask_bc_star`` of the test images' masks, ``centre_box_gt_known``,
+            ``full_image_gt_known``, and ``variants`` (row to its figures, means over its seeds);
+            and ``seconds``.
     """
     start = time.perf_counter()
     job = next(iter(rows.values()))[0]
