@@ -82,7 +82,7 @@ class Localization(abc.ABC):
         """The masks of a model's training images."""
 
     def training_images(self, model: Any) -> Images:
-        """The data set whose masks tau is chosen on; ``images``, unless a subclass knows better."""
+        """The data set whose training images tau is chosen on: ``images``, or a model's own."""
         return self.images
 
     @property
@@ -124,9 +124,9 @@ class Localization(abc.ABC):
         if tuning is None:
             return fixed_tau(float(self.protocol.tau_from))
         from_masks = self.protocol.tau_from == "masks"
-        images = self.training_images(model) if from_masks else self.images
         chosen = {truth.image_id for truth in tuning}
-        records = [record for record in images.split("train").records if record.image_id in chosen]
+        records = [record for record in self.training_images(model).split("train").records
+                   if record.image_id in chosen]
         evaluator = self._accumulate(model, records, "choosing tau",
                                      self._evaluator(model, tuning),
                                      self.masks(model) if from_masks else None)
@@ -134,19 +134,18 @@ class Localization(abc.ABC):
 
     def tuning(self, model: Any) -> list[Truth] | None:
         """What tau is chosen on: boxes of masks or of training images; None if it is a number."""
+        if self.protocol.tau_from not in ("masks", "val"):
+            return None
+        masks = None
         if self.protocol.tau_from == "masks":
             masks = self.masks(model)
             masks.require_valid()
-            if masks.folder not in self._tuning:
-                self._tuning[masks.folder] = mask_truths(
-                    masks, self.training_images(model).split("train").records)
-            return self._tuning[masks.folder]
-        return self._validation if self.protocol.tau_from == "val" else None
-
-    @functools.cached_property
-    def _validation(self) -> list[Truth]:
-        return validation_truths(self.images.split("train"), self.protocol.boxes_per_class,
-                                 self.unreadable)
+        dataset = self.training_images(model).split("train")
+        key = dataset.root, None if masks is None else masks.folder
+        if key not in self._tuning:
+            self._tuning[key] = mask_truths(masks, dataset.records) if masks is not None else (
+                validation_truths(dataset, self.protocol.boxes_per_class, self.unreadable))
+        return self._tuning[key]
 
     def _evaluator(self, model, truths, class_names=None):
         return Evaluator(truths, self.protocol.box_rule, tau=self.protocol.stated_tau,

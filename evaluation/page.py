@@ -123,9 +123,9 @@ def _first_sentences(figures):
     name, images, boxed = figures["name"], figures["images"], figures["images_with_boxes"]
     what = (f"The model {name}, trained on image labels"
             f"{' and stage-1 masks' if figures['hashes'].get('masks') else ''} but no boxes, "
-            f"localized the object in {images:,} images of {figures['dataset']} "
+            f"was run on each of {images:,} images of {figures['dataset']} "
             f"({figures['split']}).") if figures["hashes"] else (
-        f"{name} localized the object in {images:,} images of {figures['dataset']}.")
+        f"{name} was run on each of {images:,} images of {figures['dataset']}.")
     if not boxed:
         return (f"{what} None of them has an annotated box, so this report says how well they are "
                 "classified, and how well boxes and stage-1 masks agree where there are masks.")

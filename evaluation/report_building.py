@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.datasets import Dataset, Record
+from common.datasets import Dataset, DatasetError, Record
 from common.images import image_size, read_image
 from common.mask_cache.finding import sibling_masks
 from common.mask_cache.shards import MaskCacheError
@@ -103,7 +103,7 @@ def _figures_of_masks(main, localization, dataset):
 
     None and {} where no such masks have been made.
     """
-    with contextlib.suppress(MaskCacheError):
+    with contextlib.suppress(MaskCacheError, DatasetError):  # or the training images are gone
         masks = sibling_masks(
             localization.masks(main.model), localization.images.digest(dataset.split),
             localization.mask_roots)

@@ -124,9 +124,9 @@ def _refuse_idle(protocol, of_score_maps, record):
 
 def _other_run(named, cache, run, localization):
     folder = resolve(named, cache / RUNS, "run")
-    if folder.resolve() == run.run.folder.resolve():
-        raise click.UsageError(f"--beside names the run itself, {folder}; name another one")
     other = load_run(folder, localization.compute.device)
+    if folder.resolve() == run.run.folder.resolve() and other.variant == run.variant:
+        raise click.UsageError(f"--beside names the run itself, {folder}; name another one")
     if other.classes != run.classes:
         raise click.UsageError(f"--beside: {folder} was trained on other classes than "
                                f"{run.run.folder}")
@@ -145,8 +145,9 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
                     for seed in seeds]
         else:
             runs = [load_run(find_run(job).folder, job.compute.device, job.variant)]
-        images = runs[0].images(arguments["data"], arguments["dataset"], click.echo)
-        compute = job.compute
+        localization = RunLocalization(
+            runs[0].images(arguments["data"], arguments["dataset"], click.echo), protocol,
+            job.compute, [cache / MASKS], unreadable=unreadable)
     else:
         if decided := sorted(DECIDED_BY_RUN & given):
             raise click.UsageError(
@@ -155,17 +156,19 @@ def _trained_runs(run, seeds, protocol, unreadable, arguments):
         named, images, compute = open_run(
             run, variant=arguments["variant"] if "variant" in given else None, **{
                 name: arguments[name] for name in ("cache", "data", "dataset", *options.COMPUTE)})
-        learnt_from = named.training_images(images, click.echo)
-        runs = [named if seed == named.seed else trained(
-            job_of_run(named, learnt_from, compute, cache, seed)) for seed in seeds] or [named]
+        localization = RunLocalization(images, protocol, compute, [cache / MASKS],
+                                       unreadable=unreadable)
+        runs = [named if seed == named.seed else trained(job_of_run(
+            named, localization.training_images(named), compute, cache, seed))
+            for seed in seeds] or [named]
+        if arguments["masks"] not in SOURCES:
+            localization.named_masks = open_named_masks(
+                arguments["masks"], cache, named.manifest["mask_settings"]["delta"],
+                localization.training_images(named))
     if protocol.input_size is not None:
         require_side(protocol.input_size, runs[0].manifest["description"]["backbone"],
                      runs[0].config.fine)
-    masks = None
-    if run is not None and arguments["masks"] not in SOURCES:
-        masks = open_named_masks(arguments["masks"], cache, runs[0].manifest["mask_settings"][
-            "delta"], learnt_from)
-    return runs, RunLocalization(images, protocol, compute, [cache / MASKS], masks, unreadable)
+    return runs, localization
 
 
 def _score_folder(folder, metadata, arguments, protocol, unreadable):

@@ -3,7 +3,8 @@
 As GrabCut does, histograms model the colours inside and outside of what a score map points at, and
 the border moves to where the image changes; but everything is arithmetic on whole batches, on the
 device where the images are. The border is found by mean field inference with the eight neighbours
-of each pixel (Kraehenbuehl and Koltun, 2011, connect all pixels).
+of each pixel (Kraehenbuehl and Koltun, 2011, connect all pixels). The grid wraps around: pixels of
+opposite edges are neighbours too, as it was when the recipe was measured.
 """
 
 import torch

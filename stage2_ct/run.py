@@ -241,7 +241,8 @@ def method_of_state(variant: str, description: dict, config: TrainingConfig,
         config: of the method.
         state: the method's state dict.
     """
-    with torch.random.fork_rng(devices=[]):  # new layers are drawn before the state is loaded
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):  # new layers are drawn before the state is loaded
         method = build_method(variant, description["backbone"], "none", len(description["classes"]),
                               config, None, scaled_as=description["weights"])
     method.load_state_dict(state)

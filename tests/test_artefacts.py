@@ -205,6 +205,30 @@ def test_an_unreadable_picture_leaves_two_runs_comparable(folder, trained):
     assert result.exit_code == 0 and report["images"] == report["beside"]["images"] == 3
     assert (report["name"], report["beside"]["name"]) == (trained.name, other.name)
     assert "--beside names the run itself" in run("evaluate", trained, "--beside", trained).output
+    assert "bc-ct-class-map: 3 images" in run(
+        "evaluate", trained, "--variant", "bc-ct-class-map", "--beside", trained,
+        "--on-bad-image", "skip").output
+
+
+def test_own_training_images_are_listed_once_for_all_runs(folder, trained):
+    plain = train(folder, "--variant", "cam")
+    shutil.copytree(folder / "cub", folder / "photographs")
+    changed = open_dataset("auto", folder / "photographs", "train").records[0].path
+    changed.write_bytes(changed.read_bytes() + b" ")  # another data set of the same classes
+    output = run("evaluate", trained, "--data", folder / "photographs", "--beside", plain).output
+    for name in ("cub", "photographs"):
+        assert output.count(f"{folder / name}': CUB-200-2011's layout") == 1
+
+
+def test_a_number_for_tau_needs_no_training_images(folder):
+    make_masks(folder)
+    plain = train(folder, "--variant", "cam")
+    shutil.rmtree(folder / "cache" / "masks")
+    shutil.copytree(folder / "cub", folder / "photographs")
+    shutil.rmtree(folder / "cub")
+    (folder / "cub").mkdir()  # as of a disk that is not mounted
+    assert "4 images" in run("evaluate", plain, "--data", folder / "photographs", "--tau-from",
+                             "0.5").output
 
 
 def test_a_score_map_is_not_changed_by_training_settings(folder, trained):

@@ -40,7 +40,7 @@ def test_a_report_without_boxes_is_written(tmp_path):
     result = evaluated([Truth("a", (), (8, 8), 0), Truth("b", (), (8, 8), 1)], [0, 3])
     report = Report("model on pictures", "pictures", "test", ("x", "y"), Method("model", result))
     page = write_report(tmp_path, report).read_text()
-    assert "localized the object in 2 images" in page and "annotated box" in page
+    assert "was run on each of 2 images" in page and "annotated box" in page
     assert "Top-5" not in page  # of two classes it says nothing
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["curves"] is None and content["oracle"] is None

@@ -37,8 +37,8 @@ class RunLocalization(Localization):
                  unreadable: dict | None = None):
         super().__init__(images, protocol, mask_roots, unreadable)
         self.compute = compute
-        self._named_masks, self._masks = masks, {}
-        self._training_images: dict[Path, Images] = {}
+        self.named_masks, self._masks = masks, {}
+        self._training_images: dict[tuple[str, str], Images] = {}
 
     def masks(self, model: TrainedRun) -> MaskCache:
         """The masks of a run's training images."""
@@ -46,16 +46,16 @@ class RunLocalization(Localization):
         if folder not in self._masks:
             roots = dict.fromkeys(root.resolve() for root in (folder.parent.parent / MASKS,
                                                               *self.mask_roots))
-            self._masks[folder] = self._named_masks or masks_of_run(
+            self._masks[folder] = self.named_masks or masks_of_run(
                 model.manifest, self.training_images(model), roots)
         return self._masks[folder]
 
     def training_images(self, model: TrainedRun) -> Images:
         """A run's own training images, also where other images are evaluated."""
-        folder = model.run.folder.resolve()
-        if folder not in self._training_images:
-            self._training_images[folder] = model.training_images(self.images, click.echo)
-        return self._training_images[folder]
+        recorded = model.manifest["data"]["folder"], model.manifest["description"]["dataset"]
+        if recorded not in self._training_images:
+            self._training_images[recorded] = model.training_images(self.images, click.echo)
+        return self._training_images[recorded]
 
     def frame(self, model: TrainedRun) -> int:
         """The side that a run was trained at."""

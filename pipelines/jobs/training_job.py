@@ -241,6 +241,6 @@ def require_score_map(run: Run, job: TrainingJob) -> None:
         return
     usual = VARIANTS[job.variant].config.score_map
     if job.variant == job.trained_variant and asked not in (held, usual):
-        raise ConfigError(f"the run {run.folder.name} cuts its boxes from the score map {held}, "
-                          "which --set does not change after training; use bcct evaluate "
+        raise ConfigError(f"the run {run.folder.name} cuts its boxes from the score map {held}; "
+                          f"training settings do not change that to {asked}: use bcct evaluate "
                           f"--score-map {asked}, and --record to keep it")
