@@ -108,13 +108,10 @@ class Localization(abc.ABC):
             MaskCacheError: there are no masks to choose tau on, or an image has changed since its
                 mask was made.
         """
-        if self.protocol.tau_from != "test":
-            self.tuning(model)  # what is missing there is said before the work starts
-        records = self.readable()
-        read = {record.image_id for record in records}
-        truths = [truth for truth in self.truths if truth.image_id in read]
+        self.tuning(model)  # what is missing there is said before the work starts
+        truths = [truth for truth in self.truths if truth.image_id not in (self.unreadable or {})]
         evaluator = self._evaluator(model, truths, self.dataset.classes)
-        evaluator = self._accumulate(model, records, "localizing", evaluator)
+        evaluator = self._accumulate(model, self.readable(), "localizing", evaluator)
         return evaluator.compute(tau_oracle(evaluator) if self.protocol.tau_from == "test"
                                  else self.choose_tau(model))
 
