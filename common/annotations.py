@@ -11,7 +11,6 @@ from common.boxes import rescale, turned_boxes
 from common.datasets import Record
 from common.images import read_header
 
-
 BEYOND = 0.1  # of a side, what an annotator's box may reach beyond the picture
 
 

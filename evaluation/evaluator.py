@@ -225,6 +225,10 @@ class Evaluator:
         """(T or T + 1,) float64: the grid, and the further tau if one was given."""
         return self._columns
 
+    def best_tau(self) -> float:
+        """The tau whose boxes agree best with the true ones, see ``threshold.agreement``."""
+        return best_tau(self.taus, agreement(self.ious))
+
     def compute(self, tau: TauChoice | float, resamples: int = 1000, seed: int = 0) -> Result:
         """Figures of all images, with 95 % intervals over images.
 
@@ -258,7 +262,7 @@ class Evaluator:
                       images=len(self.truths.all), with_boxes=int(self.truths.with_boxes.sum()),
                       warnings=self._warnings(column), rows=self._rows(column),
                       tau_curve=self._tau_curve() if boxed else None,
-                      oracle_tau=best_tau(self.taus, agreement(self.ious)) if boxed else None,
+                      oracle_tau=self.best_tau() if boxed else None,
                       iou_curve=_iou_curve(self._at(column)) if boxed else None)
 
     def _put_boxes(self, place, candidates):

@@ -100,6 +100,10 @@ class Localization(abc.ABC):
         return [record for record in self.dataset.records
                 if record.image_id not in (self.unreadable or {})]
 
+    def readable_truths(self) -> list[Truth]:
+        """The ground truth of the images that have not turned out to be unreadable."""
+        return [truth for truth in self.truths if truth.image_id not in (self.unreadable or {})]
+
     def localize(self, model: Any) -> Result:
         """Figures of a model; tau is chosen after the images have been scored.
 
@@ -109,8 +113,7 @@ class Localization(abc.ABC):
                 mask was made.
         """
         self.tuning(model)  # what is missing there is said before the work starts
-        truths = [truth for truth in self.truths if truth.image_id not in (self.unreadable or {})]
-        evaluator = self._evaluator(model, truths, self.dataset.classes)
+        evaluator = self._evaluator(model, self.readable_truths(), self.dataset.classes)
         evaluator = self._accumulate(model, self.readable(), "localizing", evaluator)
         return evaluator.compute(tau_oracle(evaluator) if self.protocol.tau_from == "test"
                                  else self.choose_tau(model))

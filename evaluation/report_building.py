@@ -46,7 +46,7 @@ def build_report(localization: Localization, main: Evaluated, compared: Evaluate
     """
     protocol, unreadable = localization.protocol, localization.unreadable or {}
     dataset = readable_dataset(localization)
-    truths = [truth for truth in localization.truths if truth.image_id not in unreadable]
+    truths = localization.readable_truths()
     references = {}
     if any(truth.boxes for truth in truths):
         references = reference_rows(

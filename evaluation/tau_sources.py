@@ -1,7 +1,7 @@
 """tau from the score maps that an Evaluator has seen."""
 
 from evaluation.evaluator import Evaluator
-from evaluation.threshold import TauChoice, agreement, best_tau
+from evaluation.threshold import TauChoice
 
 
 def tau_from_masks(evaluator: Evaluator) -> TauChoice:
@@ -12,14 +12,14 @@ def tau_from_masks(evaluator: Evaluator) -> TauChoice:
             ``truth_from_mask`` of their cached masks for its ground truth.
 
     Returns:
-        TauChoice, see ``agreement``.
+        TauChoice, see ``threshold.agreement``.
     """
     ious = evaluator.ious
     note = f"Most IoUs of 0.5 with the boxes of the masks of {len(ious)} training images."
     empty = len(evaluator.image_ids) - len(ious)
     if empty:
         note += f" {empty} more have an empty mask and were left out."
-    return TauChoice(best_tau(evaluator.taus, agreement(ious)), "masks", note=note)
+    return TauChoice(evaluator.best_tau(), "masks", note=note)
 
 
 def tau_from_boxes(evaluator: Evaluator) -> TauChoice:
@@ -29,10 +29,9 @@ def tau_from_boxes(evaluator: Evaluator) -> TauChoice:
         evaluator: Evaluator that has seen the images of ``choose_validation``, boxes annotated.
 
     Returns:
-        TauChoice, see ``agreement``; it lists the images.
+        TauChoice, see ``threshold.agreement``; it lists the images.
     """
-    return TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)), "val",
-                     evaluator.image_ids,
+    return TauChoice(evaluator.best_tau(), "val", evaluator.image_ids,
                      f"Best on the boxes of {len(evaluator.ious)} validation images.")
 
 
@@ -43,7 +42,7 @@ def tau_oracle(evaluator: Evaluator) -> TauChoice:
         evaluator: Evaluator that has seen the test images.
 
     Returns:
-        TauChoice, see ``agreement``.
+        TauChoice, see ``threshold.agreement``.
     """
-    return TauChoice(best_tau(evaluator.taus, agreement(evaluator.ious)), "test (oracle)",
+    return TauChoice(evaluator.best_tau(), "test (oracle)",
                      note="Best on the test images themselves.")

@@ -244,13 +244,13 @@ def method_of_state(variant: str, description: dict, config: TrainingConfig,
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices):  # new layers are drawn before the state is loaded
         method = build_method(variant, description["backbone"], "none", len(description["classes"]),
-                              config, None, scaled_as=description["weights"])
+                              config, description["seed"], scaled_as=description["weights"])
     method.load_state_dict(state)
     return method
 
 
 def build_method(variant: str, backbone: str, weights: str, classes: int, config: TrainingConfig,
-                 seed: int | None, scaled_as: str | None = None) -> LocalizationMethod:
+                 seed: int, scaled_as: str | None = None) -> LocalizationMethod:
     """An untrained method, its new layers drawn from the seed.
 
     Args:
@@ -258,16 +258,14 @@ def build_method(variant: str, backbone: str, weights: str, classes: int, config
         backbone: the backbone's name, see ``build_backbone``.
         weights: the backbone's weights, see there.
         classes: number of classes.
-        seed: of the new layers' weights, and of all that is drawn after them; None to go on with
-            the random numbers as they are.
+        seed: of the new layers' weights, and of all that is drawn after them.
         scaled_as: identity of the weights that the method was trained from, where its state is
             loaded afterwards; see ``build_backbone``.
 
     Raises:
         ValueError: the backbone has fewer layers than are to be frozen.
     """
-    if seed is not None:
-        torch.manual_seed(seed)
+    torch.manual_seed(seed)
     network = build_backbone(backbone, weights, fine=config.fine, scaled_as=scaled_as)
     network.freeze(config.frozen_layers)
     return VARIANTS[variant].method(network, classes, config)

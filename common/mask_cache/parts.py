@@ -127,7 +127,9 @@ def _is_done(plan, index):
     Another machine need not give the same bytes, so a part may replace a damaged shard by a sound
     one that has another checksum. The manifest learns it when the parts are finished.
     """
-    return plan.is_done(index) or plan.is_sound(index)
+    if plan.is_done(index):
+        return True
+    return plan.damaged is not None and plan.is_sound(index)  # otherwise is_done has looked
 
 
 def _unfinished(folder, missing, parts, deltas):
