@@ -66,7 +66,7 @@ def _card(picture, annotations):
     height, width = picture.size
     scale = min(1, LONGEST / max(height, width))
     try:
-        image = read_image(annotations.path(picture), (
+        image = read_image(annotations.path(picture.image_id), (
             max(1, round(height * scale)), max(1, round(width * scale))))
     except BadImage:
         return None

@@ -52,6 +52,8 @@ def command(run, pictures, out, formats, overlays, objects, tau, overwrite, on_b
     files = list_pictures(pictures)
     for sentence in files.remarks():
         warn(sentence)
+    for name in formats:  # before the work, not after it
+        FORMATS[name].require_names([record.image_id for record in files.records])
     job = LocalizeJob(localizer, files, LocalizedFolder(out))
     unreadable = localize_pictures(job, overwrite, progress_bar, warn)
     facts = facts_of(job, unreadable)

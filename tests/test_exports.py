@@ -19,6 +19,8 @@ from common.exports.annotated_pictures import (AnnotatedObject, AnnotatedPicture
 from common.exports.formats import FORMATS, write_overlays
 from common.exports.sources import open_annotations
 from common.exports.yolo import write_yolo
+from common.mask_cache.reader import MaskCache
+from common.mask_cache.shards import MaskCacheError
 from common.text import composed
 from tests.examples import TINY, make_masks, run, write_inputs
 
@@ -147,7 +149,14 @@ def oddly_named(tmp_path):
             pytest.skip("the file system refuses names that are not UTF-8")
     objects = (AnnotatedObject("disc", (8, 8, 56, 40), mask, (48, 64)),)
     pictures = [AnnotatedPicture(composed(name), (48, 64), objects, "disc") for name in names]
-    return Annotations(tmp_path / "pictures", ("disc",), lambda: iter(pictures), "by hand"), names
+    return of_pictures(Annotations(tmp_path / "pictures", ("disc",), (), None, "by hand"),
+                       pictures), names
+
+
+def of_pictures(annotations, pictures):
+    """The same annotations of other pictures."""
+    return dataclasses.replace(annotations, image_ids=[each.image_id for each in pictures],
+                               read=lambda: iter(pictures))
 
 
 def test_yolo_programs_find_a_label_for_each_picture(oddly_named, tmp_path):
@@ -169,8 +178,7 @@ def test_yolo_labels_are_one_file_for_each_picture(oddly_named, tmp_path):
     first = next(annotations.read())
     pictures = [first, dataclasses.replace(first, image_id="images_/plain.jpg")]
     with pytest.raises(ExportError, match="'images/plain.jpg' and 'images_/plain.jpg' would be"):
-        write_yolo(tmp_path / "yolo", dataclasses.replace(
-            annotations, read=lambda: iter(pictures)))
+        write_yolo(tmp_path / "yolo", of_pictures(annotations, pictures))
     assert not (tmp_path / "yolo").exists()
 
 
@@ -178,7 +186,7 @@ def test_a_yolo_export_replaces_an_earlier_one(oddly_named, tmp_path):
     annotations, _ = oddly_named
     write_yolo(tmp_path / "yolo", annotations)
     first = next(annotations.read())
-    write_yolo(tmp_path / "yolo", dataclasses.replace(annotations, read=lambda: iter([first])))
+    write_yolo(tmp_path / "yolo", of_pictures(annotations, [first]))
     for kind in ("images", "labels"):
         held = [path.stem for path in (tmp_path / "yolo/detect" / kind).rglob("*.*")]
         assert held == ["plain"]
@@ -225,6 +233,69 @@ def test_label_studios_interface_is_not_overwritten(source, tmp_path):
     (tmp_path / "tasks.xml").write_text("mine")
     refused = run("export", source, "--format", "labelstudio", "--out", tmp_path / "tasks.json")
     assert refused.exit_code == 2 and "tasks.xml is there already" in refused.output
+
+
+def test_the_tasks_of_label_studio_are_not_replaced_by_their_interface(source, tmp_path):
+    refused = run("export", source, "--format", "labelstudio", "--out", tmp_path / "tasks.xml",
+                  "--overwrite")
+    assert refused.exit_code == 2 and "another ending, such as .json" in refused.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name, held", [("voc", "file"), ("csv", "folder")])
+def test_a_file_is_not_written_over_a_folder_nor_a_folder_over_a_file(source, tmp_path, name, held):
+    out = tmp_path / "out"
+    out.mkdir() if held == "folder" else out.write_text("mine")
+    refused = run("export", source, "--format", name, "--out", out, "--overwrite")
+    assert refused.exit_code == 2 and f"{out} is a {held}" in refused.output
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_coco_export_leaves_other_files_alone(source, tmp_path):
+    (tmp_path / "coco.json.images").write_text("mine")
+    export(source, "coco", tmp_path / "coco.json")
+    assert (tmp_path / "coco.json.images").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_pictures_without_a_valid_mask_are_left_out_and_counted(tmp_path):
+    write_inputs(tmp_path)
+    folder = tmp_path / "cub" / "images"
+    (folder / "001.Disc" / "10.jpg").write_bytes(b"no picture")
+    make_masks(tmp_path, "--data", folder, "--recipe", "blurred", "--recipe-set",
+               "smallest_area=0.05", "--on-bad-image", "skip")
+    masks, = (tmp_path / "cache" / "masks").iterdir()
+    (folder / "002.Disc" / "7.jpg").unlink()
+    cache = MaskCache(masks)
+    valid = {image_id for image_id in cache if cache.read(image_id)[1]}
+    wanted = valid - {"002.Disc/7.jpg"}
+    assert len(valid) > len(wanted) > 0 and len(cache) - len(valid) > 1
+    result = run("export", masks, "--format", "coco", "--out", tmp_path / "coco.json")
+    held = json.loads((tmp_path / "coco.json").read_text())
+    assert {each["file_name"] for each in held["images"]} == wanted
+    assert len(held["annotations"]) == len(wanted)
+    count = len(cache)
+    assert f"left out: 1 of {count} pictures, which are not in" in result.output
+    assert f"left out: 1 of {count} pictures, which could not be read" in result.output
+    assert (f"left out: {count - len(wanted) - 2} of {count} pictures, which have an invalid mask"
+            in result.output)
+
+
+def test_masks_of_which_none_is_valid_are_not_exported(tmp_path):
+    write_inputs(tmp_path)
+    with pytest.raises(MaskCacheError, match="not one of the .* is valid"):
+        make_masks(tmp_path, "--recipe", "blurred", "--recipe-set", "smallest_area=0.9")
+    masks, = (tmp_path / "cache" / "masks").iterdir()
+    with pytest.raises(MaskCacheError, match="not one of the .* is valid"):
+        open_annotations(masks)
+
+
+def test_links_that_would_lead_nowhere_are_refused(sources, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ExportError, match=r"are not in .*empty.*give their folder with --data"):
+        run("export", sources["found"], "--format", "yolo", "--out", tmp_path / "yolo", "--data",
+            tmp_path / "empty")
+    assert not (tmp_path / "yolo").exists()
 
 
 def test_png_masks_are_the_masks(source, tmp_path):
@@ -296,8 +367,15 @@ def test_two_pictures_that_differ_in_their_endings_are_refused_where_names_would
     for name in ("a.jpg", "a.png"):
         cv2.imwrite(str(pictures / name), np.full((40, 40, 3), 90, np.uint8))
     trained = next((sources["found"].parent / "cache" / "ct").iterdir())
-    run("localize", trained, pictures, "--out", tmp_path / "out", "--device", "cpu", "--workers",
-        "0")
-    with pytest.raises(ExportError, match="'a.jpg' and 'a.png' differ in their endings only"):
+    localize = ("localize", trained, pictures, "--out", tmp_path / "out", "--device", "cpu",
+                "--workers", "0")
+    clash = "'a.jpg' and 'a.png' differ in their endings only"
+    for name in ("voc", "yolo"):
+        with pytest.raises(ExportError, match=clash):
+            run(*localize, "--format", name)
+        assert not (tmp_path / "out").exists()  # nothing was localized before
+    run(*localize)
+    with pytest.raises(ExportError, match=clash):
         run("export", tmp_path / "out", "--format", "voc", "--out", tmp_path / "voc")
+    assert not (tmp_path / "voc").exists()
     assert len(list(export(tmp_path / "out", "png", tmp_path / "png").iterdir())) == 2

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -93,32 +93,41 @@ class Annotations:
     """The folder of the pictures; they may have been moved away."""
     classes: tuple[str, ...]
     """Names of the classes."""
+    image_ids: Sequence[str]
+    """The pictures' ids."""
     read: Callable[[], Iterator[AnnotatedPicture]]
-    """Called without arguments; gives the pictures in the order of their ids."""
+    """Called without arguments; gives the pictures in the order of ``image_ids``."""
     origin: str
     """What the annotations were made by, in words."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on pictures that are left out."""
 
-    def file_name(self, picture: AnnotatedPicture) -> str:
-        """The path of the picture's file below the folder: its id, spelled as on the disk."""
-        return next((name for name in spellings(picture.image_id) if (self.root / name).exists()),
-                    picture.image_id)
+    def file_name(self, image_id: str) -> str:
+        """The path of a picture's file below the folder: its id, spelled as on the disk."""
+        return next((name for name in spellings(image_id) if (self.root / name).exists()),
+                    image_id)
 
-    def path(self, picture: AnnotatedPicture) -> Path:
-        """The picture's file."""
-        return self.root / self.file_name(picture)
+    def file_names(self) -> list[str]:
+        """The same of all pictures."""
+        return [self.file_name(image_id) for image_id in self.image_ids]
 
-    def stems(self) -> Iterator[tuple[AnnotatedPicture, str]]:
-        """Pictures with their file names without the ending, for formats that name files so.
+    def path(self, image_id: str) -> Path:
+        """A picture's file."""
+        return self.root / self.file_name(image_id)
 
-        Raises:
-            ExportError: two pictures differ in their endings only.
-        """
-        seen: dict[str, str] = {}
-        for picture in self.read():
-            stem = os.path.splitext(self.file_name(picture))[0]
-            if other := seen.get(stem):
-                raise ExportError(f"the pictures {other!r} and {picture.image_id!r} differ in "
-                                  "their endings only, and this format names its files without "
-                                  "them: rename one of them, or use --format coco or csv")
-            seen[stem] = picture.image_id
-            yield picture, stem
+
+def stems_of(file_names: Sequence[str]) -> list[str]:
+    """Pictures' file names without their endings, for formats that name files so.
+
+    Raises:
+        ExportError: two pictures differ in their endings only.
+    """
+    seen: dict[str, str] = {}
+    for name in file_names:
+        stem = os.path.splitext(name)[0]
+        if other := seen.get(stem):
+            raise ExportError(f"the pictures {other!r} and {name!r} differ in their endings only, "
+                              "and this format names its files without them: rename one of them, "
+                              "or use --format coco or csv")
+        seen[stem] = name
+    return list(seen)

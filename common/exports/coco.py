@@ -1,6 +1,7 @@
 """COCO's object detection JSON: boxes, segmentation as RLE or polygons, scores."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +28,23 @@ def write_coco(path: Path, annotations: Annotations, polygons: bool = False) -> 
     head = {"info": {"description": annotations.origin},
             "categories": [{"id": number, "name": name} for name, number in category.items()]}
     # Written one by one: a million annotations need no more memory than a hundred.
-    spool = path.with_name(path.name + ".images")
-    with replacing(path) as temporary, replacing(spool) as images:
-        with (open(temporary, "w", encoding="utf-8") as out,
-              open(images, "w+", encoding="utf-8") as listed):
-            out.write(json.dumps(head)[:-1] + ', "annotations": [')
-            number = 0
-            for index, picture in enumerate(annotations.read(), 1):
-                listed.write(("," if index > 1 else "") + "\n" + json.dumps(
-                    {"id": index, "file_name": annotations.file_name(picture),
-                     "height": picture.size[0], "width": picture.size[1]}))
-                for each in picture.objects:
-                    number += 1
-                    out.write(("," if number > 1 else "") + "\n" + json.dumps(
-                        {"id": number, "image_id": index, "category_id": category[each.label],
-                         **_object(each, polygons)}))
-            out.write('], "images": [')
-            listed.seek(0)
-            out.writelines(listed)
-            out.write("]}\n")
-    spool.unlink()
+    with (replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as out,
+          tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent) as images):
+        out.write(json.dumps(head)[:-1] + ', "annotations": [')
+        number = 0
+        for index, picture in enumerate(annotations.read(), 1):
+            images.write(("," if index > 1 else "") + "\n" + json.dumps(
+                {"id": index, "file_name": annotations.file_name(picture.image_id),
+                 "height": picture.size[0], "width": picture.size[1]}))
+            for each in picture.objects:
+                number += 1
+                out.write(("," if number > 1 else "") + "\n" + json.dumps(
+                    {"id": number, "image_id": index, "category_id": category[each.label],
+                     **_object(each, polygons)}))
+        out.write('], "images": [')
+        images.seek(0)
+        out.writelines(images)
+        out.write("]}\n")
     return path
 
 

@@ -1,18 +1,18 @@
 """The formats by name."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 
-from common.exports.annotated_pictures import Annotations
+from common.exports.annotated_pictures import Annotations, stems_of
 from common.exports.coco import write_coco
 from common.exports.csv_table import write_csv
 from common.exports.label_studio import write_label_studio
 from common.exports.png_masks import write_png
 from common.exports.voc import write_voc
-from common.exports.yolo import write_yolo
+from common.exports.yolo import places_of, write_yolo
 from common.files import write_bytes
 from common.images import BadImage, read_image
 from common.mask_cache.contact_sheet import draw_box, overlay
@@ -28,6 +28,8 @@ class Format:
     """Name of that file or folder in the folder of ``bcct localize``."""
     is_folder: bool
     """Whether it is a folder."""
+    require_names: Callable[[Sequence[str]], object] = list
+    """Called with the pictures' file names; raises ExportError if it cannot tell them apart."""
 
 
 FORMATS = {
@@ -35,8 +37,8 @@ FORMATS = {
     "csv": Format(write_csv, "objects.csv", False),
     "labelstudio": Format(write_label_studio, "label_studio.json", False),
     "png": Format(write_png, "png", True),
-    "voc": Format(write_voc, "voc", True),
-    "yolo": Format(write_yolo, "yolo", True),
+    "voc": Format(write_voc, "voc", True, stems_of),
+    "yolo": Format(write_yolo, "yolo", True, places_of),
 }
 
 
@@ -53,7 +55,7 @@ def write_overlays(folder: Path, annotations: Annotations) -> Path:
         if path.exists():
             continue
         try:
-            drawn = read_image(annotations.path(picture))
+            drawn = read_image(annotations.path(picture.image_id))
         except BadImage:
             continue
         for each in picture.objects:

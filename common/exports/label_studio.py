@@ -40,7 +40,7 @@ def _task(picture: AnnotatedPicture, annotations: Annotations) -> dict[str, Any]
     scores = [each.score for each in picture.objects if each.score is not None]
     if scores:
         prediction["score"] = round(min(scores), 6)
-    name = quote(os.fsencode(annotations.file_name(picture)))  # whatever its encoding
+    name = quote(os.fsencode(annotations.file_name(picture.image_id)))  # whatever its encoding
     return {"data": {"image": f"/data/local-files/?d={name}",
                      "image_id": picture.image_id}, "predictions": [prediction]}
 

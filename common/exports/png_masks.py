@@ -19,6 +19,6 @@ def write_png(folder: Path, annotations: Annotations) -> Path:
         mask = np.zeros(picture.size, np.uint8)
         for each in picture.objects:
             mask[each.mask] = 255
-        write_bytes(folder / f"{annotations.file_name(picture)}.png",
+        write_bytes(folder / f"{annotations.file_name(picture.image_id)}.png",
                     cv2.imencode(".png", mask)[1].tobytes())
     return folder

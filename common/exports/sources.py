@@ -60,11 +60,12 @@ def open_localized(folder: Path, facts: dict[str, Any]) -> Annotations:
     """
     held = LocalizedFolder(folder)
     cache = MaskCache(held.masks)
+    image_ids = [picture.image_id for picture in held.pictures()]
 
     def read():
         for picture in held.pictures():
             yield _annotated(picture, cache.read(picture.image_id)[0])
-    return Annotations(Path(facts["root"]), tuple(facts["classes"]), read,
+    return Annotations(Path(facts["root"]), tuple(facts["classes"]), image_ids, read,
                        f"bcct localize, run {facts['model']['run']}")
 
 
@@ -101,18 +102,28 @@ def _open_masks(cache: MaskCache, data, kind) -> Annotations:
                           "are needed: give their folder with --data")
     dataset = dataset_of_masks(cache, root, kind)
     require_unchanged(cache, dataset.records)
-    unreadable = cache.manifest["unreadable"]
+    cache.require_valid()
+    # An invalid mask says nothing: a picture without an object would be one that shows no target.
+    records = [record for record in dataset.records if cache.is_valid(record.image_id)]
 
     def read() -> Iterator[AnnotatedPicture]:
-        for record in dataset.records:
-            if record.image_id in unreadable:
-                continue
-            mask, valid, box = cache.read(record.image_id)
+        for record in records:
+            mask, _, frame_box = cache.read(record.image_id)
             size, label = image_size(record.path), dataset.classes[record.label]
-            objects = (AnnotatedObject(
-                label, whole_pixels(rescale(box, mask.shape, size), size), mask, size),
-                ) if valid else ()
-            yield AnnotatedPicture(record.image_id, size, objects, label)
+            box = whole_pixels(rescale(frame_box, mask.shape, size), size)
+            yield AnnotatedPicture(record.image_id, size,
+                                   (AnnotatedObject(label, box, mask, size),), label)
     folder = dataset.records[0].folder  # image ids are relative to it, not to the data set's own
-    return Annotations(folder, tuple(dataset.classes), read,
-                       f"masks {cache.folder.name}, delta {cache.delta:.2f}")
+    return Annotations(folder, tuple(dataset.classes), [record.image_id for record in records],
+                       read, f"masks {cache.folder.name}, delta {cache.delta:.2f}",
+                       _left_out(cache, dataset.records, len(records), root))
+
+
+def _left_out(cache, present, written, root):
+    """Sentences on the pictures of a cache that are not exported."""
+    unreadable = sum(record.image_id in cache.manifest["unreadable"] for record in present)
+    counts = {f"are not in {root}": len(cache) - len(present),
+              "could not be read when masks were made": unreadable,
+              "have an invalid mask": len(present) - unreadable - written}
+    return tuple(f"left out: {count:,} of {len(cache):,} pictures, which {why}"
+                 for why, count in counts.items() if count)

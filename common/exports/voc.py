@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from common.exports.annotated_pictures import AnnotatedPicture, Annotations
+from common.exports.annotated_pictures import AnnotatedPicture, Annotations, stems_of
 from common.files import write_bytes
 
 
@@ -15,8 +15,11 @@ def write_voc(folder: Path, annotations: Annotations) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        ExportError: two pictures would have the same file; nothing is written then.
     """
-    for picture, stem in annotations.stems():
+    for picture, stem in zip(annotations.read(), stems_of(annotations.file_names()), strict=True):
         root = _xml(picture, annotations)
         ElementTree.indent(root)
         write_bytes(folder / "Annotations" / f"{stem}.xml",
@@ -26,7 +29,7 @@ def write_voc(folder: Path, annotations: Annotations) -> Path:
 
 def _xml(picture: AnnotatedPicture, annotations: Annotations) -> ElementTree.Element:
     root = ElementTree.Element("annotation")
-    path = annotations.path(picture)
+    path = annotations.path(picture.image_id)
     height, width = picture.size
     _add(root, folder=path.parent.name, filename=path.name, path=str(path))
     _add(_add(root, source="")[0], database=annotations.origin)

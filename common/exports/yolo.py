@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from common.exports.annotated_pictures import AnnotatedObject, Annotations, ExportError
+from common.exports.annotated_pictures import (AnnotatedObject, Annotations, ExportError,
+                                               stems_of)
 from common.files import write_bytes
 
 TASKS = ("detect", "segment")
@@ -24,16 +26,18 @@ def write_yolo(folder: Path, annotations: Annotations) -> Path:
         The folder.
 
     Raises:
-        ExportError: two pictures would have the same label file.
+        ExportError: two pictures would have the same label file, or a picture is not in the
+            folder; nothing is written then.
     """
-    places = _places(annotations)
+    places = places_of(annotations.file_names())
+    _require_pictures(annotations)
     for task in TASKS:
         _clear(folder / task)
     number = {name: index for index, name in enumerate(annotations.classes)}
-    for (picture, _), place in zip(annotations.stems(), places):
+    for picture, place in zip(annotations.read(), places, strict=True):
         boxes = [f"{number[each.label]} {_box(each)}" for each in picture.objects]
         outlines = [f"{number[each.label]} {_outline(each)}" for each in picture.objects]
-        path = annotations.path(picture)
+        path = annotations.path(picture.image_id)
         for task, lines in zip(TASKS, (boxes, outlines), strict=True):
             write_bytes(folder / task / "labels" / f"{place}.txt",
                         "".join(line + "\n" for line in lines).encode())
@@ -54,17 +58,31 @@ def _clear(folder: Path) -> None:
         link.unlink()
 
 
-def _places(annotations: Annotations) -> list[str]:
-    """Where each picture and its labels go, below images and labels, without the ending."""
+def places_of(file_names: Sequence[str]) -> list[str]:
+    """Where each picture and its labels go, below images and labels, without the ending.
+
+    Raises:
+        ExportError: two pictures would have the same label file.
+    """
     places: dict[str, str] = {}
-    for picture, stem in annotations.stems():
+    for name, stem in zip(file_names, stems_of(file_names), strict=True):
         place = "/".join("images_" if part == "images" else part for part in stem.split("/"))
         if other := places.get(place):
-            raise ExportError(f"the labels of {other!r} and {picture.image_id!r} would be one "
-                              "file, since images becomes images_: rename one folder, or use "
-                              "--format coco or csv")
-        places[place] = picture.image_id
+            raise ExportError(f"the labels of {other!r} and {name!r} would be one file, since "
+                              "images becomes images_: rename one folder, or use --format coco or "
+                              "csv")
+        places[place] = name
     return list(places)
+
+
+def _require_pictures(annotations: Annotations) -> None:
+    """Links to pictures that are not there would lead nowhere."""
+    missing = [image_id for image_id in annotations.image_ids
+               if not annotations.path(image_id).is_file()]
+    if missing:
+        raise ExportError(f"{len(missing):,} of {len(annotations.image_ids):,} pictures, such as "
+                          f"{missing[0]!r}, are not in {annotations.root}, and this format links "
+                          "to them: give their folder with --data")
 
 
 def _link(link: Path, path: Path) -> None:

@@ -132,6 +132,15 @@ class MaskCache:
             raise self._damaged(self._shard_of(position).name, error) from error
         return mask, bool(places["valid"][position]), places["box"][position]
 
+    def is_valid(self, image_id: str) -> bool:
+        """Whether an image's mask is valid; False for an image that could not be read.
+
+        Raises:
+            KeyError: the cache does not hold this image.
+        """
+        position = self._position(image_id)
+        return bool(self._index.places(delta_name(self.delta))["valid"][position])
+
     def check_image(self, image_id: str, path: str | Path, content: bytes) -> None:
         """Make sure that an image file is the one its mask was made from.
 
