@@ -7,6 +7,7 @@ from common.datasets import KINDS
 from common.exports.formats import FORMATS
 from common.exports.sources import open_annotations
 from pipelines.jobs import options
+from pipelines.jobs.terminal import warn
 
 
 @options.grouped_command("export")
@@ -31,12 +32,29 @@ def command(source, name, out, segmentation, delta, data, kind, overwrite, cache
     """Write the masks and boxes in SOURCE in another program's format.
 
     SOURCE is a mask cache (its folder, or the beginning of its name in CACHE/masks) or the folder
-    of bcct localize. Invalid masks and unreadable pictures are left out.
+    of bcct localize. Pictures of a mask cache that could not be read, or whose masks are invalid,
+    are left out.
     """
-    for path in (out, *([out.with_suffix(".xml")] if name == "labelstudio" else ())):
-        if path.exists() and not overwrite and (path.is_file() or any(path.iterdir())):
-            raise click.UsageError(f"{path} is there already: name another, or add --overwrite")
+    _require_place(out, FORMATS[name].is_folder, overwrite)
+    if name == "labelstudio":
+        interface = out.with_suffix(".xml")
+        if interface == out:
+            raise click.UsageError(f"{out} would be the tasks and their labelling interface: give "
+                                   "the tasks another ending, such as .json")
+        _require_place(interface, False, overwrite)
     annotations = open_annotations(resolve(source, cache / MASKS, "mask cache"), data, kind, delta)
     arguments = {"polygons": segmentation == "polygon"} if name == "coco" else {}
     click.echo(annotations.origin)
+    for sentence in annotations.remarks:
+        warn(sentence)
     click.echo(f"wrote {FORMATS[name].write(out, annotations, **arguments)}")
+
+
+def _require_place(path, is_folder, overwrite):
+    """Nothing is replaced by mistake, and no file takes the place of a folder."""
+    if path.exists() and path.is_dir() != is_folder:
+        wanted, held = ("folder", "file") if is_folder else ("file", "folder")
+        raise click.UsageError(f"{path} is a {held}, and this format writes a {wanted}: name "
+                               "another")
+    if path.exists() and not overwrite and (not is_folder or any(path.iterdir())):
+        raise click.UsageError(f"{path} is there already: name another, or add --overwrite")
