@@ -167,6 +167,29 @@ def test_three_ways_side_by_side(inputs):
     assert [line.split()[0] for line in output.splitlines()[-3:]] == ["cached", "online", "joint"]
 
 
+def test_compare_names_the_images_that_it_leaves_out(inputs, tmp_path):
+    write_cub(tmp_path / "cub", np.random.default_rng(0))
+    broken = {"001.Disc/0.jpg", "001.Disc/2.jpg"}  # a test image and a training image
+    for name in broken:
+        (tmp_path / "cub" / "images" / name).write_bytes(b"no picture")
+    arguments = ("--data", str(tmp_path / "cub"), "--cache", str(tmp_path), *STAGE2_ONLY,
+                 "--recipe", "blurred")
+    result = run(inputs, "compare", *arguments, succeeds=False)
+    assert result.exit_code == 1 and "2 image(s) could not be read" in result.output
+    assert all(f"'{name}': its content" in result.output for name in broken)
+    assert run(inputs, "compare", *arguments, "--on-bad-image", "skip").exit_code == 0
+
+
+def test_compare_refuses_images_without_boxes_before_it_trains(inputs, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        (tmp_path / "data" / split / "disc").symlink_to(inputs / "cub" / "images" / "001.Disc")
+    result = run(inputs, "compare", "--data", str(tmp_path / "data"), "--cache",
+                 str(tmp_path / "cache"), succeeds=False)
+    assert result.exit_code == 2 and "have no boxes" in result.output
+    assert not (tmp_path / "cache").exists()
+
+
 def test_an_unreadable_image_is_named_and_the_others_are_done(inputs, tmp_path):
     random = np.random.default_rng(1)
     write_cub(tmp_path / "cub", random)
