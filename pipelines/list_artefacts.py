@@ -12,7 +12,7 @@ from common.mask_cache.shards import delta_name
 from pipelines.jobs import options
 from stage1_bc.classifier_file import stored_classifiers
 from stage1_bc.stage1_job import CLUSTERS_FILE
-from stage2_ct.run import stored_runs
+from stage2_ct.run import MANIFEST, stored_runs
 
 HEADINGS = ("name", "made from", "when", "size", "state", "figures")
 
@@ -58,11 +58,7 @@ def _mask_caches(root):
                       f"{about.get('backbone')}, {maker}, delta {' '.join(deltas)}",
                       _when(folder), _size(_bytes_in(folder)), "finished",
                       f"{manifest['count']:,} images, {valid}"))
-    finished = {line[0] for line in lines}
-    lines += [(folder.name, "", _when(folder), _size(_bytes_in(folder)), "not finished", "")
-              for folder in sorted(root.glob("*")) if folder.is_dir()
-              and folder.name not in finished]
-    return lines
+    return lines + _others(root, lines, "not finished")
 
 
 def _clusters(root):
@@ -83,15 +79,32 @@ def _clusters(root):
 def _runs(root):
     lines = []
     for run, manifest in stored_runs(root):
-        held, logged = manifest["description"], run.logged()
-        done, epochs = len(logged), held["config"]["epochs"]
+        held = manifest["description"]
         masks = manifest["masks"] and Path(manifest["masks"]["folder"]).name
         lines.append((run.folder.name, f"{held['variant']}, {held['backbone']}, seed "
                       f"{held['seed']}, " + (f"masks {masks}" if held["masks"] else "no masks"),
                       _when(run.folder), _size(_bytes_in(run.folder)),
-                      "finished" if done >= epochs else f"epoch {done} of {epochs}",
+                      _state(run, held["config"]["epochs"]),
                       _headline(run.folder / "report" / "report.json")))
-    return lines
+    return lines + _others(root, lines, f"no readable {MANIFEST}")
+
+
+def _state(run, epochs):
+    """How far a run is; its model is in the checkpoint, its epochs in the log."""
+    try:
+        done = len(run.logged())
+    except ValueError:
+        return "its log is damaged"
+    if done and not run.checkpoint.is_file():
+        return f"no {run.checkpoint.name}"
+    return "finished" if done >= epochs else f"epoch {done} of {epochs}"
+
+
+def _others(root, lines, state):
+    """Lines of the folders that have none yet."""
+    shown = {line[0] for line in lines}
+    return [(folder.name, "", _when(folder), _size(_bytes_in(folder)), state, "")
+            for folder in sorted(root.glob("*")) if folder.is_dir() and folder.name not in shown]
 
 
 def _headline(path):

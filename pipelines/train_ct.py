@@ -104,9 +104,9 @@ def _choose_tau(planned):
 
 def _report(run):
     """The last epoch's losses, where the run is, and the next command."""
-    last = run.logged()[-1]
-    losses = ", ".join(f"{name} loss {value:.4f}" for name, value in losses_of(last).items())
-    click.echo(f"epoch {last['epoch']}: {losses}")
+    for last in run.logged()[-1:]:  # none where somebody removed the log
+        losses = ", ".join(f"{name} loss {value:.4f}" for name, value in losses_of(last).items())
+        click.echo(f"epoch {last['epoch']}: {losses}")
     click.echo(f"next: bcct evaluate {run.folder}, or bcct localize {run.folder} PICTURES --out "
                "FOLDER")
     click.echo(f"wrote {run.folder}")

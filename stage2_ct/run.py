@@ -87,10 +87,18 @@ class Run:
             json.dumps(each, sort_keys=True).encode() + b"\n" for each in lines))
 
     def logged(self) -> list[dict]:
-        """The lines of the log."""
+        """The lines of the log.
+
+        Raises:
+            ValueError: it is damaged; names the file.
+        """
         path = self.folder / "log.jsonl"
-        lines = read_whole(path).decode().splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        lines = read_whole(path).splitlines() if path.is_file() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}): put it back from a copy, or remove it; "
+                             "the trained model does not need it") from error
 
 
 def losses_of(line: dict) -> dict[str, float]:

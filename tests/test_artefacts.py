@@ -371,6 +371,20 @@ def test_the_list_shows_what_there_is(folder, trained):
     assert "training runs: none" in run("list", "--cache", folder / "none").output
 
 
+def test_the_list_names_what_is_wrong_with_a_run(folder, trained):
+    log, checkpoint = trained / "log.jsonl", trained / "last.pt"
+    content = log.read_bytes()
+    log.write_bytes(content[:20])
+    assert "its log is damaged" in run("list", "--cache", folder / "cache").output
+    with pytest.raises(ValueError, match=f"{log} is damaged .*put it back"):
+        run("plot", trained)
+    log.write_bytes(content)
+    checkpoint.unlink()
+    assert "no last.pt" in run("list", "--cache", folder / "cache").output
+    (trained / "config.json").write_bytes(b"{")
+    assert "no readable config.json" in run("list", "--cache", folder / "cache").output
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """How often each folder is listed, each file's size is asked for, and what else is opened."""
