@@ -42,6 +42,8 @@ def command(run, pictures, out, formats, overlays, objects, tau, overwrite, on_b
     to look through the pictures, those with the lowest scores first. A stopped run resumes where
     it stopped.
     """
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"{out} is a file, and the results are a folder: name another")
     for folder in pictures:
         if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
             raise click.UsageError(f"{out} lies in the folder of pictures {folder}, where its own "

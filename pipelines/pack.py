@@ -27,6 +27,9 @@ def command(run, out, as_onnx, tau, overwrite, cache):
     write it as ONNX). The file holds weights, classes, preprocessing and tau; bcct localize and
     bcct.load take it in the place of the run.
     """
+    if out.is_dir():
+        raise click.UsageError(f"{out} is a folder, and the model is a file: name one, such as "
+                               f"{out / 'model.pt'}")
     if out.exists() and not overwrite:
         raise click.UsageError(f"{out} is there already: name another file, or add --overwrite")
     model = load_model(resolve(run, cache / RUNS, "run"), tau)

@@ -7,7 +7,7 @@ class is the true one, the boxes are the same to the last pixel.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,9 +158,10 @@ class Localizer:
             BadImage: a file cannot be read; names it.
             TypeError, ValueError: something else than a picture was given.
         """
-        if isinstance(pictures, (str, os.PathLike, np.ndarray)):
-            return self._localize_all([pictures])[0]
-        return self._localize_all(list(pictures))
+        if isinstance(pictures, Iterable) and not isinstance(
+                pictures, (str, os.PathLike, np.ndarray)):
+            return self._localize_all(list(pictures))
+        return self._localize_all([pictures])[0]
 
     def localized_batches(self, records: Sequence[Record], unreadable: dict | None = None,
                           progress: Callable = silent,

@@ -169,6 +169,9 @@ def test_bad_command_lines_end_with_one_sentence(model, tmp_path):
         localize(model, tmp_path / "nowhere", "--out", tmp_path / "out")
     inside = localize(model, model / "pictures", "--out", model / "pictures" / "out")
     assert inside.exit_code == 2 and "name a folder elsewhere" in inside.output
+    (tmp_path / "file").write_text("mine")
+    refused = localize(model, model / "pictures", "--out", tmp_path / "file")
+    assert refused.exit_code == 2 and f"{tmp_path / 'file'} is a file" in refused.output
     shutil.copytree(model / "run", tmp_path / "run")
     (tmp_path / "run" / "last.pt").unlink()
     with pytest.raises(ValueError, match="there is no trained model"):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import bcct
 from common.boxes import mask_to_box, resize_mask, whole_pixels
@@ -74,6 +75,9 @@ def test_arrays_paths_and_lists_of_either(trained, model):
         model.localize(np.zeros((4, 4), np.uint8))
     with pytest.raises(TypeError, match="not int"):
         model.localize([3])
+    for given in (3, None, Image.new("RGB", (8, 8))):
+        with pytest.raises(TypeError, match=f"a picture is a path .*, not {type(given).__name__}"):
+            model.localize(given)
     with pytest.raises(BadImage, match="nowhere.jpg"):
         model.localize(trained / "nowhere.jpg")
 

@@ -45,6 +45,8 @@ def test_a_packed_model_localizes_as_the_run_does(trained, tmp_path):
     assert f"wrote {tmp_path / 'model.pt'}" in result.output and "tau 0." in result.output
     again = run("pack", trained / "run", "--out", tmp_path / "model.pt")
     assert again.exit_code == 2 and "--overwrite" in again.output
+    folder = run("pack", trained / "run", "--out", tmp_path, "--overwrite")
+    assert folder.exit_code == 2 and f"{tmp_path} is a folder" in folder.output
     for source in (trained / "run", tmp_path / "model.pt"):
         run("localize", source, trained / "cub" / "images", "--out", tmp_path / source.name / "x"
             if source.is_dir() else tmp_path / "packed", "--device", "cpu", "--workers", "0")
