@@ -92,8 +92,9 @@ def _choose_tau(planned):
     """Choose tau from the run's masks and record it, which takes a part of an epoch; says what."""
     job = planned.job
     if planned.cache is None or not planned.cache.any_valid:
-        return ("tau is not chosen yet, since there are no valid masks: bcct evaluate chooses it, "
-                "or state one with bcct localize --tau")
+        return ("tau is not chosen yet, which takes valid masks of the training images: make them "
+                "with bcct masks, and bcct evaluate chooses it, or state one with bcct localize "
+                "--tau")
     localization = localization_of(job, masks=planned.cache,
                                    unreadable=dict(planned.run.manifest()["unreadable"]))
     trained = load_run(planned.run.folder, job.compute.device, job.variant)
