@@ -29,7 +29,8 @@ class Format:
     is_folder: bool
     """Whether it is a folder."""
     require_names: Callable[[Sequence[str]], object] = list
-    """Called with the pictures' file names; raises ExportError if it cannot tell them apart."""
+    """Called with the pictures' file names; raises ExportError if it cannot tell them apart. The
+    default takes any names."""
 
 
 FORMATS = {
