@@ -23,12 +23,12 @@ def command(on_bad_image, **arguments):
     """
     options.require_options(arguments, "data", "background")
     images = Images(arguments["dataset"], arguments["data"], click.echo)
+    jobs = {source: TrainingJob.from_options(**arguments, masks=source, images=images)
+            for source in ("cached", "online", "joint")}
     if not any(record.boxes for record in images.split("test").records):
         raise click.UsageError(f"the test images in {images.root} have no boxes, by which "
                                "localization is measured: bcct train-ct --masks cached, online and "
                                "joint train the same models without measuring")
-    jobs = {source: TrainingJob.from_options(**arguments, masks=source, images=images)
-            for source in ("cached", "online", "joint")}
     first = jobs["cached"]
     make_masks(first.stage1, ensure_classifier(first.stage1), "train", [first.delta])
     if note := note_on_recipe(jobs["joint"]):
