@@ -122,12 +122,26 @@ def stems_of(file_names: Sequence[str]) -> list[str]:
     Raises:
         ExportError: two pictures differ in their endings only.
     """
+    return distinct_places(file_names, [os.path.splitext(name)[0] for name in file_names],
+                           "differ in their endings only, and this format names its files "
+                           "without them: rename one of them")
+
+
+def distinct_places(file_names: Sequence[str], places: Sequence[str], problem: str) -> list[str]:
+    """The places that a format gives to pictures.
+
+    Args:
+        file_names: the pictures' file names.
+        places: where each goes.
+        problem: what to say of two pictures that would go to one place, and what to do.
+
+    Raises:
+        ExportError: there are two such pictures.
+    """
     seen: dict[str, str] = {}
-    for name in file_names:
-        stem = os.path.splitext(name)[0]
-        if other := seen.get(stem):
-            raise ExportError(f"the pictures {other!r} and {name!r} differ in their endings only, "
-                              "and this format names its files without them: rename one of them, "
-                              "or use --format coco or csv")
-        seen[stem] = name
+    for name, place in zip(file_names, places, strict=True):
+        if other := seen.get(place):
+            raise ExportError(f"the pictures {other!r} and {name!r} {problem}, or use --format "
+                              "coco or csv")
+        seen[place] = name
     return list(seen)

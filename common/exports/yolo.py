@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.exports.annotated_pictures import (AnnotatedObject, Annotations, ExportError,
-                                               stems_of)
+                                               stems_of, distinct_places)
 from common.files import write_bytes
 
 TASKS = ("detect", "segment")
@@ -64,15 +64,10 @@ def places_of(file_names: Sequence[str]) -> list[str]:
     Raises:
         ExportError: two pictures would have the same label file.
     """
-    places: dict[str, str] = {}
-    for name, stem in zip(file_names, stems_of(file_names), strict=True):
-        place = "/".join("images_" if part == "images" else part for part in stem.split("/"))
-        if other := places.get(place):
-            raise ExportError(f"the labels of {other!r} and {name!r} would be one file, since "
-                              "images becomes images_: rename one folder, or use --format coco or "
-                              "csv")
-        places[place] = name
-    return list(places)
+    places = ["/".join("images_" if part == "images" else part for part in stem.split("/"))
+              for stem in stems_of(file_names)]
+    return distinct_places(file_names, places, "would be labelled in one file, since images "
+                           "becomes images_: rename one folder")
 
 
 def _require_pictures(annotations: Annotations) -> None:
